@@ -1,0 +1,95 @@
+# Works on a machine with nothing but Python 3.11 or later: everything else goes into .venv,
+# in the versions that requirements/*.lock name.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+UV_VERSION := 0.13.9
+
+PYTEST_ARGS ?=
+
+# The first Python that is new enough; empty if there is none.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test corpus check lint types imports protos-check protos baseline lock clean
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ------------------------------------------------------------------------------ everyday
+
+run: $(VENV)/.run ## start a server, publish the examples, print decisions
+	$(BIN)/placet quickstart
+
+test: $(VENV)/.dev ## run the tests (PYTEST_ARGS='-k name' passes arguments on)
+	$(BIN)/pytest -q -n 2 --dist loadscope $(PYTEST_ARGS)
+
+corpus: $(VENV)/.dev ## run only the golden cases
+	$(BIN)/pytest -q -m corpus $(PYTEST_ARGS)
+
+check: lint types imports protos-check ## everything but the tests: style, types, arrows, protos
+
+lint: $(VENV)/.dev ## style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev ## which room may import which
+	$(BIN)/lint-imports
+
+protos-check: $(VENV)/.dev ## protos: style, compatibility with the baseline, generated code up to date
+	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against protos/baseline.binpb
+	$(BIN)/python protos/generate.py --check
+
+# ------------------------------------------------------------------------------ now and then
+
+protos: $(VENV)/.dev ## regenerate clients/python/placet/v1
+	$(BIN)/python protos/generate.py
+
+baseline: $(VENV)/.dev ## take today's protos as what must not break: see CONTRIBUTING.md
+	$(BIN)/buf build protos --exclude-source-info -o protos/baseline.binpb
+
+lock: | $(BIN)/python ## resolve requirements/*.lock anew: see requirements/README.md
+	$(PIP) install --quiet uv==$(UV_VERSION)
+	$(call compile,run) --group build
+	$(call compile,dev) --group dev --constraints requirements/run.lock
+
+compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+	--output-file requirements/$(1).lock --constraints requirements/constraints.txt $(UV_FLAGS) \
+	pyproject.toml --extra all
+
+clean: ## remove the environment and all caches
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './node_modules/*' -prune -exec rm -rf {} +
+
+# ------------------------------------------------------------------------------ environment
+
+install = $(PIP) install --quiet --use-pep517 --require-hashes -r requirements/$(1).lock \
+	&& $(PIP) install --quiet --no-deps --no-build-isolation -e .
+
+$(VENV)/.run: requirements/run.lock pyproject.toml | $(BIN)/python
+	$(call install,run)
+	@touch $@
+
+# dev.lock holds all of run.lock: one install serves both.
+$(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
+	$(call install,dev)
+	@touch $(VENV)/.run $@
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "placet needs python 3.11 or later, and found none: install one, or name it: make PYTHON=/path/to/python" >&2; \
+		exit 1; fi
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "$(PYTHON) cannot make virtual environments: on Debian or Ubuntu, apt-get install python3-venv" >&2; \
+		exit 1; fi
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
