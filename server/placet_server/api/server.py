@@ -1,0 +1,105 @@
+"""The gRPC server: services, health, reflection, channelz, and how it stops."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import grpc
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from placet.v1 import (
+    evaluate_service_pb2,
+    evaluate_service_pb2_grpc,
+    policy_service_pb2,
+    policy_service_pb2_grpc,
+    subscribe_service_pb2,
+    subscribe_service_pb2_grpc,
+)
+from placet_server.api.evaluate import EvaluateService
+from placet_server.api.interceptor import TRANSPORT_BYTES, EdgeInterceptor
+from placet_server.api.policy import PolicyService
+from placet_server.api.reflection import add_reflection
+from placet_server.api.subscribe import SubscribeService
+from placet_server.policies.hub import Hub
+
+log = logging.getLogger(__name__)
+
+PLACET_SERVICES: tuple[str, ...] = (
+    evaluate_service_pb2.DESCRIPTOR.services_by_name["EvaluateService"].full_name,
+    policy_service_pb2.DESCRIPTOR.services_by_name["PolicyService"].full_name,
+    subscribe_service_pb2.DESCRIPTOR.services_by_name["SubscribeService"].full_name,
+)
+_OTHER_SERVICES: tuple[str, ...] = (
+    health.SERVICE_NAME,
+    channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name,
+)
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", TRANSPORT_BYTES),
+    # A second server on a taken port has to fail, not to share its connections.
+    ("grpc.so_reuseport", 0),
+    # Clients find out by pings that a node hangs; they must be allowed to.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class AddressUnavailable(Exception):
+    """The address cannot be listened on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What is served."""
+
+    evaluate: EvaluateService
+    policy: PolicyService
+    subscribe: SubscribeService
+
+
+class ApiServer:
+    """One gRPC server on one address."""
+
+    def __init__(self, *, services: Services, hub: Hub, write_timeout_s: float) -> None:
+        self._hub = hub
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=(EdgeInterceptor(write_timeout_s=write_timeout_s),), options=_OPTIONS
+        )
+        evaluate_service_pb2_grpc.add_EvaluateServiceServicer_to_server(
+            services.evaluate, self._server
+        )
+        policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(services.policy, self._server)
+        subscribe_service_pb2_grpc.add_SubscribeServiceServicer_to_server(
+            services.subscribe, self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        channelz.add_channelz_servicer(self._server)
+        add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))
+
+    async def start(self, address: str) -> int:
+        """Listen on ``host:port`` and serve; return the port.
+
+        Raises:
+            AddressUnavailable: it is taken, or not this machine's.
+        """
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise AddressUnavailable(
+                f"cannot listen on `{address}`: it is in use or not an address of this machine; "
+                "choose another with --listen"
+            ) from error
+        await self._server.start()
+        for service in ("", *PLACET_SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    async def drain(self, grace_s: float) -> None:
+        """Stop: tell health watchers and subscribers first, then let calls under way finish."""
+        await self._health.enter_graceful_shutdown()
+        self._hub.leave()
+        await self._server.stop(grace_s)
+        log.info("drained")

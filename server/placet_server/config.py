@@ -1,0 +1,262 @@
+"""Configuration: one reader for file, environment and flags.
+
+A value comes from, in rising order of authority: its default, a TOML file, a
+``PLACET_<SECTION>_<KEY>`` variable, a flag. Keys nobody knows are refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """``[server]``."""
+
+    listen: str = "127.0.0.1:7717"
+    """Address to serve on, ``host:port``. Port 0 takes any free one."""
+    node: str = ""
+    """Name of this node in decisions. Empty: the host's name."""
+    region: str = "local"
+    """Region of this node in decisions."""
+    allow_insecure: bool = False
+    """Whether to listen without TLS on addresses others can reach."""
+    drain_s: float = 10.0
+    """How long calls under way may take when the server stops, in seconds."""
+    compile_threads: int = 2
+    """Threads that compile policies and explain decisions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """``[store]``."""
+
+    kind: str = "sqlite"
+    """`sqlite` keeps everything in one file; `memory` forgets it at the end."""
+    path: str = "placet.db"
+    """File of the sqlite store. Made when it is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheConfig:
+    """``[cache]``."""
+
+    max_entries: int = 100_000
+    """How many decisions are remembered."""
+    ttl_s: float = 300.0
+    """How long one is, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscribeConfig:
+    """``[subscribe]``."""
+
+    heartbeat_s: float = 2.0
+    """How often a quiet stream is sent a heartbeat, in seconds. At most 5."""
+    max_subscriptions: int = 5000
+    """Streams this node holds at the same time."""
+    max_waiting: int = 256
+    """Revisions a subscriber may be behind before it is reset."""
+    write_timeout_s: float = 60.0
+    """A stream whose reader takes nothing for this long is closed, in seconds."""
+    max_window_commits: int = 10_000
+    """Revisions kept in memory, from which subscribers can resume."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """``[log]``."""
+
+    level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
+    format: str = "text"
+    """`text` for people, `json` for programs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that can be configured."""
+
+    server: ServerConfig = field(default_factory=ServerConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    subscribe: SubscribeConfig = field(default_factory=SubscribeConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One value and where it comes from."""
+
+    key: str
+    """``section.key``."""
+    value: object
+    source: str
+    """``default``, ``file <path>``, ``environment <variable>`` or ``flag``."""
+
+
+PREFIX = "PLACET_"
+# Variables of the same prefix that are none of the server's configuration.
+_OTHER_VARIABLES = frozenset({"PLACET_CONFIG", "PLACET_ADDRESS", "PLACET_TENANT"})
+
+
+def read_config(
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> tuple[Config, list[Origin]]:
+    """Read the configuration and where each value of it comes from.
+
+    Args:
+        file: a TOML file. None: there is none.
+        environment: variables. None: the process's own.
+        flags: values by ``section.key``; None as a value means not given.
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown key, a value out
+            of range. All of the wrong values are in the message.
+    """
+    given: dict[str, Origin] = {}
+    for origin in (
+        *_from_file(file),
+        *_from_environment(os.environ if environment is None else environment),
+        *(Origin(key, value, "flag") for key, value in (flags or {}).items() if value is not None),
+    ):
+        given[origin.key] = origin
+    _refuse_unknown(given.values())
+    sections, origins, wrong = {}, [], []
+    for section, section_type in _sections().items():
+        values: dict[str, Any] = {}
+        hints = get_type_hints(section_type)
+        for spec in fields(section_type):
+            key = f"{section}.{spec.name}"
+            origin = given.get(key, Origin(key, spec.default, "default"))
+            try:
+                values[spec.name] = _converted(origin, hints[spec.name])
+            except ConfigError as error:
+                wrong.append(str(error))
+            origins.append(Origin(key, values.get(spec.name, origin.value), origin.source))
+        if not wrong:
+            sections[section] = section_type(**values)
+    wrong.extend(_out_of_range(origins))
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return Config(**sections), origins
+
+
+def _sections() -> dict[str, type]:
+    return dict(get_type_hints(Config))
+
+
+def _from_file(file: Path | None) -> Iterator[Origin]:
+    if file is None:
+        return
+    try:
+        document = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read `{file}`: {error.strerror}; check --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{file}` is not valid TOML: {error}") from error
+    for section, values in document.items():
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"`{section}` in `{file}` is not in a section; put it under one, such as [server]"
+            )
+        for key, value in values.items():
+            yield Origin(f"{section}.{key}", value, f"file {file}")
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[Origin]:
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in _OTHER_VARIABLES:
+            section, _, key = name.removeprefix(PREFIX).lower().partition("_")
+            yield Origin(f"{section}.{key}", environment[name], f"environment {name}")
+
+
+def _refuse_unknown(origins: Iterable[Origin]) -> None:
+    known = [
+        f"{section}.{spec.name}"
+        for section, section_type in _sections().items()
+        for spec in fields(section_type)
+    ]
+    for origin in origins:
+        if origin.key not in known:
+            close = difflib.get_close_matches(origin.key, known, 1)
+            hint = f"did you mean `{close[0]}`?" if close else "see `placet config --explain`"
+            raise ConfigError(f"unknown key `{origin.key}` ({origin.source}); {hint}")
+
+
+def _converted(origin: Origin, wanted: type) -> Any:
+    """Take text for what it stands for; refuse values of another type."""
+    value = origin.value
+    try:
+        if isinstance(value, str) and wanted is bool:
+            return _TRUTH[value.lower()]
+        if isinstance(value, str) and wanted in (int, float):
+            return wanted(value)
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if type(value) is wanted:
+            return value
+    except (KeyError, ValueError):
+        pass
+    raise ConfigError(
+        f"`{origin.key}` is `{value}` ({origin.source}), which is not {_TYPE_WORDS[wanted]}"
+    )
+
+
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_TYPE_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text in quotes",
+}
+
+_AT_LEAST: Mapping[str, float] = {
+    "server.drain_s": 0,
+    "server.compile_threads": 1,
+    "cache.max_entries": 1,
+    "cache.ttl_s": 0.001,
+    "subscribe.heartbeat_s": 0.01,
+    "subscribe.max_subscriptions": 1,
+    "subscribe.max_waiting": 1,
+    "subscribe.write_timeout_s": 0.1,
+    "subscribe.max_window_commits": 1,
+}
+_AT_MOST: Mapping[str, float] = {"subscribe.heartbeat_s": 5}
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "store.kind": ("sqlite", "memory"),
+    "log.level": ("debug", "info", "warning", "error"),
+    "log.format": ("text", "json"),
+}
+
+
+def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
+    for origin in origins:
+        value, where = origin.value, f"`{origin.key}` is `{origin.value}` ({origin.source})"
+        if isinstance(value, int | float):
+            if value < _AT_LEAST.get(origin.key, value):
+                yield f"{where}; use at least {_AT_LEAST[origin.key]:g}"
+            if value > _AT_MOST.get(origin.key, value):
+                yield f"{where}; use at most {_AT_MOST[origin.key]:g}"
+        elif origin.key in _CHOICES and value not in _CHOICES[origin.key]:
+            yield f"{where}; use one of {', '.join(_CHOICES[origin.key])}"
+        elif origin.key == "server.listen" and not _is_address(str(value)):
+            yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"
+
+
+def _is_address(text: str) -> bool:
+    host, colon, port = text.rpartition(":")
+    return bool(host and colon) and port.isdigit() and int(port) < 65_536

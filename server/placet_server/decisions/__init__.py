@@ -1,0 +1,1 @@
+"""Decisions: from a request to an answer, out of memory."""

@@ -1,0 +1,142 @@
+"""What can go wrong in the server, in its own words.
+
+PlacetError
+├── TenantUnknown          nobody published anything for the tenant
+├── ItemUnknown            an item asked for is not there
+├── ChangeSetRefused       a change set has problems; nothing was stored
+├── Undecided              a well-formed request the policies cannot be asked
+├── NodeStale              the node knows less than the tenant's bound allows
+├── RevisionNotReached     the node did not get to the asked revision in time
+├── DeadlinePassed         the caller has given up already
+├── PageTokenRefused       a page token of another request or revision
+├── CursorRefused          a subscription cursor of another filter
+├── TooManySubscribers     the node holds as many streams as it may
+├── SlowReader             a stream's reader takes nothing
+├── NotOffered             a part of the API this node does not do
+└── Draining               the node is about to stop
+
+Stores raise their own, see ``store.contract``; malformed messages are
+``placet.wire.Malformed``. ``api.failures`` has the one table that maps all of
+them to status codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from placet_engine.items import ItemKey, Revision
+from placet_engine.model import Problem, Undecidable
+
+
+class PlacetError(Exception):
+    """Anything the server reports on its own account."""
+
+
+class TenantUnknown(PlacetError):
+    """Nobody published anything for the tenant."""
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"tenant `{tenant}` is not known; publish its policies first")
+        self.tenant = tenant
+
+
+class ItemUnknown(PlacetError):
+    """An item asked for is not there."""
+
+    def __init__(self, key: ItemKey, owner: str, revision: Revision) -> None:
+        super().__init__(
+            f"{key} of `{owner or 'the platform'}` is not there at revision {revision}; "
+            "list what is"
+        )
+        self.key = key
+
+
+class ChangeSetRefused(PlacetError):
+    """A change set has problems. Nothing was stored."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.problems = tuple(problems)
+
+
+class Undecided(PlacetError):
+    """A well-formed request that the policies cannot be asked."""
+
+    def __init__(self, undecidable: Undecidable) -> None:
+        super().__init__(undecidable.message)
+        self.undecidable = undecidable
+
+
+class NodeStale(PlacetError):
+    """The node knows less than the tenant's bound allows."""
+
+    def __init__(self, tenant: str, staleness_s: float, max_staleness_s: float) -> None:
+        super().__init__(
+            f"this node was last known to be current {staleness_s:.1f} s ago and tenant `{tenant}` "
+            f"allows {max_staleness_s:g} s; ask another node"
+        )
+        self.tenant = tenant
+        self.staleness_s = staleness_s
+        self.max_staleness_s = max_staleness_s
+
+
+class RevisionNotReached(PlacetError):
+    """The node did not get to the asked revision in time."""
+
+    def __init__(self, wanted: Revision, current: Revision) -> None:
+        super().__init__(
+            f"this node is at revision {current} and did not reach {wanted} in time; try again"
+        )
+        self.wanted = wanted
+        self.current = current
+
+
+class DeadlinePassed(PlacetError):
+    """The caller has given up already; no work is done for it."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before the call was looked at; allow more time")
+
+
+class PageTokenRefused(PlacetError):
+    """A page token of another request or revision."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the page token is of another request or revision; start again at the first page"
+        )
+
+
+class CursorRefused(PlacetError):
+    """A subscription cursor of another filter, or no cursor at all."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the cursor {why}; subscribe without one")
+
+
+class TooManySubscribers(PlacetError):
+    """The node holds as many streams as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"this node holds {limit} subscriptions and takes no more; use another")
+        self.limit = limit
+
+
+class SlowReader(PlacetError):
+    """A stream's reader takes nothing."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(
+            f"nothing was read from this stream for {timeout_s:g} s; read on, or subscribe to less"
+        )
+
+
+class NotOffered(PlacetError):
+    """A part of the API this node does not do."""
+
+
+class Draining(PlacetError):
+    """The node is about to stop."""
+
+    def __init__(self) -> None:
+        super().__init__("this node is draining; use another")

@@ -1,0 +1,1 @@
+"""Policies from publish to the node's memory, and on to its subscribers."""

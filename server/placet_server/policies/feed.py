@@ -1,0 +1,134 @@
+"""Keeps the node's policies at the store's head: one task, one direction.
+
+Store → compile → swap → window → subscribers. Nothing else writes to the
+node's active policies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from concurrent.futures import Executor
+
+from placet_engine.changes import Commit, ItemSet
+from placet_engine.compiling import Compilation, Compiler
+from placet_engine.items import NO_REVISION, PLATFORM, Revision
+from placet_server.policies.active import ActivePolicies
+from placet_server.policies.hub import Hub
+from placet_server.policies.window import CommitWindow
+from placet_server.store.contract import RevisionCompacted, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+_PAGE = 500
+_RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 5.0
+
+
+class Feed:
+    """Follows a store for as long as :meth:`run` runs."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        compiler: Compiler,
+        executor: Executor,
+        active: ActivePolicies,
+        hub: Hub,
+        max_window_commits: int = 10_000,
+        max_window_changes: int = 100_000,
+        confirm_every_s: float = 0.5,
+    ) -> None:
+        self._store = store
+        self._compiler = compiler
+        self._executor = executor
+        self._active = active
+        self._hub = hub
+        self._max_window_commits = max_window_commits
+        self._max_window_changes = max_window_changes
+        self._confirm_every_s = confirm_every_s
+        self.window = self._new_window(NO_REVISION)
+
+    async def load(self) -> None:
+        """Bring the node to the store's head before it serves anybody."""
+        head = await self._store.head()
+        owners = await self._store.owners()
+        platform = await self._store.read(PLATFORM, at=head)
+        tenants = {
+            owner: await self._store.read(owner, at=head) for owner in owners if owner != PLATFORM
+        }
+        compiled = {
+            tenant: (items, await self._compile(platform, items))
+            for tenant, items in tenants.items()
+        }
+        await self._active.swap(head, platform, compiled)
+        await self._load_window(head)
+        self._active.confirm_current(head)
+        log.info("policies loaded", extra={"revision": head, "tenants": len(tenants)})
+
+    async def run(self) -> None:
+        """Follow the store until cancelled. A store that is away makes the node stale, not dead."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(), name="feed-follow")
+            tasks.create_task(self._confirm(), name="feed-confirm")
+
+    async def _follow(self) -> None:
+        delay_s = _RETRY_FIRST_S
+        while True:
+            try:
+                async for commit in self._store.watch(self._active.revision):
+                    await self._apply(commit)
+                    delay_s = _RETRY_FIRST_S
+            except RevisionCompacted:
+                # Cannot happen to a node that keeps up; one that was away too
+                # long starts over, and its subscribers' cursors with it.
+                await self.load()
+            except StoreError:
+                log.exception("the store does not answer; deciding from memory")
+                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
+                delay_s = min(delay_s * 2, _RETRY_MOST_S)
+
+    async def _confirm(self) -> None:
+        """Ask for the head now and then: silence alone does not show that one is current."""
+        while True:
+            try:
+                self._active.confirm_current(await self._store.head())
+            except StoreError:
+                log.debug("could not confirm that the node is current", exc_info=True)
+            await asyncio.sleep(self._confirm_every_s)
+
+    async def _apply(self, commit: Commit) -> None:
+        items = self._active.items(commit.owner).applying(commit.revision, commit.changes)
+        if commit.owner == PLATFORM:
+            compiled = {
+                tenant: (state.items, await self._compile(items, state.items))
+                for tenant, state in self._active.tenants.items()
+            }
+        else:
+            compiled = {commit.owner: (items, await self._compile(self._active.platform, items))}
+        await self._active.swap(commit.revision, items, compiled)
+        self.window.add(commit)
+        self._hub.broadcast(commit)
+
+    async def _compile(self, platform: ItemSet, own: ItemSet) -> Compilation:
+        """Compile in a thread: it takes milliseconds, which other requests should not wait."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._compiler.compile, platform, own)
+
+    async def _load_window(self, head: Revision) -> None:
+        """Fill the window, so that subscribers can resume across a restart."""
+        earliest = await self._store.earliest()
+        start = Revision(max(earliest, head - self._max_window_commits))
+        self.window = self._new_window(start)
+        while start < head:
+            for commit in await self._store.commits(start, limit=_PAGE):
+                if commit.revision > head:
+                    return
+                self.window.add(commit)
+                start = commit.revision
+
+    def _new_window(self, start: Revision) -> CommitWindow:
+        return CommitWindow(
+            start, max_commits=self._max_window_commits, max_changes=self._max_window_changes
+        )

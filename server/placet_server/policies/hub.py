@@ -1,0 +1,106 @@
+"""Hands every commit to every subscriber, and waits for none of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from placet_engine.changes import Commit
+from placet_server.errors import Draining, TooManySubscribers
+
+
+class FellBehind(Exception):
+    """The subscriber did not take its commits fast enough; some are lost to it."""
+
+
+class NodeLeaving(Exception):
+    """The node is about to stop; the subscriber has to go elsewhere."""
+
+
+class Subscription:
+    """One subscriber's commits, from the moment it was opened."""
+
+    def __init__(self, max_waiting: int) -> None:
+        self._waiting: deque[Commit] = deque()
+        self._max_waiting = max_waiting
+        self._ended: Exception | None = None
+        self._wake = asyncio.Event()
+
+    async def next(self, timeout_s: float) -> Commit | None:
+        """Return the next commit, or nothing if there is none for ``timeout_s``.
+
+        Raises:
+            FellBehind: commits were lost. The subscription is over.
+            NodeLeaving: the node stops. The subscription is over.
+        """
+        if not self._waiting and self._ended is None:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                return None
+        if self._ended is not None:
+            raise self._ended
+        return self._waiting.popleft()
+
+    def offer(self, commit: Commit) -> bool:
+        """Queue a commit; when the queue is full, end the subscription and return false."""
+        if len(self._waiting) >= self._max_waiting:
+            self.end(FellBehind())
+            return False
+        self._waiting.append(commit)
+        self._wake.set()
+        return True
+
+    def end(self, reason: FellBehind | NodeLeaving) -> None:
+        """End the subscription; what is queued is of no use any more."""
+        self._ended = reason
+        self._waiting.clear()
+        self._wake.set()
+
+
+class Hub:
+    """All subscriptions of this node."""
+
+    def __init__(self, *, max_subscriptions: int, max_waiting: int) -> None:
+        self._subscriptions: set[Subscription] = set()
+        self._max_subscriptions = max_subscriptions
+        self._max_waiting = max_waiting
+        self._leaving = False
+
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
+    @contextmanager
+    def subscription(self) -> Iterator[Subscription]:
+        """Open a subscription for the length of a ``with`` block.
+
+        Raises:
+            TooManySubscribers: the node holds as many as it may.
+            Draining: the node is about to stop.
+        """
+        if self._leaving:
+            raise Draining
+        if len(self._subscriptions) >= self._max_subscriptions:
+            raise TooManySubscribers(self._max_subscriptions)
+        subscription = Subscription(self._max_waiting)
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+
+    def broadcast(self, commit: Commit) -> None:
+        """Hand a commit to every subscription that can take it."""
+        for subscription in list(self._subscriptions):
+            if not subscription.offer(commit):
+                self._subscriptions.discard(subscription)
+
+    def leave(self) -> None:
+        """Tell every subscriber that the node is about to stop, and take no more."""
+        self._leaving = True
+        for subscription in self._subscriptions:
+            subscription.end(NodeLeaving())

@@ -1,0 +1,183 @@
+"""Checks change sets and commits them. What does not compile is never stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+from placet_engine.changes import ChangeSet, Commit, Edit, ItemSet, resolve
+from placet_engine.compiling import Compilation, Compiler
+from placet_engine.items import (
+    PLATFORM,
+    Policy,
+    Revision,
+    StoredEntity,
+    TemplateLink,
+)
+from placet_engine.model import Problem, Severity
+from placet_server.clock import Clock
+from placet_server.errors import ChangeSetRefused
+from placet_server.policies.active import ActivePolicies
+from placet_server.store.contract import CommitInfo, RevisionConflict, Store
+
+# How often a publish that expects no particular revision is tried again when
+# others commit to the same tenant at the same time.
+_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A change set applied to an owner's items, and what comes of it."""
+
+    base: ItemSet
+    edits: Sequence[Edit]
+    items: ItemSet
+    compilation: Compilation | None
+    """None when the change set itself has problems."""
+    problems: tuple[Problem, ...]
+    """Everything found, about the change set and about what is in it."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether the candidate could be committed."""
+        return not any(found.severity is Severity.ERROR for found in self.problems)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What was found that does not stand in the way."""
+        return tuple(found for found in self.problems if found.severity is Severity.WARNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a publish came to."""
+
+    revision: Revision
+    upserts: int
+    deletes: int
+    warnings: tuple[Problem, ...]
+
+
+class Publisher:
+    """Publishes change sets to a store."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        compiler: Compiler,
+        executor: Executor,
+        active: ActivePolicies,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._compiler = compiler
+        self._executor = executor
+        self._active = active
+        self._clock = clock
+
+    async def publish(
+        self,
+        owner: str,
+        change_set: ChangeSet,
+        *,
+        expected: Revision | None = None,
+        author: str = "",
+        message: str = "",
+        request_id: str = "",
+        timeout_s: float,
+    ) -> Published:
+        """Commit a change set, and return when this node decides by it.
+
+        Raises:
+            ChangeSetRefused: it has problems. Nothing was stored.
+            RevisionConflict: the owner is not at the expected revision, or
+                others kept committing. Nothing was stored.
+            RevisionNotReached: it was committed, but this node did not get
+                there in time. Asking again with the same request id finds it.
+        """
+        info = CommitInfo(
+            time=self._clock.now(), author=author, message=message, request_id=request_id
+        )
+        for attempt in range(1, _ATTEMPTS + 1):
+            candidate = await self.check(owner, change_set)
+            if not candidate.valid:
+                raise ChangeSetRefused(
+                    [found for found in candidate.problems if found.severity is Severity.ERROR]
+                )
+            try:
+                commit = await self._commit(owner, candidate, expected, info)
+            except RevisionConflict:
+                if expected is not None or attempt == _ATTEMPTS:
+                    raise
+                continue
+            await self._active.wait_for(commit.revision, timeout_s)
+            return Published(
+                revision=commit.revision,
+                upserts=commit.upserts,
+                deletes=commit.deletes,
+                warnings=candidate.warnings,
+            )
+        raise AssertionError("the loop above returns or raises")
+
+    async def check(self, owner: str, change_set: ChangeSet) -> Candidate:
+        """Apply a change set to what the store has, without committing it."""
+        base = await self._store.read(owner)
+        edits, problems = resolve(change_set, base)
+        if problems:
+            return Candidate(
+                base=base, edits=edits, items=base, compilation=None, problems=tuple(problems)
+            )
+        items = base.editing(edits, Revision(base.revision + 1))
+        compilation = await self._compile(owner, items)
+        places = _places(change_set)
+        return Candidate(
+            base=base,
+            edits=edits,
+            items=items,
+            compilation=compilation,
+            problems=tuple(_located(found, places) for found in compilation.problems),
+        )
+
+    async def _compile(self, owner: str, items: ItemSet) -> Compilation:
+        platform = items if owner == PLATFORM else await self._store.read(PLATFORM)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._compiler.compile, platform, items)
+
+    async def _commit(
+        self, owner: str, candidate: Candidate, expected: Revision | None, info: CommitInfo
+    ) -> Commit:
+        base = candidate.base.revision
+        if expected is not None and expected != base:
+            raise RevisionConflict(owner, expected, base)
+        if not candidate.edits:
+            return Commit(revision=base, owner=owner, time=info.time, changes=())
+        return await self._store.append(owner, candidate.edits, expected=base, info=info)
+
+
+def _places(change_set: ChangeSet) -> dict[str, str]:
+    """Map each policy, link and entity of a change set to its field."""
+    places: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for body in change_set.upserts:
+        match body:
+            case Policy():
+                group, name, field = "policies", body.id, ".cedar"
+            case TemplateLink():
+                group, name, field = "template_links", body.id, ""
+            case StoredEntity():
+                group, name, field = "entities", str(body.entity.uid), ""
+            case _:
+                continue
+        places[name] = f"{group}[{counts[group]}]{field}"
+        counts[group] += 1
+    return places
+
+
+def _located(problem: Problem, places: dict[str, str]) -> Problem:
+    """Point a finding at the field of the change set it is about, if it is about one."""
+    field = places.get(problem.subject, problem.field)
+    return replace(problem, field=f"change_set.{field}" if field else "change_set")

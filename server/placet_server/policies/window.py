@@ -1,0 +1,41 @@
+"""The newest commits, kept in memory so that subscribers can resume."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from placet_engine.changes import Commit
+from placet_engine.items import Revision
+
+
+class CommitWindow:
+    """A run of commits without gaps, bounded by commits and by changes in them."""
+
+    def __init__(self, start: Revision, *, max_commits: int, max_changes: int) -> None:
+        self._commits: deque[Commit] = deque()
+        self._earliest = start
+        self._changes = 0
+        self._max_commits = max_commits
+        self._max_changes = max_changes
+
+    @property
+    def earliest(self) -> Revision:
+        """The oldest revision one can resume from: all commits after it are here."""
+        return self._earliest
+
+    def add(self, commit: Commit) -> None:
+        """Append the next commit and let go of what is over the bounds."""
+        self._commits.append(commit)
+        self._changes += len(commit.changes)
+        while len(self._commits) > self._max_commits or self._changes > self._max_changes:
+            oldest = self._commits.popleft()
+            self._changes -= len(oldest.changes)
+            self._earliest = oldest.revision
+
+    def after(self, revision: Revision) -> list[Commit] | None:
+        """Return the commits that follow a revision, or nothing if they are not all here."""
+        if revision < self._earliest:
+            return None
+        skipped = revision - self._earliest
+        # Revisions grow by one with each commit, so that places can be computed.
+        return [self._commits[place] for place in range(skipped, len(self._commits))]

@@ -1,0 +1,64 @@
+"""For tests, the project's and its users': a real server on a free port, and a clock to turn."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from placet_server.app import Node, running_node
+from placet_server.clock import Clock
+from placet_server.config import (
+    CacheConfig,
+    Config,
+    LogConfig,
+    ServerConfig,
+    StoreConfig,
+    SubscribeConfig,
+)
+
+
+@asynccontextmanager
+async def running_server(
+    *,
+    path: Path | None = None,
+    clock: Clock | None = None,
+    subscribe: SubscribeConfig | None = None,
+    cache: CacheConfig | None = None,
+    drain_s: float = 1.0,
+) -> AsyncIterator[Node]:
+    """Run a real server on a free port of this machine for the length of the block.
+
+    With a ``path`` the store is SQLite's in that file, otherwise one in memory.
+    """
+    config = Config(
+        server=ServerConfig(listen="127.0.0.1:0", node="test-node", drain_s=drain_s),
+        store=StoreConfig(kind="sqlite", path=str(path)) if path else StoreConfig(kind="memory"),
+        subscribe=subscribe or SubscribeConfig(heartbeat_s=0.2),
+        cache=cache or CacheConfig(),
+        log=LogConfig(),
+    )
+    async with running_node(config, clock=clock) as node:
+        yield node
+
+
+class ManualClock:
+    """A clock that stands still until it is told."""
+
+    def __init__(self, start: datetime.datetime | None = None) -> None:
+        self._now = start or datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+        self._monotonic = 1000.0
+
+    def now(self) -> datetime.datetime:
+        """Return the time of day it was set to."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return the seconds it was moved by, from 1000."""
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += datetime.timedelta(seconds=seconds)
+        self._monotonic += seconds
