@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test corpus check lint types imports protos-check protos baseline lock clean
+.PHONY: help run test corpus bench check lint types imports protos-check protos baseline lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,10 +27,13 @@ run: $(VENV)/.run ## start a server, publish the examples, print decisions
 	$(BIN)/placet quickstart
 
 test: $(VENV)/.dev ## run the tests (PYTEST_ARGS='-k name' passes arguments on)
-	$(BIN)/pytest -q -n 2 --dist loadscope $(PYTEST_ARGS)
+	$(BIN)/pytest -q -n 2 --dist loadscope -m 'not corpus' $(PYTEST_ARGS)
 
-corpus: $(VENV)/.dev ## run only the golden cases
+corpus: $(VENV)/.dev ## put the whole Cedar corpus through the service
 	$(BIN)/pytest -q -m corpus $(PYTEST_ARGS)
+
+bench: $(VENV)/.dev ## measure how fast decisions are, each way they can be asked for
+	$(BIN)/python -m bench
 
 check: lint types imports protos-check ## everything but the tests: style, types, arrows, protos
 

@@ -123,8 +123,10 @@ class _Run:
                 self._report_policy(error.reason, str(error), policy)
         links = [item.body for item in items.of_kind(ItemKind.TEMPLATE_LINK)]
         for policy, result in parsed.values():
-            if not result.is_template and self._applies(policy, settings):
-                self._warn_if_idle(policy, result)
+            if not self._applies(policy, settings):
+                continue
+            self._warn_if_idle(policy, result)
+            if not result.is_template:
                 yield EffectivePolicy(policy.id, policy.layer, result)
         for link in links:
             assert isinstance(link, TemplateLink)

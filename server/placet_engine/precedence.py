@@ -70,13 +70,11 @@ def decide(
         failed: policies that count and could not be evaluated.
         approved: whether the request carries a valid permit of a person.
     """
-    errors = tuple(
-        PolicyError(failure.policy.id, failure.policy.layer, failure.message) for failure in failed
-    )
+    errors = _errors(failed)
     forbids = [policy for policy in matched if policy.parsed.effect is Effect.FORBID]
     if forbids:
         return Verdict(
-            outcome=Outcome.DENY, cause=Cause.FORBIDDEN, reasons=_reasons(forbids), errors=errors
+            outcome=Outcome.DENY, cause=Cause.FORBIDDEN, reasons=to_reasons(forbids), errors=errors
         )
     if any(failure.policy.parsed.effect is Effect.FORBID for failure in failed):
         return Verdict(outcome=Outcome.DENY, cause=Cause.FORBID_ERROR, errors=errors)
@@ -87,24 +85,34 @@ def decide(
         return Verdict(
             outcome=Outcome.ALLOW,
             cause=Cause.PERMITTED if free else Cause.APPROVED,
-            reasons=_reasons(free or matched),
+            reasons=to_reasons(free or matched),
             obligations=_union(policy.parsed.obligations for policy in free or matched),
             errors=errors,
         )
     return Verdict(
         outcome=Outcome.REQUIRES_APPROVAL,
         cause=Cause.APPROVAL_NEEDED,
-        reasons=_reasons(matched),
+        reasons=to_reasons(matched),
         obligations=_union(policy.parsed.obligations for policy in matched),
         errors=errors,
         approval_groups=_union(policy.parsed.approval_groups for policy in matched),
     )
 
 
-def _reasons(policies: Iterable[EffectivePolicy]) -> tuple[Reason, ...]:
+def to_reasons(policies: Iterable[EffectivePolicy]) -> tuple[Reason, ...]:
     """Order by layer and id, so that the same decision always reads the same."""
-    ordered = sorted(policies, key=lambda policy: (policy.layer, policy.id))
-    return tuple(policy.to_reason() for policy in ordered)
+    return tuple(policy.to_reason() for policy in sorted(policies, key=_by_layer_and_id))
+
+
+def _errors(failed: Iterable[FailedPolicy]) -> tuple[PolicyError, ...]:
+    ordered = sorted(failed, key=lambda failure: _by_layer_and_id(failure.policy))
+    return tuple(
+        PolicyError(failure.policy.id, failure.policy.layer, failure.message) for failure in ordered
+    )
+
+
+def _by_layer_and_id(policy: EffectivePolicy) -> tuple[Layer, str]:
+    return policy.layer, policy.id
 
 
 def _union(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:

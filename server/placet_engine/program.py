@@ -27,7 +27,7 @@ from placet_engine.model import (
     Undecidable,
     Verdict,
 )
-from placet_engine.precedence import EffectivePolicy, FailedPolicy, decide
+from placet_engine.precedence import EffectivePolicy, FailedPolicy, decide, to_reasons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +71,9 @@ class Program:
         self.policies = tuple(policies)
         self.entities = entities
         self._schema = schema
-        self._literals = frozenset(
-            literal for policy in self.policies for literal in policy.parsed.literals
+        # Sorted, so that explanations list entities in one order everywhere.
+        self._literals = sorted(
+            {literal for policy in self.policies for literal in policy.parsed.literals}
         )
         self._enforced = self._policy_set(_counts)
         # What would be enforced if log-only policies counted; none, nothing to ask.
@@ -235,14 +236,11 @@ def _with_report(
     would_be = decide(*shadow, approved=approved)
     if would_be.outcome is verdict.outcome and would_be.obligations == verdict.obligations:
         return verdict
-    log_only = {
-        (policy.id, policy.layer)
-        for policy in (*shadow[0], *(failure.policy for failure in shadow[1]))
-        if policy.parsed.log_only
-    }
-    reasons = tuple(
-        reason for reason in would_be.reasons if (reason.policy_id, reason.layer) in log_only
-    )
+    responsible = [policy for policy in shadow[0] if policy.to_reason() in would_be.reasons]
+    if would_be.cause is Cause.FORBID_ERROR:
+        failed = (failure.policy for failure in shadow[1])
+        responsible = [policy for policy in failed if policy.parsed.effect is Effect.FORBID]
+    reasons = to_reasons(policy for policy in responsible if policy.parsed.log_only)
     return replace(verdict, log_only=LogOnlyReport(would_be.outcome, reasons))
 
 

@@ -21,12 +21,12 @@ class PolicyText:
 
 
 # String literals and comments are skipped whole, so that a semicolon in them
-# does not end a policy. An unterminated string runs to the end of its line.
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"?|//[^\n]*|;|[^";/]+|/')
-_ID = re.compile(r'@id\s*\(\s*"((?:[^"\\]|\\.)*)"\s*\)')
-_ANNOTATIONS = re.compile(
-    r'(?:@\w+\s*(?:\(\s*"(?:[^"\\]|\\.)*"\s*\))?(?:\s+|//[^\n]*)*)*',
-)
+# does not end a policy. Strings may go over several lines.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?P<end>")?|//[^\n]*|;|[^";/]+|/', re.DOTALL)
+# Where a string is never closed, each is taken to end with its line: that
+# costs the policy with the mistake, and not all behind it.
+_LINE_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"?|//[^\n]*|;|[^";/]+|/')
+_ANNOTATION = re.compile(r'@(\w+)\s*(?:\(\s*"((?:[^"\\]|\\.)*)"\s*\))?')
 _SIMPLE_ESCAPE = re.compile(r'\\(["\\])')
 _LEADING = re.compile(r"(?:\s+|//[^\n]*)*")
 _COMMENT = re.compile(r"//[^\n]*")
@@ -44,7 +44,7 @@ def split_policies(text: str, *, file: str = "") -> list[PolicyText]:
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
     start = 0
-    for token in _TOKEN.finditer(text):
+    for token in _tokens(text):
         if token.group() == ";":
             yield start, token.end()
             start = token.end()
@@ -52,21 +52,40 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
         yield start, len(text)
 
 
+def _tokens(text: str) -> list[re.Match[str]]:
+    tokens = list(_TOKEN.finditer(text))
+    # Only the last can be a string without an end.
+    if tokens and tokens[-1].group().startswith('"') and not tokens[-1]["end"]:
+        return list(_LINE_TOKEN.finditer(text))
+    return tokens
+
+
 def _policy_text(text: str, start: int, end: int, file: str) -> PolicyText:
-    cedar = text[start:end].strip()
-    leading = _LEADING.match(text, start, end)
-    first = leading.end() if leading else start
-    annotations = _ANNOTATIONS.match(text, first, end)
-    found = _ID.search(annotations.group()) if annotations else None
+    first = _behind_leading(text, start, end)
     return PolicyText(
-        cedar=cedar,
-        id=_SIMPLE_ESCAPE.sub(r"\1", found.group(1)) if found else None,
+        cedar=text[start:end].strip(),
+        id=_id_annotation(text, first, end),
         position=Position(
             file=file,
             line=text.count("\n", 0, first) + 1,
             column=first - (text.rfind("\n", 0, first) + 1) + 1,
         ),
     )
+
+
+def _behind_leading(text: str, start: int, end: int) -> int:
+    """Return where the white space and the comments at ``start`` end."""
+    leading = _LEADING.match(text, start, end)
+    return leading.end() if leading else start
+
+
+def _id_annotation(text: str, start: int, end: int) -> str | None:
+    """Go through the annotations at ``start`` for one that gives the id."""
+    while annotation := _ANNOTATION.match(text, start, end):
+        if annotation[1] == "id" and annotation[2] is not None:
+            return _SIMPLE_ESCAPE.sub(r"\1", annotation[2])
+        start = _behind_leading(text, annotation.end(), end)
+    return None
 
 
 _QUOTED = re.compile(r"`([^`]+)`|variable(?: in the policy scope)?: (\w+)")
@@ -83,24 +102,22 @@ def locate(message: str, cedar: str, policy: Position) -> Position:
         word = match.group(1) or match.group(2)
         places = [found.start() for found in re.finditer(_as_word(word), cedar)]
         if len(places) == 1:
-            offset = places[0]
-            line_start = cedar.rfind("\n", 0, offset) + 1
-            lines_down = cedar.count("\n", 0, offset) - _lines_above(cedar)
-            first_line = max(policy.line, 1)
-            same_line = lines_down == 0 and policy.column > 0
-            start = len(cedar) - len(_LEADING.sub("", cedar, count=1))
-            return Position(
-                file=policy.file,
-                line=first_line + lines_down,
-                column=policy.column + offset - start if same_line else offset - line_start + 1,
-            )
+            return _place(cedar, places[0], policy)
     return policy
 
 
-def _lines_above(cedar: str) -> int:
-    """Count the comment lines above the policy; its position is below them."""
-    leading = _LEADING.match(cedar)
-    return cedar.count("\n", 0, leading.end()) if leading else 0
+def _place(cedar: str, offset: int, policy: Position) -> Position:
+    """Turn an offset within a policy's text into a place in its author's file."""
+    line_start = cedar.rfind("\n", 0, offset) + 1
+    line, column = cedar.count("\n", 0, offset) + 1, offset - line_start + 1
+    if not policy.line:
+        return Position(file=policy.file, line=line, column=column)
+    # The policy's position is where it starts, below the comments above it.
+    start = _behind_leading(cedar, 0, len(cedar))
+    lines_down = cedar.count("\n", 0, offset) - cedar.count("\n", 0, start)
+    if lines_down == 0 and policy.column:
+        column = policy.column + offset - start
+    return Position(file=policy.file, line=policy.line + lines_down, column=column)
 
 
 def _as_word(word: str) -> str:

@@ -41,7 +41,13 @@ class Node:
     store: Store
     active: ActivePolicies
     decider: Decider
+    publisher: Publisher
     hub: Hub
+    api: ApiServer
+
+    async def drain(self) -> None:
+        """Take no more calls; return when those under way are done, or out of time."""
+        await self.api.drain()
 
 
 @asynccontextmanager
@@ -80,6 +86,9 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
             active,
             VerdictCache(max_entries=config.cache.max_entries, ttl_s=config.cache.ttl_s),
         )
+        publisher = Publisher(
+            store=store, compiler=compiler, executor=executor, active=active, clock=clock
+        )
         services = Services(
             evaluate=EvaluateService(
                 decider=decider,
@@ -89,12 +98,7 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
                     config.server.node or socket.gethostname(), config.server.region
                 ),
             ),
-            policy=PolicyService(
-                publisher=Publisher(
-                    store=store, compiler=compiler, executor=executor, active=active, clock=clock
-                ),
-                store=store,
-            ),
+            policy=PolicyService(publisher=publisher, store=store),
             subscribe=SubscribeService(
                 active=active,
                 feed=feed,
@@ -107,14 +111,25 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
         following = asyncio.create_task(feed.run(), name="feed")
         stack.push_async_callback(_ended, following)
         api = ApiServer(
-            services=services, hub=hub, write_timeout_s=config.subscribe.write_timeout_s
+            services=services,
+            hub=hub,
+            write_timeout_s=config.subscribe.write_timeout_s,
+            drain_s=config.server.drain_s,
         )
         host, _, _ = config.server.listen.rpartition(":")
         port = await api.start(config.server.listen)
-        stack.push_async_callback(api.drain, config.server.drain_s)
+        stack.push_async_callback(api.drain)
         address = f"{host}:{port}"
         log.info("serving", extra={"address": address, "revision": active.revision})
-        yield Node(address=address, store=store, active=active, decider=decider, hub=hub)
+        yield Node(
+            address=address,
+            store=store,
+            active=active,
+            decider=decider,
+            publisher=publisher,
+            hub=hub,
+            api=api,
+        )
 
 
 async def _open_store(config: Config) -> Store:

@@ -89,7 +89,7 @@ class _ValueRefused(Exception):
 # ------------------------------------------------------------------------------- values
 
 _TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:::[A-Za-z_][A-Za-z0-9_]*)*")
-_EXTENSIONS = frozenset({"decimal", "ip", "datetime", "duration"})
+_EXTENSIONS = frozenset({"decimal", "ip", "datetime", "duration", "offset"})
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 
@@ -114,7 +114,7 @@ def value_from_wire(value: value_pb2.Value, depth: int = 1) -> model.Value:
             raise _ValueRefused(".entity_value.type", _type_refusal(uid.type))
         return {"__entity": {"type": uid.type, "id": _checked_string(uid.id)}}
     if kind == "extension_value":
-        return _extension_from_wire(value.extension_value)
+        return _extension_from_wire(value.extension_value, depth)
     raise _ValueRefused("", "has no value; set one, or leave the attribute out")
 
 
@@ -157,11 +157,19 @@ def _fields_from_wire(
 _RESERVED_NAMES = frozenset({"__entity", "__extn", "__expr"})
 
 
-def _extension_from_wire(value: value_pb2.ExtensionValue) -> model.Value:
+def _extension_from_wire(value: value_pb2.ExtensionValue, depth: int) -> model.Value:
     if value.function not in _EXTENSIONS:
         known = ", ".join(f"`{name}`" for name in sorted(_EXTENSIONS))
         raise _ValueRefused(".function", f"is `{value.function}`; use one of {known}")
-    return {"__extn": {"fn": value.function, "arg": _checked_string(value.argument)}}
+    if value.function != "offset":
+        return {"__extn": {"fn": value.function, "arg": _checked_string(value.argument)}}
+    if len(value.arguments) != _OFFSET_ARGUMENTS:
+        raise _ValueRefused(".arguments", "of `offset` are a datetime and a duration")
+    arguments = [value_from_wire(argument, depth + 1) for argument in value.arguments]
+    return {"__extn": {"fn": "offset", "args": arguments}}
+
+
+_OFFSET_ARGUMENTS = 2
 
 
 def value_to_wire(value: model.Value) -> value_pb2.Value:
@@ -179,14 +187,19 @@ def value_to_wire(value: model.Value) -> value_pb2.Value:
                 entity_value=value_pb2.EntityUid(type=str(entity["type"]), id=str(entity["id"]))
             )
         if isinstance(extension, Mapping):
-            return value_pb2.Value(
-                extension_value=value_pb2.ExtensionValue(
-                    function=str(extension["fn"]), argument=str(extension["arg"])
-                )
-            )
+            return value_pb2.Value(extension_value=_extension_to_wire(extension))
         return value_pb2.Value(record_value=value_pb2.RecordValue(fields=attributes_to_wire(value)))
     return value_pb2.Value(
         set_value=value_pb2.SetValue(elements=[value_to_wire(element) for element in value])
+    )
+
+
+def _extension_to_wire(extension: Mapping[str, model.Value]) -> value_pb2.ExtensionValue:
+    arguments = extension.get("args", ())
+    return value_pb2.ExtensionValue(
+        function=str(extension["fn"]),
+        argument=str(extension.get("arg", "")),
+        arguments=map(value_to_wire, arguments if isinstance(arguments, Sequence) else ()),
     )
 
 

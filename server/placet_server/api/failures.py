@@ -134,6 +134,7 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     contract.StoreUnavailable: _always(
         _Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after_s=_RETRY_SOON_S
     ),
+    contract.StoreIncompatible: _always(_Code.FAILED_PRECONDITION, "STORE_INCOMPATIBLE"),
     contract.StoreDamaged: _always(_Code.DATA_LOSS, "STORE_DAMAGED"),
 }
 

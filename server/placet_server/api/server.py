@@ -62,8 +62,11 @@ class Services:
 class ApiServer:
     """One gRPC server on one address."""
 
-    def __init__(self, *, services: Services, hub: Hub, write_timeout_s: float) -> None:
+    def __init__(
+        self, *, services: Services, hub: Hub, write_timeout_s: float, drain_s: float
+    ) -> None:
         self._hub = hub
+        self._drain_s = drain_s
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=(EdgeInterceptor(write_timeout_s=write_timeout_s),), options=_OPTIONS
@@ -97,9 +100,9 @@ class ApiServer:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return port
 
-    async def drain(self, grace_s: float) -> None:
+    async def drain(self) -> None:
         """Stop: tell health watchers and subscribers first, then let calls under way finish."""
         await self._health.enter_graceful_shutdown()
         self._hub.leave()
-        await self._server.stop(grace_s)
+        await self._server.stop(self._drain_s)
         log.info("drained")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15placet/v1/value.proto\x12\tplacet.v1\"%\n\tEntityUid\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"\x90\x02\n\x05Value\x12\x14\n\nbool_value\x18\x01 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cstring_value\x18\x03 \x01(\tH\x00\x12(\n\tset_value\x18\x04 \x01(\x0b\x32\x13.placet.v1.SetValueH\x00\x12.\n\x0crecord_value\x18\x05 \x01(\x0b\x32\x16.placet.v1.RecordValueH\x00\x12,\n\x0c\x65ntity_value\x18\x06 \x01(\x0b\x32\x14.placet.v1.EntityUidH\x00\x12\x34\n\x0f\x65xtension_value\x18\x07 \x01(\x0b\x32\x19.placet.v1.ExtensionValueH\x00\x42\x06\n\x04kind\".\n\x08SetValue\x12\"\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x10.placet.v1.Value\"\x82\x01\n\x0bRecordValue\x12\x32\n\x06\x66ields\x18\x01 \x03(\x0b\x32\".placet.v1.RecordValue.FieldsEntry\x1a?\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.placet.v1.Value:\x02\x38\x01\"4\n\x0e\x45xtensionValue\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x10\n\x08\x61rgument\x18\x02 \x01(\t\"\xb8\x02\n\x06\x45ntity\x12!\n\x03uid\x18\x01 \x01(\x0b\x32\x14.placet.v1.EntityUid\x12\x35\n\nattributes\x18\x02 \x03(\x0b\x32!.placet.v1.Entity.AttributesEntry\x12%\n\x07parents\x18\x03 \x03(\x0b\x32\x14.placet.v1.EntityUid\x12)\n\x04tags\x18\x04 \x03(\x0b\x32\x1b.placet.v1.Entity.TagsEntry\x1a\x43\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.placet.v1.Value:\x02\x38\x01\x1a=\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.placet.v1.Value:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15placet/v1/value.proto\x12\tplacet.v1\"%\n\tEntityUid\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"\x90\x02\n\x05Value\x12\x14\n\nbool_value\x18\x01 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cstring_value\x18\x03 \x01(\tH\x00\x12(\n\tset_value\x18\x04 \x01(\x0b\x32\x13.placet.v1.SetValueH\x00\x12.\n\x0crecord_value\x18\x05 \x01(\x0b\x32\x16.placet.v1.RecordValueH\x00\x12,\n\x0c\x65ntity_value\x18\x06 \x01(\x0b\x32\x14.placet.v1.EntityUidH\x00\x12\x34\n\x0f\x65xtension_value\x18\x07 \x01(\x0b\x32\x19.placet.v1.ExtensionValueH\x00\x42\x06\n\x04kind\".\n\x08SetValue\x12\"\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x10.placet.v1.Value\"\x82\x01\n\x0bRecordValue\x12\x32\n\x06\x66ields\x18\x01 \x03(\x0b\x32\".placet.v1.RecordValue.FieldsEntry\x1a?\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.placet.v1.Value:\x02\x38\x01\"Y\n\x0e\x45xtensionValue\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x10\n\x08\x61rgument\x18\x02 \x01(\t\x12#\n\targuments\x18\x03 \x03(\x0b\x32\x10.placet.v1.Value\"\xb8\x02\n\x06\x45ntity\x12!\n\x03uid\x18\x01 \x01(\x0b\x32\x14.placet.v1.EntityUid\x12\x35\n\nattributes\x18\x02 \x03(\x0b\x32!.placet.v1.Entity.AttributesEntry\x12%\n\x07parents\x18\x03 \x03(\x0b\x32\x14.placet.v1.EntityUid\x12)\n\x04tags\x18\x04 \x03(\x0b\x32\x1b.placet.v1.Entity.TagsEntry\x1a\x43\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.placet.v1.Value:\x02\x38\x01\x1a=\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.placet.v1.Value:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,11 +48,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDVALUE_FIELDSENTRY']._serialized_start=466
   _globals['_RECORDVALUE_FIELDSENTRY']._serialized_end=529
   _globals['_EXTENSIONVALUE']._serialized_start=531
-  _globals['_EXTENSIONVALUE']._serialized_end=583
-  _globals['_ENTITY']._serialized_start=586
-  _globals['_ENTITY']._serialized_end=898
-  _globals['_ENTITY_ATTRIBUTESENTRY']._serialized_start=768
-  _globals['_ENTITY_ATTRIBUTESENTRY']._serialized_end=835
-  _globals['_ENTITY_TAGSENTRY']._serialized_start=837
-  _globals['_ENTITY_TAGSENTRY']._serialized_end=898
+  _globals['_EXTENSIONVALUE']._serialized_end=620
+  _globals['_ENTITY']._serialized_start=623
+  _globals['_ENTITY']._serialized_end=935
+  _globals['_ENTITY_ATTRIBUTESENTRY']._serialized_start=805
+  _globals['_ENTITY_ATTRIBUTESENTRY']._serialized_end=872
+  _globals['_ENTITY_TAGSENTRY']._serialized_start=874
+  _globals['_ENTITY_TAGSENTRY']._serialized_end=935
 # @@protoc_insertion_point(module_scope)

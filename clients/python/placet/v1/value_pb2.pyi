@@ -170,19 +170,27 @@ class ExtensionValue(_message.Message):
 
     FUNCTION_FIELD_NUMBER: _builtins.int
     ARGUMENT_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
     function: _builtins.str
-    """One of `decimal`, `ip`, `datetime`, `duration`."""
+    """One of `decimal`, `ip`, `datetime`, `duration`, `offset`."""
     argument: _builtins.str
     """The argument as text: `12.50`, `10.0.0.0/8`, `2026-11-23T10:00:00Z`, `1h30m`."""
+    @_builtins.property
+    def arguments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]:
+        """For `offset` instead of `argument`: a datetime and a duration to add to it,
+        which is how datetimes out of the text form's range are written.
+        """
+
     def __init__(
         self,
         *,
         function: _builtins.str = ...,
         argument: _builtins.str = ...,
+        arguments: _abc.Iterable[Global___Value] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argument", b"argument", "function", b"function"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argument", b"argument", "arguments", b"arguments", "function", b"function"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""How fast Placet decides, measured as ratios within one run. See README.md."""

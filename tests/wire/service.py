@@ -1,0 +1,98 @@
+"""A running server with a stub for each of its services, and short words for messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from placet.v1 import (
+    evaluate_service_pb2 as evaluate_pb2,
+)
+from placet.v1 import (
+    evaluate_service_pb2_grpc,
+    policy_pb2,
+    policy_service_pb2,
+    policy_service_pb2_grpc,
+    subscribe_service_pb2_grpc,
+)
+from placet.wire import attributes_to_wire
+from placet_server.app import Node
+from placet_server.testing import running_server
+
+if TYPE_CHECKING:
+    from placet.v1.evaluate_service_pb2_grpc import EvaluateServiceAsyncStub
+    from placet.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
+    from placet.v1.subscribe_service_pb2_grpc import SubscribeServiceAsyncStub
+
+TENANT = "acme"
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running node and stubs to call it with."""
+
+    node: Node
+    channel: grpc.aio.Channel
+    evaluate: EvaluateServiceAsyncStub
+    policy: PolicyServiceAsyncStub
+    subscribe: SubscribeServiceAsyncStub
+
+    async def publish(
+        self, *policies: policy_pb2.Policy, tenant: str = TENANT, **change_set: Any
+    ) -> policy_service_pb2.PublishResponse:
+        """Publish policies and whatever else a change set takes."""
+        return await self.policy.Publish(
+            policy_service_pb2.PublishRequest(
+                tenant=tenant,
+                change_set=policy_pb2.ChangeSet(policies=policies, **change_set),
+            ),
+            timeout=TIMEOUT_S,
+        )
+
+
+@asynccontextmanager
+async def running_service(**options: Any) -> AsyncIterator[Service]:
+    """Run a server as `running_server` does, and connect to it."""
+    async with (
+        running_server(**options) as node,
+        grpc.aio.insecure_channel(node.address) as channel,
+    ):
+        yield Service(
+            node=node,
+            channel=channel,
+            evaluate=evaluate_service_pb2_grpc.EvaluateServiceStub(channel),
+            policy=policy_service_pb2_grpc.PolicyServiceStub(channel),
+            subscribe=subscribe_service_pb2_grpc.SubscribeServiceStub(channel),
+        )
+
+
+def policy(id_: str, cedar: str, **fields: Any) -> policy_pb2.Policy:
+    """Write a policy."""
+    return policy_pb2.Policy(id=id_, cedar=cedar, **fields)
+
+
+def request(
+    subject: str = "User::alice",
+    action: str = "view",
+    resource: str = "Document::one",
+    *,
+    tenant: str = TENANT,
+    context: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> evaluate_pb2.EvaluateRequest:
+    """Write a request, with entities as ``Type::id``."""
+    subject_type, _, subject_id = subject.rpartition("::")
+    resource_type, _, resource_id = resource.rpartition("::")
+    return evaluate_pb2.EvaluateRequest(
+        tenant=tenant,
+        subject=evaluate_pb2.Subject(type=subject_type, id=subject_id),
+        action=evaluate_pb2.Action(name=action),
+        resource=evaluate_pb2.Resource(type=resource_type, id=resource_id),
+        context=attributes_to_wire(context or {}),
+        **fields,
+    )

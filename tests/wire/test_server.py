@@ -1,0 +1,196 @@
+"""What a server offers besides its own services, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
+
+from placet.v1.evaluate_service_pb2_grpc import EvaluateServiceStub
+from placet_engine.changes import ChangeSet
+from placet_engine.items import Policy
+from placet_server.api.server import PLACET_SERVICES, AddressUnavailable
+from placet_server.app import running_node
+from placet_server.config import Config, ConfigError, ServerConfig, StoreConfig
+from tests.wire.service import TIMEOUT_S, Service, policy, request, running_service
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def _health(service: Service) -> Any:
+    """Return a stub whose stubs leave its methods out."""
+    return health_pb2_grpc.HealthStub(service.channel)
+
+
+async def test_health_is_told_for_the_server_and_for_each_service() -> None:
+    async with running_service() as service:
+        stub = _health(service)
+        answers = [
+            await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=TIMEOUT_S)
+            for name in ("", *PLACET_SERVICES)
+        ]
+
+    assert [answer.status for answer in answers] == [SERVING] * 4
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_lists_and_describes_under_both_names(version: str) -> None:
+    asked = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        *(
+            reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+            for symbol in (*PLACET_SERVICES, f"grpc.reflection.{version}.ServerReflection")
+        ),
+    ]
+    async with running_service() as service:
+        call = service.channel.stream_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )(iter(asked), timeout=TIMEOUT_S)
+        listed, *described = [answer async for answer in call]
+
+    names = {entry.name for entry in listed.list_services_response.service}
+    assert names > {*PLACET_SERVICES, f"grpc.reflection.{version}.ServerReflection"}
+    assert all(
+        answer.WhichOneof("message_response") == "file_descriptor_response" for answer in described
+    )
+
+
+async def test_channelz_shows_the_server() -> None:
+    async with running_service() as service:
+        stub: Any = channelz_pb2_grpc.ChannelzStub(service.channel)  # type: ignore[arg-type]
+        answer = await stub.GetServers(channelz_pb2.GetServersRequest(), timeout=TIMEOUT_S)
+
+    assert len(answer.server) >= 1
+
+
+def _grpcurl() -> Path:
+    path = Path(sys.executable).with_name("grpcurl")
+    if not path.exists():
+        pytest.skip("grpcurl is not installed beside this python")
+    return path
+
+
+async def _run_grpcurl(service: Service, *arguments: str) -> str:
+    *options, last = arguments
+    # Address goes before the verb or method, options before the address.
+    process = await asyncio.create_subprocess_exec(
+        _grpcurl(),
+        "-plaintext",
+        *options,
+        service.node.address,
+        *last.split(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    return out.decode() + err.decode()
+
+
+async def test_grpcurl_lists_describes_and_evaluates() -> None:
+    asked = json.dumps(
+        {
+            "tenant": "acme",
+            "subject": {"type": "User", "id": "alice"},
+            "action": {"name": "view"},
+            "resource": {"type": "Document", "id": "one"},
+        }
+    )
+    async with running_service() as service:
+        await service.publish(policy("p", "permit(principal, action, resource);"))
+        listed = await _run_grpcurl(service, "list")
+        described = await _run_grpcurl(service, "describe placet.v1.EvaluateService")
+        message = await _run_grpcurl(service, "describe placet.v1.EvaluateRequest")
+        decided = await _run_grpcurl(service, "-d", asked, "placet.v1.EvaluateService/Evaluate")
+        refused = await _run_grpcurl(service, "-d", "{}", "placet.v1.EvaluateService/Evaluate")
+
+    assert set(PLACET_SERVICES) <= set(listed.split())
+    assert "rpc EvaluateBatch" in described
+    assert "subject" in message
+    assert json.loads(decided)["decision"]["outcome"] == "OUTCOME_ALLOW"
+    assert "InvalidArgument" in refused
+    assert "`tenant` is missing" in refused
+
+
+async def test_grpcurl_subscribes() -> None:
+    async with running_service() as service:
+        await service.publish(policy("p", "permit(principal, action, resource);"))
+        seen = await _run_grpcurl(
+            service,
+            "-max-time",
+            "1",
+            "-d",
+            '{"tenant": "acme"}',
+            "placet.v1.SubscribeService/Subscribe",
+        )
+
+    assert seen.index('"snapshot_begin"') < seen.index('"snapshot_chunk"')
+    assert seen.index('"snapshot_chunk"') < seen.index('"snapshot_end"') < seen.index('"heartbeat"')
+
+
+async def test_draining_finishes_calls_under_way_and_takes_no_new_ones() -> None:
+    async with running_service(drain_s=5.0) as service:
+        await service.publish(policy("p", "permit(principal, action, resource);"))
+        # A call that waits for a revision which is published while draining.
+        waiting = asyncio.ensure_future(
+            service.evaluate.Evaluate(request(min_revision=2), timeout=TIMEOUT_S)
+        )
+        watch = _health(service).Watch(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+        statuses = aiter(watch)
+        assert (await anext(statuses)).status == SERVING
+        other = grpc.aio.insecure_channel(service.node.address)
+        await other.channel_ready()
+
+        draining = asyncio.create_task(service.node.drain())
+        assert (await anext(statuses)).status == NOT_SERVING
+        watch.cancel()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await EvaluateServiceStub(other).Evaluate(request(), timeout=TIMEOUT_S)
+        await service.node.publisher.publish("acme", _one_more(), timeout_s=TIMEOUT_S)
+        answer = await waiting
+        await draining
+        await other.close()
+
+    assert answer.decision.revision == 2
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def _one_more() -> ChangeSet:
+    return ChangeSet(upserts=(Policy(id="q", cedar="permit(principal, action, resource);"),))
+
+
+async def test_a_taken_port_is_a_clear_error() -> None:
+    async with running_service() as service:
+        config = Config(
+            server=ServerConfig(listen=service.node.address), store=StoreConfig(kind="memory")
+        )
+        with pytest.raises(AddressUnavailable, match="cannot listen on"):
+            async with running_node(config):
+                pass
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "example.org:7717"])
+async def test_an_address_others_can_reach_needs_a_flag(listen: str) -> None:
+    config = Config(server=ServerConfig(listen=listen), store=StoreConfig(kind="memory"))
+    with pytest.raises(ConfigError, match="allow_insecure"):
+        async with running_node(config):
+            pass
+
+
+async def test_a_passed_deadline_is_deadline_exceeded_and_not_an_answer() -> None:
+    async with running_service() as service:
+        await service.publish(policy("p", "permit(principal, action, resource);"))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.evaluate.Evaluate(request(min_revision=99), timeout=0.05)
+
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
