@@ -42,6 +42,24 @@ async def test_health_is_told_for_the_server_and_for_each_service() -> None:
     assert [answer.status for answer in answers] == [SERVING] * 4
 
 
+async def test_a_health_watcher_that_leaves_takes_nobody_along() -> None:
+    async with running_service() as service:
+        watches = [
+            _health(service).Watch(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+            for _ in range(2)
+        ]
+        leaving, staying = [aiter(watch) for watch in watches]
+        assert (await anext(leaving)).status == (await anext(staying)).status == SERVING
+        watches[0].cancel()
+        # Another call on the connection: when it is answered, the server knows of the leaving.
+        await _health(service).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+
+        draining = asyncio.create_task(service.node.drain())
+        assert (await anext(staying)).status == NOT_SERVING
+        watches[1].cancel()
+        await draining
+
+
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 async def test_reflection_lists_and_describes_under_both_names(version: str) -> None:
     asked = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from placet.v1 import (
     evaluate_service_pb2,
@@ -18,6 +18,7 @@ from placet.v1 import (
     subscribe_service_pb2_grpc,
 )
 from placet_server.api.evaluate import EvaluateService
+from placet_server.api.health import HealthService
 from placet_server.api.interceptor import TRANSPORT_BYTES, EdgeInterceptor
 from placet_server.api.policy import PolicyService
 from placet_server.api.reflection import add_reflection
@@ -32,7 +33,7 @@ PLACET_SERVICES: tuple[str, ...] = (
     subscribe_service_pb2.DESCRIPTOR.services_by_name["SubscribeService"].full_name,
 )
 _OTHER_SERVICES: tuple[str, ...] = (
-    health.SERVICE_NAME,
+    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
     channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name,
 )
 
@@ -67,7 +68,7 @@ class ApiServer:
     ) -> None:
         self._hub = hub
         self._drain_s = drain_s
-        self._health = health.aio.HealthServicer()
+        self._health = HealthService(PLACET_SERVICES)
         self._server = grpc.aio.server(
             interceptors=(EdgeInterceptor(write_timeout_s=write_timeout_s),), options=_OPTIONS
         )
@@ -96,13 +97,12 @@ class ApiServer:
                 "choose another with --listen"
             ) from error
         await self._server.start()
-        for service in ("", *PLACET_SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set_serving(True)
         return port
 
     async def drain(self) -> None:
         """Stop: tell health watchers and subscribers first, then let calls under way finish."""
-        await self._health.enter_graceful_shutdown()
+        await self._health.set_serving(False)
         self._hub.leave()
         await self._server.stop(self._drain_s)
         log.info("drained")

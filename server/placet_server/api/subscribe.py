@@ -137,14 +137,14 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         selection: Selection,
     ) -> AsyncIterator[_Response]:
         """Send a delta for each commit that concerns the subscriber, and heartbeats."""
-        for commit in missed:
-            if selection.takes_owner(commit.owner):
-                yield _delta(commit, cursor, selection)
-            cursor = cursor.after(commit, selection)
+        for earlier in missed:
+            if selection.takes_owner(earlier.owner):
+                yield _delta(earlier, cursor, selection)
+            cursor = cursor.after(earlier, selection)
         sent_at = self._clock.monotonic()
         while True:
             try:
-                commit_or_none = await subscription.next(self._heartbeat_s)
+                commit = await subscription.next(self._heartbeat_s)
             except FellBehind:
                 yield _Response(reset_required=self._reset(_Reset.REASON_SLOW_READER))
                 return
@@ -153,22 +153,20 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
                     go_away=subscribe_service_pb2.GoAway(retry_after=duration(_RETRY_AFTER_S))
                 )
                 return
-            concerns = False
-            if commit_or_none is not None:
-                commit = commit_or_none
-                # The node's memory may have been ahead of the subscription.
+            response = None
+            if commit is not None:
                 if commit.revision <= cursor.position:
+                    # The node's memory was ahead of the subscription when it was opened.
                     continue
-                concerns = selection.takes_owner(commit.owner)
-                if concerns:
-                    yield _delta(commit, cursor, selection)
+                if selection.takes_owner(commit.owner):
+                    response = _delta(commit, cursor, selection)
                 cursor = cursor.after(commit, selection)
             now = self._clock.monotonic()
-            if not concerns and (commit_or_none is None or now - sent_at >= self._heartbeat_s):
-                yield self._heartbeat(cursor)
-            elif not concerns:
-                continue
-            sent_at = now
+            if response is None and (commit is None or now - sent_at >= self._heartbeat_s):
+                response = self._heartbeat(cursor)
+            if response is not None:
+                yield response
+                sent_at = now
 
     async def _known_cursor(self, data: bytes, selection: Selection) -> Cursor | _Reset:
         """Read a cursor; if it is of another store, or this node is far behind it, a reset."""

@@ -76,18 +76,28 @@ class Feed:
     async def _follow(self) -> None:
         delay_s = _RETRY_FIRST_S
         while True:
+            start = self._active.revision
             try:
-                async for commit in self._store.watch(self._active.revision):
-                    await self._apply(commit)
-                    delay_s = _RETRY_FIRST_S
-            except RevisionCompacted:
-                # Cannot happen to a node that keeps up; one that was away too
-                # long starts over, and its subscribers' cursors with it.
-                await self.load()
+                await self._read_on()
             except StoreError:
                 log.exception("the store does not answer; deciding from memory")
-                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
-                delay_s = min(delay_s * 2, _RETRY_MOST_S)
+            except Exception:  # a node must not stop following in silence
+                log.exception("a revision could not be taken over; deciding by the one before")
+            if self._active.revision > start:
+                delay_s = _RETRY_FIRST_S
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
+            delay_s = min(delay_s * 2, _RETRY_MOST_S)
+
+    async def _read_on(self) -> None:
+        """Take over one commit after the other, until something fails."""
+        try:
+            async for commit in self._store.watch(self._active.revision):
+                await self._apply(commit)
+        except RevisionCompacted:
+            # The node was away longer than commits are kept: it starts over,
+            # and so have its subscribers to, who would miss what it missed.
+            self._hub.reset()
+            await self.load()
 
     async def _confirm(self) -> None:
         """Ask for the head now and then: silence alone does not show that one is current."""

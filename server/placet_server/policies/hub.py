@@ -99,6 +99,12 @@ class Hub:
             if not subscription.offer(commit):
                 self._subscriptions.discard(subscription)
 
+    def reset(self) -> None:
+        """End every subscription: commits were missed, and nobody may go on as if not."""
+        for subscription in self._subscriptions:
+            subscription.end(FellBehind())
+        self._subscriptions.clear()
+
     def leave(self) -> None:
         """Tell every subscriber that the node is about to stop, and take no more."""
         self._leaving = True
