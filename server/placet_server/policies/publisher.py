@@ -99,6 +99,9 @@ class Publisher:
             RevisionNotReached: it was committed, but this node did not get
                 there in time. Asking again with the same request id finds it.
         """
+        first = await self._store.find_commit(owner, request_id=request_id)
+        if first is not None:
+            return await self._enforced(first, (), timeout_s)
         info = CommitInfo(
             time=self._clock.now(), author=author, message=message, request_id=request_id
         )
@@ -114,14 +117,20 @@ class Publisher:
                 if expected is not None or attempt == _ATTEMPTS:
                     raise
                 continue
-            await self._active.wait_for(commit.revision, timeout_s)
-            return Published(
-                revision=commit.revision,
-                upserts=commit.upserts,
-                deletes=commit.deletes,
-                warnings=candidate.warnings,
-            )
+            return await self._enforced(commit, candidate.warnings, timeout_s)
         raise AssertionError("the loop above returns or raises")
+
+    async def _enforced(
+        self, commit: Commit, warnings: tuple[Problem, ...], timeout_s: float
+    ) -> Published:
+        """Wait until this node decides by a commit."""
+        await self._active.wait_for(commit.revision, timeout_s)
+        return Published(
+            revision=commit.revision,
+            upserts=commit.upserts,
+            deletes=commit.deletes,
+            warnings=warnings,
+        )
 
     async def check(self, owner: str, change_set: ChangeSet) -> Candidate:
         """Apply a change set to what the store has, without committing it."""

@@ -1,0 +1,1 @@
+"""Where policies are kept. ``contract`` is the seam; the rest are implementations."""

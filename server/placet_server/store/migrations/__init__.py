@@ -1,0 +1,36 @@
+"""Brings the tables of an SQL store to the layout this code knows. Forward only.
+
+A migration is a file in ``versions/``, written by hand and never changed once released; what
+the tables are in the end is in ``store/tables.py``, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from placet_server.store.contract import StoreIncompatible
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that are missing, within the transaction the connection is in.
+
+    Raises:
+        StoreIncompatible: a newer placet was here.
+    """
+    config = Config()
+    config.set_main_option("script_location", "placet_server.store:migrations")
+    config.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(config)
+    known = {script.revision for script in scripts.walk_revisions()}
+    present = set(MigrationContext.configure(connection).get_current_heads())
+    if unknown := present - known:
+        raise StoreIncompatible(
+            f"the store has layout `{'`, `'.join(sorted(unknown))}`, and the newest this placet "
+            f"knows is `{scripts.get_current_head()}`: upgrade placet"
+        )
+    if present != set(scripts.get_heads()):
+        command.upgrade(config, "head")

@@ -1,0 +1,155 @@
+"""One SQLite file as transactions: connections, their settings, who may write, what errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from placet_server.store.contract import StoreDamaged, StoreIncompatible, StoreUnavailable
+
+Answer = TypeVar("Answer")
+Work = Callable[[AsyncConnection], Awaitable[Answer]]
+
+_READERS = 4
+
+
+class Database:
+    """Runs work in transactions: any number that read beside one that writes.
+
+    Each connection has a thread of its own, so that no statement keeps the event loop waiting.
+
+    A transaction that has begun runs to its end even if its caller is cancelled meanwhile: a
+    driver that is let go of in the middle of a statement leaves a connection nobody can use.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout_s: float) -> None:
+        self.path = path.absolute()
+        # IMMEDIATE takes the lock before anything is read, so what a writer has read stays so.
+        # A transaction that read first would fail, not wait, when another process was faster.
+        self._writer = _engine(self.path, busy_timeout_s, begin="BEGIN IMMEDIATE", connections=1)
+        self._readers = _engine(self.path, busy_timeout_s, begin="BEGIN", connections=_READERS)
+        event.listen(self._writer.sync_engine, "connect", _set_up_writer)
+        event.listen(self._readers.sync_engine, "connect", _set_up_reader)
+        self._turn = asyncio.Lock()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._is_closed = False
+
+    async def read(self, work: Work[Answer]) -> Answer:
+        """Run work that reads, on one unchanging state of the data."""
+        return await asyncio.shield(self._start(self._readers, work))
+
+    async def write(self, work: Work[Answer]) -> Answer:
+        """Run work that writes, alone, and make it durable."""
+        await self._turn.acquire()
+        try:
+            task = self._start(self._writer, work)
+        except BaseException:
+            self._turn.release()
+            raise
+        task.add_done_callback(lambda _: self._turn.release())
+        return await asyncio.shield(task)
+
+    def _start(self, engine: AsyncEngine, work: Work[Answer]) -> asyncio.Task[Answer]:
+        if self._is_closed:
+            raise StoreUnavailable("the store is closed")
+        task = asyncio.create_task(self._transact(engine, work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def _transact(self, engine: AsyncEngine, work: Work[Answer]) -> Answer:
+        with self._reporting():
+            async with engine.begin() as connection:
+                return await work(connection)
+
+    async def aclose(self) -> None:
+        """Let the transactions that have begun end, then close the connections."""
+        self._is_closed = True
+        if self._running:
+            await asyncio.wait(self._running)
+        await self._readers.dispose()
+        await self._writer.dispose()
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Turn the driver's errors into the store's, and say which file they are about."""
+        try:
+            yield
+        except (StoreDamaged, StoreIncompatible) as error:
+            raise type(error)(f"`{self.path}`: {error}") from error
+        except PoolTimeoutError as error:
+            raise StoreUnavailable(f"`{self.path}` has no connection free; try later") from error
+        except DBAPIError as error:
+            reason = error.orig
+            # The low byte is the kind of error, the rest its details.
+            code = getattr(reason, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+            if hint := _UNAVAILABLE.get(code):
+                raise StoreUnavailable(f"`{self.path}`: {reason}; {hint}") from error
+            if hint := _DAMAGED.get(code):
+                raise StoreDamaged(f"`{self.path}`: {reason}; {hint}") from error
+            raise
+
+
+_RESTORE = "restore it from a backup, or move it away to start with an empty store"
+_UNAVAILABLE = {
+    sqlite3.SQLITE_PERM: "see who may read and write it",
+    sqlite3.SQLITE_BUSY: "another process keeps it locked; try later",
+    sqlite3.SQLITE_LOCKED: "another connection keeps it locked; try later",
+    sqlite3.SQLITE_NOMEM: "there is no memory left",
+    sqlite3.SQLITE_READONLY: "see that it and its directory may be written to",
+    sqlite3.SQLITE_INTERRUPT: "try again",
+    sqlite3.SQLITE_IOERR: "see what the system's log says about the disk",
+    sqlite3.SQLITE_FULL: "make room on the disk",
+    sqlite3.SQLITE_CANTOPEN: "see that its directory exists and may be written to",
+    sqlite3.SQLITE_PROTOCOL: "too many processes want it; try later",
+}
+_DAMAGED = {
+    sqlite3.SQLITE_ERROR: _RESTORE,  # a table or a column is missing
+    sqlite3.SQLITE_CORRUPT: _RESTORE,
+    sqlite3.SQLITE_SCHEMA: _RESTORE,
+    sqlite3.SQLITE_CONSTRAINT: _RESTORE,
+    sqlite3.SQLITE_MISMATCH: _RESTORE,
+    sqlite3.SQLITE_NOTADB: _RESTORE,
+}
+
+
+def _engine(path: Path, busy_timeout_s: float, *, begin: str, connections: int) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        connect_args={"timeout": busy_timeout_s},
+        pool_size=connections,
+        max_overflow=0,
+    )
+
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine.sync_engine, "begin", begin_transaction)
+    return engine
+
+
+def _set_up_writer(connection: DBAPIConnection, _: object) -> None:
+    _set_up(connection, ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"))
+
+
+def _set_up_reader(connection: DBAPIConnection, _: object) -> None:
+    _set_up(connection, ("PRAGMA query_only = ON",))
+
+
+def _set_up(connection: DBAPIConnection, pragmas: Iterable[str]) -> None:
+    # Left alone, the driver begins transactions when it thinks best, and never for DDL.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (*pragmas, "PRAGMA foreign_keys = ON"):
+        cursor.execute(pragma)
+    cursor.close()

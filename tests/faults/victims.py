@@ -1,0 +1,118 @@
+"""What runs in the processes that the fault tests kill."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from placet_engine.items import Revision
+from placet_server.store.contract import Store
+from placet_server.store.sqlite import SqliteStore
+from tests.conformance.stores import info, write
+
+DEADLINE_S = 60.0
+ITEMS = ("a", "b", "c")
+OWNERS = ("acme", "globex")
+
+# A server that has imported all this forks each victim: that takes milliseconds, not a second.
+_CONTEXT = get_context("forkserver")
+_CONTEXT.set_forkserver_preload([__name__])
+
+
+def start(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    victim = _CONTEXT.Process(target=target, args=arguments, daemon=True)
+    victim.start()
+    return victim
+
+
+def pipe() -> tuple[Connection[Any, Any], Connection[Any, Any]]:
+    """Return the end to read from and the end for the victim, to be closed here once it runs."""
+    return _CONTEXT.Pipe(duplex=False)
+
+
+def append_forever(path: Path, acknowledged: Connection[Any, Any], seed: int) -> None:
+    """Commit without end, for two owners at once, and send each revision when it is durable."""
+
+    async def run() -> None:
+        async with await SqliteStore.open(path) as store, asyncio.TaskGroup() as group:
+            for owner in OWNERS:
+                group.create_task(_append_on_and_on(store, owner, acknowledged, seed))
+
+    asyncio.run(run())
+
+
+async def _append_on_and_on(
+    store: Store, owner: str, acknowledged: Connection[Any, Any], seed: int
+) -> None:
+    rng = random.Random(f"{owner} {seed}")
+    revision = (await store.read(owner)).revision
+    for number in itertools.count():
+        # All items of a commit say the same, in one page of the file or in many.
+        mark = f"{seed}.{number}"
+        cedar = f"// {mark} ".ljust(rng.choice([20, 2_000, 60_000]), "x")
+        done = await store.append(
+            owner,
+            [write(policy_id, cedar) for policy_id in ITEMS],
+            expected=revision,
+            info=info(f"request-{mark}", message=mark),
+        )
+        revision = done.revision
+        acknowledged.send((int(revision), owner, mark))
+
+
+def open_until_statement(path: Path, fatal: int) -> None:
+    """Open a store, but die before the given statement or commit."""
+
+    async def run() -> None:
+        _die_at(fatal)
+        async with await SqliteStore.open(path):
+            pass
+
+    asyncio.run(run())
+
+
+def append_until_statement(path: Path, fatal: int) -> None:
+    """Append, but die before the given statement or commit of it."""
+
+    async def run() -> None:
+        async with await SqliteStore.open(path) as store:
+            revision = (await store.read("acme")).revision
+            edits = [write(policy_id, f"// {fatal}") for policy_id in ITEMS]
+            _die_at(fatal)
+            await store.append("acme", edits, expected=Revision(revision), info=info())
+
+    asyncio.run(run())
+
+
+def compact_until_statement(path: Path, fatal: int) -> None:
+    """Compact up to the head, but die before the given statement or commit of it."""
+
+    async def run() -> None:
+        async with await SqliteStore.open(path) as store:
+            head = await store.head()
+            _die_at(fatal)
+            await store.compact(head)
+
+    asyncio.run(run())
+
+
+def _die_at(fatal: int) -> None:
+    remaining = itertools.count(fatal - 1, -1)
+
+    def count(*_: object) -> None:
+        if next(remaining) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(Engine, "before_cursor_execute", count)
+    event.listen(Engine, "commit", count)
