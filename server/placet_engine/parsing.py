@@ -138,7 +138,8 @@ def _parse(cedar: str) -> ParsedPolicy:
     try:
         documents = json.loads(cedarpy.policies_to_json_str(cedar))
     except ValueError as error:
-        raise PolicyTextError("POLICY_SYNTAX", str(error)) from error
+        hint = "; a policy ends with `;`" if not cedar.rstrip().endswith(";") else ""
+        raise PolicyTextError("POLICY_SYNTAX", f"{error}{hint}") from error
     found = [*documents["staticPolicies"].values(), *documents["templates"].values()]
     if len(found) != 1:
         raise PolicyTextError(

@@ -88,7 +88,9 @@ def _id_annotation(text: str, start: int, end: int) -> str | None:
     return None
 
 
-_QUOTED = re.compile(r"`([^`]+)`|variable(?: in the policy scope)?: (\w+)")
+_QUOTED = re.compile(
+    r"`([^`]+)`|(?:variable(?: in the policy scope)?|policy effect|policy condition): (\w+)"
+)
 
 
 def locate(message: str, cedar: str, policy: Position) -> Position:

@@ -138,9 +138,7 @@ async def append(
     return commit
 
 
-async def find_commit(
-    connection: AsyncConnection, owner: str, *, request_id: str
-) -> Commit | None:
+async def find_commit(connection: AsyncConnection, owner: str, *, request_id: str) -> Commit | None:
     """See ``Store.find_commit``."""
     if not request_id:
         return None
