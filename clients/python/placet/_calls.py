@@ -1,0 +1,108 @@
+"""Making one call, or one call a page, with threads and with tasks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import grpc
+import grpc.aio
+
+from placet._errors import InvalidRequest
+from placet._status import from_rpc_error
+
+RequestT = TypeVar("RequestT", contravariant=True)
+ResponseT = TypeVar("ResponseT", covariant=True)
+
+
+class Method(Protocol[RequestT, ResponseT]):
+    """An rpc of a stub."""
+
+    def __call__(self, request: RequestT, /, *, timeout: float) -> ResponseT: ...
+
+
+class AsyncMethod(Protocol[RequestT, ResponseT]):
+    """An rpc of an asyncio stub."""
+
+    def __call__(self, request: RequestT, /, *, timeout: float) -> Awaitable[ResponseT]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What calls use that do not say otherwise."""
+
+    tenant: str | None
+    timeout_s: float
+    management_timeout_s: float
+
+    def tenant_or(self, tenant: str | None) -> str | None:
+        """Return the tenant of a call."""
+        return self.tenant if tenant is None else tenant
+
+    def deciding_s(self, timeout_s: float | None) -> float:
+        """Return the deadline of a call for decisions."""
+        return _positive(self.timeout_s if timeout_s is None else timeout_s)
+
+    def managing_s(self, timeout_s: float | None) -> float:
+        """Return the deadline of a call about policies."""
+        return _positive(self.management_timeout_s if timeout_s is None else timeout_s)
+
+
+def _positive(timeout_s: float) -> float:
+    if not timeout_s > 0:
+        raise InvalidRequest(f"`timeout_s` is {timeout_s}; pass how many seconds to wait at most")
+    return timeout_s
+
+
+def call(method: Method[RequestT, ResponseT], request: RequestT, timeout_s: float) -> ResponseT:
+    """Make a call; raise what it failed with as an error of ours."""
+    try:
+        return method(request, timeout=timeout_s)
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
+
+
+async def call_aio(
+    method: AsyncMethod[RequestT, ResponseT], request: RequestT, timeout_s: float
+) -> ResponseT:
+    """Make a call; raise what it failed with as an error of ours."""
+    try:
+        return await method(request, timeout=timeout_s)
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+
+
+class PagedRequest(Protocol):
+    page_token: str
+
+
+class Page(Protocol):
+    @property
+    def next_page_token(self) -> str: ...
+
+
+PagedT = TypeVar("PagedT", bound=PagedRequest)
+PageT = TypeVar("PageT", bound=Page)
+
+
+def pages(method: Method[PagedT, PageT], request: PagedT, timeout_s: float) -> Iterator[PageT]:
+    """Yield page after page; a page may be empty before the end. The deadline is a page's."""
+    while True:
+        page = call(method, request, timeout_s)
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+async def pages_aio(
+    method: AsyncMethod[PagedT, PageT], request: PagedT, timeout_s: float
+) -> AsyncIterator[PageT]:
+    """Yield page after page; a page may be empty before the end. The deadline is a page's."""
+    while True:
+        page = await call_aio(method, request, timeout_s)
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

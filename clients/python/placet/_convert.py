@@ -1,0 +1,409 @@
+"""From the wire to what callers see.
+
+What this version does not know is never taken for more than it is: an
+unknown outcome is a denial, anything else unknown is named ``UNKNOWN``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from enum import Enum
+from ipaddress import ip_address, ip_interface
+from typing import TypeVar
+
+import grpc
+
+from placet import _decisions as decisions
+from placet import _policies as policies
+from placet._errors import DecisionError
+from placet._values import Attributes, Entity, EntityRef, Extension, IPAddress, Value
+from placet.v1 import (
+    decision_pb2,
+    evaluate_service_pb2,
+    policy_pb2,
+    policy_service_pb2,
+    value_pb2,
+)
+
+# ----------------------------------------------------------------------------- decisions
+
+
+def decision(message: decision_pb2.Decision) -> decisions.Decision:
+    """Return a decision; one without an outcome denies."""
+    return decisions.Decision(
+        outcome=_outcome(message.outcome),
+        cause=_known(decisions.Cause, message.cause),
+        reasons=_reasons(message.reasons),
+        obligations=tuple(message.obligations),
+        errors=_policy_errors(message.errors),
+        approval_groups=tuple(message.approval.groups),
+        log_only=decisions.LogOnlyReport(
+            _outcome(message.log_only.outcome), _reasons(message.log_only.reasons)
+        )
+        if message.HasField("log_only")
+        else None,
+        decision_id=message.decision_id,
+        revision=message.revision,
+        staleness=message.staleness.ToTimedelta(),
+        cached=message.cached,
+        region=message.region,
+        node=message.node,
+        rollout_variant=message.rollout_variant,
+    )
+
+
+def _outcome(number: int) -> decisions.Outcome:
+    """Read an outcome; what is not known here, or not given, denies."""
+    return _OUTCOMES.get(number, decisions.Outcome.DENY)
+
+
+_OUTCOMES = {outcome.value: outcome for outcome in decisions.Outcome}
+
+
+def _reasons(messages: Iterable[decision_pb2.Reason]) -> tuple[decisions.Reason, ...]:
+    return tuple(
+        decisions.Reason(reason.policy_id, _layer(reason.layer), reason.message)
+        for reason in messages
+    )
+
+
+def _policy_errors(
+    messages: Iterable[decision_pb2.PolicyError],
+) -> tuple[decisions.PolicyError, ...]:
+    return tuple(
+        decisions.PolicyError(error.policy_id, _layer(error.layer), error.message)
+        for error in messages
+    )
+
+
+def _layer(number: int) -> decisions.Layer:
+    return _known(decisions.Layer, number)
+
+
+_E = TypeVar("_E", bound=Enum)
+
+
+def _known(enum: type[_E], number: int) -> _E:
+    """Read an enum whose member of value 0 stands for what is not known."""
+    try:
+        return enum(number)
+    except ValueError:
+        return enum(0)
+
+
+def decision_error(message: decision_pb2.DecisionError) -> DecisionError:
+    """Return why one request out of several was not decided."""
+    return DecisionError(
+        message.message or "the request was not decided",
+        code=_CODE_NAMES.get(message.code, "UNKNOWN"),
+        reason=message.reason,
+        field=message.field,
+    )
+
+
+_CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+def result(
+    message: evaluate_service_pb2.BatchResult | evaluate_service_pb2.EvaluateStreamResponse,
+) -> decisions.Decision | DecisionError:
+    """Return what came of one request out of several."""
+    if message.HasField("decision"):
+        return decision(message.decision)
+    if message.HasField("error"):
+        return decision_error(message.error)
+    return DecisionError(
+        "the server sent neither a decision nor an error; it may be newer than this client",
+        code="UNKNOWN",
+        reason="RESULT_UNKNOWN",
+    )
+
+
+def results(
+    messages: Iterable[evaluate_service_pb2.BatchResult],
+) -> list[decisions.Decision | DecisionError]:
+    """Return what came of several requests."""
+    return [result(message) for message in messages]
+
+
+def explanation(message: evaluate_service_pb2.ExplainResponse) -> decisions.Explanation:
+    """Return a decision with the work behind it."""
+    return decisions.Explanation(
+        decision=decision(message.decision),
+        layers=tuple(_layer_verdict(layer) for layer in message.layers),
+        entities=tuple(entity(known) for known in message.entities),
+        overrides=tuple(
+            decisions.Override(ref(override.entity), override.attribute)
+            for override in message.overrides
+        ),
+        steps=tuple(message.steps),
+    )
+
+
+def _layer_verdict(message: evaluate_service_pb2.LayerVerdict) -> decisions.LayerVerdict:
+    return decisions.LayerVerdict(
+        layer=_layer(message.layer),
+        outcome=_outcome(message.outcome),
+        matched=tuple(
+            decisions.MatchedPolicy(
+                policy_id=matched.policy_id,
+                effect=_known(decisions.Effect, matched.effect),
+                layer=_layer(matched.layer),
+                annotations=dict(matched.annotations),
+                position=_position(matched.position),
+                cedar=matched.cedar,
+                template_id=matched.template_id,
+                counts=matched.counts,
+            )
+            for matched in message.matched
+        ),
+        errors=_policy_errors(message.errors),
+        policies=message.policies,
+    )
+
+
+def _position(message: evaluate_service_pb2.SourcePosition) -> decisions.Position:
+    return decisions.Position(file=message.file, line=message.line, column=message.column)
+
+
+def search_hit(message: evaluate_service_pb2.SearchHit) -> decisions.SearchHit:
+    """Return one thing a search found."""
+    return decisions.SearchHit(
+        ref(message.uid), _outcome(message.outcome), tuple(message.obligations)
+    )
+
+
+# -------------------------------------------------------------------- values and entities
+
+
+def ref(message: value_pb2.EntityUid) -> EntityRef:
+    """Return the name of an entity."""
+    return EntityRef(message.type, message.id)
+
+
+def entity(message: value_pb2.Entity) -> Entity:
+    """Return an entity."""
+    return Entity(
+        uid=ref(message.uid),
+        attributes=attributes(message.attributes),
+        parents=tuple(ref(parent) for parent in message.parents),
+        tags=attributes(message.tags),
+    )
+
+
+def attributes(messages: Mapping[str, value_pb2.Value]) -> Attributes:
+    """Return named values. Those of a kind this version does not know are left out."""
+    known = ((name, value(message)) for name, message in messages.items())
+    return {name: value_ for name, value_ in known if value_ is not None}
+
+
+def value(message: value_pb2.Value) -> Value | None:
+    """Return a value as Python has it; sets become lists, since records cannot be hashed.
+
+    None stands for a kind of value that this version does not know.
+    """
+    match message.WhichOneof("kind"):
+        case "bool_value":
+            return message.bool_value
+        case "int_value":
+            return message.int_value
+        case "string_value":
+            return message.string_value
+        case "set_value":
+            elements = (value(element) for element in message.set_value.elements)
+            return [element for element in elements if element is not None]
+        case "record_value":
+            return attributes(message.record_value.fields)
+        case "entity_value":
+            return ref(message.entity_value)
+        case "extension_value":
+            return _extension(message.extension_value)
+        case _:
+            return None
+
+
+def _extension(message: value_pb2.ExtensionValue) -> Value:
+    """Return what Python has for an extension value, or the text where it has nothing."""
+    arguments = tuple(value(argument) for argument in message.arguments)
+    extension = Extension(
+        message.function,
+        message.argument,
+        tuple(argument for argument in arguments if argument is not None),
+    )
+    read = _EXTENSIONS.get(message.function)
+    try:
+        return read(message.argument) if read else extension
+    except (ValueError, InvalidOperation, OverflowError):
+        return extension
+
+
+def _ip(text: str) -> IPAddress:
+    if "/" not in text:
+        return ip_address(text)
+    interface = ip_interface(text)
+    # With host bits, it is an address that remembers its network.
+    return interface.network if interface.ip == interface.network.network_address else interface
+
+
+def _datetime(text: str) -> datetime:
+    read = datetime.fromisoformat(text)
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def _duration(text: str) -> timedelta:
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    sign, *counts = found.groups(default="0")
+    days, hours, minutes, seconds, milliseconds = map(int, counts)
+    span = timedelta(
+        days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds
+    )
+    return -span if sign == "-" else span
+
+
+_DURATION = re.compile(r"(-)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)
+
+_EXTENSIONS: dict[str, Callable[[str], Value]] = {
+    "decimal": Decimal,
+    "ip": _ip,
+    "datetime": _datetime,
+    "duration": _duration,
+}
+
+# ------------------------------------------------------------------------------ policies
+
+
+def item(message: policy_pb2.Item) -> policies.Item | None:
+    """Return a stored item, or None for one of a kind this version does not know."""
+    body = _body(message)
+    if body is None:
+        return None
+    return policies.Item(message.owner, message.revision, message.digest, body)
+
+
+def items(messages: Iterable[policy_pb2.Item]) -> list[policies.Item]:
+    """Return stored items, as far as this version knows their kinds."""
+    return [known for message in messages if (known := item(message)) is not None]
+
+
+def _body(message: policy_pb2.Item) -> policies.Body | None:
+    match message.WhichOneof("body"):
+        case "policy":
+            return _policy(message.policy)
+        case "template_link":
+            return _link(message.template_link)
+        case "entity":
+            return entity(message.entity)
+        case "schema":
+            return policies.Schema(message.schema.text)
+        case "settings":
+            return _settings(message.settings)
+        case _:
+            return None
+
+
+def _policy(message: policy_pb2.Policy) -> policies.Policy:
+    return policies.Policy(
+        id=message.id,
+        cedar=message.cedar,
+        layer=_layer(message.layer),
+        jurisdiction=message.jurisdiction,
+        description=message.description,
+        labels=dict(message.labels),
+        position=_position(message.position),
+    )
+
+
+def _link(message: policy_pb2.TemplateLink) -> policies.TemplateLink:
+    return policies.TemplateLink(
+        id=message.id,
+        template_id=message.template_id,
+        principal=ref(message.principal) if message.HasField("principal") else None,
+        resource=ref(message.resource) if message.HasField("resource") else None,
+    )
+
+
+def _settings(message: policy_pb2.TenantSettings) -> policies.TenantSettings:
+    warns = message.schema_validation == policy_pb2.SCHEMA_VALIDATION_WARN
+    return policies.TenantSettings(
+        schema_validation=policies.SchemaValidation.WARN
+        if warns
+        else policies.SchemaValidation.STRICT,
+        jurisdictions=tuple(message.jurisdictions),
+        max_staleness=message.max_staleness.ToTimedelta()
+        if message.HasField("max_staleness")
+        else None,
+        allow_empty_ids=message.allow_empty_ids,
+    )
+
+
+def problems(messages: Iterable[policy_pb2.Problem]) -> tuple[policies.Problem, ...]:
+    """Return findings about a change set."""
+    return tuple(
+        policies.Problem(
+            severity=_known(policies.Severity, problem.severity),
+            reason=problem.reason,
+            message=problem.message,
+            field=problem.field,
+            subject=problem.subject,
+            position=_position(problem.position),
+        )
+        for problem in messages
+    )
+
+
+def publication(message: policy_service_pb2.PublishResponse) -> policies.Publication:
+    """Return what a publish came to."""
+    return policies.Publication(
+        revision=message.revision,
+        warnings=problems(message.warnings),
+        upserts=message.upserts,
+        deletes=message.deletes,
+    )
+
+
+def validation(message: policy_service_pb2.ValidateResponse) -> policies.Validation:
+    """Return whether a change set could be published."""
+    return policies.Validation(message.valid, problems(message.problems))
+
+
+def revision(message: policy_pb2.Revision) -> policies.Revision:
+    """Return one line of a tenant's history."""
+    return policies.Revision(
+        revision=message.revision,
+        owner=message.owner,
+        time=message.time.ToDatetime(tzinfo=UTC),
+        author=message.author,
+        message=message.message,
+        upserts=message.upserts,
+        deletes=message.deletes,
+    )
+
+
+def diff(message: policy_service_pb2.DiffResponse) -> policies.Diff:
+    """Return the changes between two revisions."""
+    return policies.Diff(
+        message.from_revision,
+        message.to_revision,
+        tuple(
+            policies.ItemDiff(
+                item(change.before) if change.HasField("before") else None,
+                item(change.after) if change.HasField("after") else None,
+            )
+            for change in message.diffs
+        ),
+    )
+
+
+def candidate_report(message: policy_service_pb2.TestResponse) -> policies.CandidateReport:
+    """Return what requests came to against a candidate."""
+    return policies.CandidateReport(
+        results=tuple(results(message.results)),
+        warnings=problems(message.warnings),
+        unmatched_policy_ids=tuple(message.unmatched_policy_ids),
+        revision=message.revision,
+    )

@@ -1,0 +1,232 @@
+"""What a tenant's policy set is made of, and the edits that change it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TypeAlias
+
+from placet._decisions import NOWHERE, Decision, Layer, Position
+from placet._errors import DecisionError
+from placet._values import Entity, EntityRef
+
+PLATFORM = ""
+"""Passed as ``tenant`` to manage the policies that apply to every tenant."""
+
+
+class ItemKind(Enum):
+    """What kind of thing an item is."""
+
+    UNKNOWN = 0
+    POLICY = 1
+    TEMPLATE_LINK = 2
+    ENTITY = 3
+    SCHEMA = 4
+    SETTINGS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ItemKey:
+    """The name of one item. Policies and links have an id, entities a name of their own."""
+
+    kind: ItemKind
+    id: str = ""
+    entity: EntityRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One Cedar policy or template."""
+
+    id: str
+    """Unique among policies and links: 1 to 256 letters, digits and ``._-/:@#+``."""
+    cedar: str
+    layer: Layer = Layer.UNSPECIFIED
+    """The tenant's own, or the platform's, when unspecified."""
+    jurisdiction: str = ""
+    """For ``Layer.JURISDICTION`` only: ``EU``, ``US``, ``APAC``."""
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    position: Position = NOWHERE
+    """Where the text came from; kept for messages."""
+
+    @property
+    def key(self) -> ItemKey:
+        """Name of the item."""
+        return ItemKey(ItemKind.POLICY, self.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateLink:
+    """A policy made of a template by filling its slots."""
+
+    id: str
+    template_id: str
+    principal: EntityRef | None = None
+    resource: EntityRef | None = None
+
+    @property
+    def key(self) -> ItemKey:
+        """Name of the item."""
+        return ItemKey(ItemKind.TEMPLATE_LINK, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Entity types and actions that policies may speak of, in either Cedar syntax."""
+
+    text: str
+
+    @property
+    def key(self) -> ItemKey:
+        """Name of the item."""
+        return ItemKey(ItemKind.SCHEMA)
+
+
+class SchemaValidation(Enum):
+    """What publish does with policies the schema rejects."""
+
+    STRICT = 1
+    """They are refused."""
+    WARN = 2
+    """They are published, with warnings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantSettings:
+    """How a tenant's requests are decided."""
+
+    schema_validation: SchemaValidation = SchemaValidation.STRICT
+    jurisdictions: tuple[str, ...] = ()
+    """Whose layers apply: ``EU``, ``US``, ``APAC``."""
+    max_staleness: timedelta | None = None
+    """What knows less than this refuses to decide; no bound without."""
+    allow_empty_ids: bool = False
+
+    @property
+    def key(self) -> ItemKey:
+        """Name of the item."""
+        return ItemKey(ItemKind.SETTINGS)
+
+
+Body: TypeAlias = Policy | TemplateLink | Entity | Schema | TenantSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One stored thing at the revision that wrote it."""
+
+    owner: str
+    """Tenant it belongs to; ``PLATFORM`` when it applies to all."""
+    revision: int
+    digest: bytes
+    """SHA-256 over its canonical form."""
+    body: Body
+
+    @property
+    def key(self) -> ItemKey:
+        """Name of the item within its owner."""
+        if isinstance(self.body, Entity):
+            return ItemKey(ItemKind.ENTITY, entity=self.body.uid)
+        return self.body.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSet:
+    """Edits that take effect together or not at all. A key may occur in it once."""
+
+    policies: Sequence[Policy] = ()
+    template_links: Sequence[TemplateLink] = ()
+    entities: Sequence[Entity] = ()
+    schema: Schema | None = None
+    settings: TenantSettings | None = None
+    deletes: Sequence[ItemKey] = ()
+    replace_all: bool = False
+    """Remove every policy and link (and, where the change set has any, entity and
+    schema) that it does not write: it is then the whole content."""
+
+
+class Severity(Enum):
+    """Whether a finding keeps a change set from being published."""
+
+    UNKNOWN = 0
+    ERROR = 1
+    WARNING = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One finding about a change set."""
+
+    severity: Severity
+    reason: str
+    """Stable upper-case identifier such as ``POLICY_SYNTAX``."""
+    message: str
+    field: str = ""
+    """Path within the change set, such as ``policies[3].cedar``."""
+    subject: str = ""
+    """Id of the policy, or the entity as Cedar writes it."""
+    position: Position = NOWHERE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What a publish came to."""
+
+    revision: int
+    """Pass it as ``min_revision`` to read this write anywhere."""
+    warnings: tuple[Problem, ...]
+    upserts: int
+    deletes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Whether a change set could be published, and all findings about it."""
+
+    valid: bool
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """One line of a tenant's history."""
+
+    revision: int
+    owner: str
+    time: datetime
+    author: str
+    message: str
+    upserts: int
+    deletes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDiff:
+    """An item that differs: added without ``before``, removed without ``after``."""
+
+    before: Item | None
+    after: Item | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """The changes that lead from one revision to another."""
+
+    from_revision: int
+    to_revision: int
+    items: tuple[ItemDiff, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateReport:
+    """What requests came to against a tenant's set with a change set applied."""
+
+    results: tuple[Decision | DecisionError, ...]
+    warnings: tuple[Problem, ...]
+    unmatched_policy_ids: tuple[str, ...]
+    """Policies that matched no request."""
+    revision: int
+    """The revision the change set was applied to."""

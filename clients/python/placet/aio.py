@@ -1,0 +1,262 @@
+"""The client for asyncio: ``placet.aio.Client``, with the methods of ``placet.Client``.
+
+What they do, take and raise is said there. ``evaluate_stream``, ``search``,
+``list_items`` and ``history`` are async iterators; everything that acts is awaited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+from weakref import WeakSet
+
+import grpc
+import grpc.aio
+
+from placet import _convert as convert
+from placet import _requests as building
+from placet._calls import Defaults, call_aio, pages_aio
+from placet._channel import ChannelOptions, Endpoint
+from placet._decisions import Decision, Explanation, SearchHit
+from placet._enforcing import AsyncEnforcement
+from placet._errors import DecisionError
+from placet._freshness import StateChange
+from placet._managing import AsyncManagement
+from placet._mirror import ITEMS
+from placet._policies import Item, ItemKind
+from placet._requests import (
+    ActionLike,
+    AnyOf,
+    BatchSemantics,
+    Request,
+    ResourceLike,
+    SubjectLike,
+)
+from placet._streaming import builder, evaluate_in_tasks
+from placet._subscription import FollowOptions, Subscription, opener, subscribe_request
+from placet._values import Attributes, Entity
+from placet.v1 import (
+    evaluate_service_pb2,
+    evaluate_service_pb2_grpc,
+    policy_service_pb2_grpc,
+)
+
+__all__ = ["Client", "Subscription"]
+
+
+class Client(AsyncEnforcement, AsyncManagement):
+    """Asks a Placet server for decisions, and manages policies there. For one event loop."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        tenant: str | None = None,
+        timeout_s: float = 1.0,
+        management_timeout_s: float = 30.0,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: ChannelOptions = (),
+    ) -> None:
+        """Prepare to talk to a server; the first call connects. See ``placet.Client``."""
+        self._defaults = Defaults(
+            tenant=tenant, timeout_s=timeout_s, management_timeout_s=management_timeout_s
+        )
+        self._endpoint = Endpoint(target, credentials, tuple(options))
+        self._subscriptions: WeakSet[Subscription[Item]] = WeakSet()
+
+    # A channel belongs to the event loop it was opened in, and clients may be made outside
+    # of any: hence the opening at first use.
+
+    @cached_property
+    def _channel(self) -> grpc.aio.Channel:
+        return self._endpoint.open_aio()
+
+    @cached_property
+    def _deciding(self) -> evaluate_service_pb2_grpc.EvaluateServiceAsyncStub:
+        return evaluate_service_pb2_grpc.EvaluateServiceStub(self._channel)
+
+    @cached_property
+    def _managing(self) -> policy_service_pb2_grpc.PolicyServiceAsyncStub:
+        return policy_service_pb2_grpc.PolicyServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the subscriptions, and the connection."""
+        # Closing a channel does not end its streams.
+        for subscription in tuple(self._subscriptions):
+            await subscription.aclose()
+        if "_channel" in self.__dict__:
+            await self._channel.close()
+
+    async def evaluate(
+        self,
+        subject: SubjectLike,
+        action: ActionLike,
+        resource: ResourceLike,
+        context: Attributes | None = None,
+        *,
+        tenant: str | None = None,
+        entities: Iterable[Entity] = (),
+        permit: str = "",
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> Decision:
+        """Ask whether a subject may do an action on a resource."""
+        request = building.evaluate_request(
+            self._defaults.tenant_or(tenant),
+            subject,
+            action,
+            resource,
+            context,
+            entities=entities,
+            permit=permit,
+            min_revision=min_revision,
+        )
+        response = await call_aio(
+            self._deciding.Evaluate, request, self._defaults.deciding_s(timeout_s)
+        )
+        return convert.decision(response.decision)
+
+    async def evaluate_batch(
+        self,
+        items: Iterable[Request],
+        *,
+        subject: SubjectLike | None = None,
+        action: ActionLike | None = None,
+        resource: ResourceLike | None = None,
+        context: Attributes | None = None,
+        entities: Iterable[Entity] = (),
+        semantics: BatchSemantics = BatchSemantics.EXECUTE_ALL,
+        tenant: str | None = None,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> list[Decision | DecisionError]:
+        """Ask up to 1,000 questions at once, decided by one revision."""
+        request = building.batch_request(
+            self._defaults.tenant_or(tenant),
+            items,
+            subject=subject,
+            action=action,
+            resource=resource,
+            context=context,
+            entities=entities,
+            semantics=semantics,
+            min_revision=min_revision,
+        )
+        response = await call_aio(
+            self._deciding.EvaluateBatch, request, self._defaults.deciding_s(timeout_s)
+        )
+        return convert.results(response.results)
+
+    def evaluate_stream(
+        self,
+        requests: AsyncIterable[tuple[str, Request]] | Iterable[tuple[str, Request]],
+        *,
+        tenant: str | None = None,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[tuple[str, Decision | DecisionError], None]:
+        """Ask over one call, and get answers as they are decided, in any order."""
+        return evaluate_in_tasks(
+            self._deciding.EvaluateStream,
+            requests,
+            builder(self._defaults.tenant_or(tenant), min_revision=min_revision),
+            timeout_s=self._defaults.deciding_s(timeout_s),
+        )
+
+    async def explain(
+        self,
+        subject: SubjectLike,
+        action: ActionLike,
+        resource: ResourceLike,
+        context: Attributes | None = None,
+        *,
+        tenant: str | None = None,
+        entities: Iterable[Entity] = (),
+        permit: str = "",
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> Explanation:
+        """Ask, and get the work behind the decision: for people, not for enforcement."""
+        request = building.evaluate_request(
+            self._defaults.tenant_or(tenant),
+            subject,
+            action,
+            resource,
+            context,
+            entities=entities,
+            permit=permit,
+            min_revision=min_revision,
+        )
+        response = await call_aio(
+            self._deciding.Explain,
+            evaluate_service_pb2.ExplainRequest(request=request),
+            self._defaults.deciding_s(timeout_s),
+        )
+        return convert.explanation(response)
+
+    async def search(
+        self,
+        subject: SubjectLike | AnyOf,
+        action: ActionLike | AnyOf,
+        resource: ResourceLike | AnyOf,
+        context: Attributes | None = None,
+        *,
+        tenant: str | None = None,
+        entities: Iterable[Entity] = (),
+        min_revision: int = 0,
+        page_size: int = 0,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[SearchHit]:
+        """List the stored subjects, resources or actions for which the request is allowed."""
+        request = building.search_request(
+            self._defaults.tenant_or(tenant),
+            subject,
+            action,
+            resource,
+            context,
+            entities=entities,
+            min_revision=min_revision,
+            page_size=page_size,
+        )
+        async for page in pages_aio(
+            self._deciding.Search, request, self._defaults.deciding_s(timeout_s)
+        ):
+            for hit in page.hits:
+                yield convert.search_hit(hit)
+
+    def subscribe(
+        self,
+        *,
+        tenant: str | None = None,
+        policy_ids: Iterable[str] = (),
+        kinds: Iterable[ItemKind] = (),
+        subscriber: str = "",
+        region: str = "",
+        stale_after_s: float = 15.0,
+        on_state_change: Callable[[StateChange], None] | None = None,
+    ) -> Subscription[Item]:
+        """Follow a tenant's policies as they change; use what is returned in ``async with``."""
+        request = subscribe_request(
+            self._defaults.tenant_or(tenant),
+            policy_ids=policy_ids,
+            kinds=kinds,
+            subscriber=subscriber,
+            region=region,
+        )
+        options = FollowOptions(stale_after_s=stale_after_s, on_state_change=on_state_change)
+        subscription = Subscription(opener(self._channel, request), ITEMS, options)
+        self._subscriptions.add(subscription)
+        return subscription

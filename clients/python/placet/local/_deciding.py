@@ -1,0 +1,90 @@
+"""What both local evaluators do once there is nothing to wait for."""
+
+from __future__ import annotations
+
+from placet import _requests as building
+from placet._decisions import Decision
+from placet._errors import DecisionError, InvalidRequest
+from placet._requests import BatchSemantics
+from placet.local._judging import Stamp
+from placet.local._options import LocalOptions
+from placet.local._programs import Programs
+from placet.local._standing import Recourse, standing
+from placet.v1 import evaluate_service_pb2 as pb
+
+
+class Deciding:
+    """Answers by the program in use, or says that the server has to. Thread-safe; never waits."""
+
+    def __init__(self, programs: Programs, options: LocalOptions) -> None:
+        self._programs = programs
+        self._options = options
+        self._stamp = Stamp(options.region)
+
+    def tenant(self, tenant: str | None) -> str:
+        """Check that a call is about the tenant that is followed."""
+        if tenant is not None and tenant != self._options.tenant:
+            raise InvalidRequest(
+                f"`tenant` is `{tenant}`, and this evaluator follows `{self._options.tenant}`; "
+                "make one for each tenant, or ask the server"
+            )
+        return self._options.tenant
+
+    def can_answer(self, min_revision: int) -> bool:
+        """Whether there is an answer without waiting, if only that the server has to be asked."""
+        if self._programs.judge is None:
+            return self._options.when_stale == "remote"
+        return self._programs.covers(min_revision)
+
+    def patience_s(self, timeout_s: float | None) -> float:
+        """Return how long a call waits: longer while the first policies are on their way."""
+        if self._programs.judge is None:
+            return self._options.start_timeout_s
+        return self._options.timeout_s if timeout_s is None else timeout_s
+
+    def evaluate(self, message: pb.EvaluateRequest) -> Decision | None:
+        """Decide a request; None leaves it to the server.
+
+        Raises:
+            InvalidRequest: it is malformed, or the engine cannot judge it.
+            StaleNode: what is known is too old.
+        """
+        judge = self._programs.judge
+        staleness_s = self._programs.staleness_s()
+        if judge is None or staleness_s is None:
+            return None
+        now = standing(judge, staleness_s, self._options)
+        if now.recourse is Recourse.REMOTE:
+            return None
+        return self._stamp(
+            judge.decide(message),
+            staleness_s=now.staleness_s,
+            is_stale=now.recourse is Recourse.LOCAL_THOUGH_STALE,
+        )
+
+    def evaluate_batch(
+        self, message: pb.EvaluateBatchRequest, semantics: BatchSemantics
+    ) -> list[Decision | DecisionError] | None:
+        """Decide a batch by one program; None leaves it to the server. Raises as ``evaluate``."""
+        judge = self._programs.judge
+        staleness_s = self._programs.staleness_s()
+        if judge is None or staleness_s is None:
+            return None
+        now = standing(judge, staleness_s, self._options)
+        if now.recourse is Recourse.REMOTE:
+            return None
+        results: list[Decision | DecisionError] = []
+        for result in judge.decide_batch(message):
+            if isinstance(result, Decision):
+                results.append(
+                    self._stamp(
+                        result,
+                        staleness_s=now.staleness_s,
+                        is_stale=now.recourse is Recourse.LOCAL_THOUGH_STALE,
+                    )
+                )
+            else:
+                results.append(result)
+            if building.stops_after(semantics, is_allowed=result.allowed):
+                break
+        return results

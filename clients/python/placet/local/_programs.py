@@ -1,0 +1,230 @@
+"""Programs that follow a tenant's policies: each new state of them is compiled and put to work.
+
+A state that does not compile is reported and not used; the program before it
+goes on, and its knowledge ages from the moment it was overtaken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import MappingProxyType
+
+from placet import wire
+from placet._channel import Endpoint
+from placet._errors import DeadlineExceeded, Internal, PlacetError, Unavailable
+from placet._freshness import State, StateChange, Status
+from placet._mirror import ItemReader, Snapshot
+from placet._subscription import FollowOptions, Subscription, following, subscribe_request
+from placet.local._judging import Judge
+from placet.local._options import LocalOptions
+from placet_engine.changes import ItemSet
+from placet_engine.compiling import Compilation, Compiler
+from placet_engine.items import PLATFORM, Item, ItemKey, Revision
+
+log = logging.getLogger("placet.local")
+
+ENGINE_ITEMS: ItemReader[Item] = ItemReader(wire.item_from_wire, wire.removal_from_wire)
+
+
+class Programs:
+    """The program in use, and how old what it knows is.
+
+    Lives on an event loop. ``judge``, ``status`` and ``staleness_s`` may be
+    looked at from any thread.
+    """
+
+    def __init__(
+        self,
+        subscription: Subscription[Item],
+        options: LocalOptions,
+        *,
+        compiler: Compiler | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._subscription = subscription
+        self._options = options
+        self._compiler = compiler or Compiler()
+        self._clock = clock
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="placet-compile")
+        self._compile_error: PlacetError | None = None
+        self._behind_since_s: float | None = None
+        self._announced = State.CONNECTING
+        self.judge: Judge | None = None
+        """The newest program that compiled."""
+
+    # ------------------------------------------------------------------ what can be seen
+
+    @property
+    def status(self) -> Status:
+        """As a subscription's, but about what decides: an error if its policies do not compile."""
+        status = self._subscription.status
+        if self._compile_error is not None:
+            status = status.failed(self._compile_error)
+        elif self.judge is None and status.state is not State.ERROR:
+            status = replace(status, state=State.CONNECTING)
+        revision = int(self.judge.program.revision) if self.judge is not None else 0
+        return status.moved(revision)
+
+    def staleness_s(self) -> float | None:
+        """Return the time since the program in use was known to be the newest; None without."""
+        now_s = self._clock()
+        staleness_s = self._subscription.status.staleness_s(now_s)
+        if self.judge is None or staleness_s is None:
+            return None
+        overtaken = (self._behind_since_s, self._subscription.unread_since_s)
+        return max(
+            staleness_s, *(now_s - since_s for since_s in overtaken if since_s is not None), 0
+        )
+
+    def covers(self, revision: int) -> bool:
+        """Whether there is a program which knows everything up to a revision."""
+        if self.judge is None:
+            return False
+        is_newest = self._behind_since_s is None and self._subscription.unread_since_s is None
+        return self.judge.program.revision >= revision or (
+            is_newest and self._subscription.position >= revision
+        )
+
+    async def wait_covering(self, revision: int, *, timeout_s: float) -> None:
+        """Wait for a program that knows everything up to a revision.
+
+        Raises:
+            CouldNotDecide: there is none, in time.
+            PlacetError: the one that ended the subscription.
+        """
+        try:
+            await self._subscription.wait_until(
+                lambda: self.covers(revision) or self._is_hopeless(), timeout_s=timeout_s
+            )
+        except DeadlineExceeded as error:
+            if self.judge is None:
+                raise Unavailable(f"no policies have come yet; {error}") from error
+            raise
+        if not self.covers(revision):
+            assert self._compile_error is not None
+            raise self._compile_error
+
+    def _is_hopeless(self) -> bool:
+        """Whether the first policies do not compile: then there is nothing to wait for."""
+        return self.judge is None and self._compile_error is not None
+
+    async def wait_ready(self, *, timeout_s: float) -> None:
+        """Wait until the newest policies are in use. Raises as a subscription does."""
+        await self._subscription.wait_until(
+            lambda: self.status.state is State.READY, timeout_s=timeout_s
+        )
+
+    # ---------------------------------------------------------------------------- its life
+
+    async def run(self) -> None:
+        """Put each new state to work until the subscription ends."""
+        try:
+            async for event in self._subscription:
+                # Deltas are never left waiting one by one: every event is the whole set.
+                assert isinstance(event, Snapshot)
+                await self._take(event)
+        except PlacetError as error:
+            log.warning("following policies has ended", extra={"error": str(error)})
+        finally:
+            self._executor.shutdown(wait=False)
+
+    async def _take(self, snapshot: Snapshot[Item]) -> None:
+        if self._behind_since_s is None:
+            self._behind_since_s = self._clock()
+        loop = asyncio.get_running_loop()
+        try:
+            compilation = await loop.run_in_executor(self._executor, self._compile, snapshot)
+        except Internal as error:
+            self._compile_error = error
+        else:
+            self._install(compilation, snapshot.revision)
+        self.announce()
+        self._subscription.recheck()
+
+    def _compile(self, snapshot: Snapshot[Item]) -> Compilation:
+        return self._compiler.compile(*item_sets(self._options.tenant, snapshot))
+
+    def _install(self, compilation: Compilation, revision: int) -> None:
+        if compilation.program is None:
+            problems = "; ".join(problem.message for problem in compilation.errors)
+            self._compile_error = Internal(
+                f"the policies at revision {revision} do not compile here, so that those before "
+                f"them go on: {problems}",
+                reason="POLICIES_DO_NOT_COMPILE",
+            )
+            log.error("policies do not compile", extra={"revision": revision, "problems": problems})
+            return
+        self.judge = Judge(compilation.program, cache_entries=self._options.cache_entries)
+        self._compile_error = None
+        self._behind_since_s = self._subscription.unread_since_s
+
+    def announce(self) -> None:
+        """Tell the owner when the state has changed."""
+        status = self.status
+        before, self._announced = self._announced, status.state
+        if before is not status.state and self._options.on_state_change is not None:
+            error = None if status.state is State.READY else status.last_error
+            try:
+                self._options.on_state_change(
+                    StateChange(before, status.state, status.revision, error)
+                )
+            except Exception:  # the caller's code; following goes on without it
+                log.exception("state change callback failed")
+
+
+def item_sets(tenant: str, snapshot: Snapshot[Item]) -> tuple[ItemSet, ItemSet]:
+    """Part a snapshot into the platform's items and the tenant's own.
+
+    Raises:
+        Internal: an item is of somebody else.
+    """
+    items: dict[str, dict[ItemKey, Item]] = {PLATFORM: {}, tenant: {}}
+    for item in snapshot.items:
+        if item.owner not in items:
+            raise Internal(f"the server sent an item of another tenant, `{item.owner}`")
+        items[item.owner][item.key] = item
+    # Which of the two changed last is not known, nor does it matter: the revision of the
+    # program is the larger one.
+    platform, own = (
+        ItemSet(owner=owner, revision=Revision(snapshot.revision), items=MappingProxyType(mine))
+        for owner, mine in items.items()
+    )
+    return platform, own
+
+
+@asynccontextmanager
+async def following_programs(
+    endpoint: Endpoint,
+    options: LocalOptions,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[Programs]:
+    """Follow a tenant's policies over a connection of its own, closed at the end."""
+    request = subscribe_request(
+        options.tenant, subscriber=options.subscriber, region=options.region
+    )
+    programs: Programs | None = None
+
+    def announce(_: StateChange) -> None:
+        if programs is not None:
+            programs.announce()
+
+    follow_options = FollowOptions(
+        stale_after_s=options.stale_after_s, max_waiting_deltas=0, on_state_change=announce
+    )
+    async with following(
+        endpoint, request, ENGINE_ITEMS, follow_options, clock=clock
+    ) as subscription:
+        programs = Programs(subscription, options, clock=clock)
+        task = asyncio.create_task(programs.run(), name="placet-programs")
+        try:
+            yield programs
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
