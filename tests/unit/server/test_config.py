@@ -1,0 +1,105 @@
+"""One reader for file, environment and flags."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from placet_server.config import Config, ConfigError, read_config
+
+
+def _file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "placet.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    config, origins = read_config(environment={})
+
+    assert config == Config()
+    assert {origin.source for origin in origins} == {"default"}
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = _file(tmp_path, '[server]\nnode = "file"\nregion = "file"\nlisten = "127.0.0.1:1"\n')
+    config, origins = read_config(
+        file=file,
+        environment={"PLACET_SERVER_NODE": "environment", "PLACET_SERVER_REGION": "environment"},
+        flags={"server.node": "flag", "server.drain_s": None},
+    )
+
+    sources = {origin.key: origin.source for origin in origins}
+    assert (config.server.node, config.server.region) == ("flag", "environment")
+    assert config.server.listen == "127.0.0.1:1"
+    assert sources["server.node"] == "flag"
+    assert sources["server.region"] == "environment PLACET_SERVER_REGION"
+    assert sources["server.listen"] == f"file {file}"
+    assert sources["server.drain_s"] == "default"
+
+
+def test_text_is_taken_for_what_it_stands_for() -> None:
+    config, _ = read_config(
+        environment={
+            "PLACET_SERVER_ALLOW_INSECURE": "yes",
+            "PLACET_CACHE_MAX_ENTRIES": "5",
+            "PLACET_CACHE_TTL_S": "1.5",
+        }
+    )
+
+    assert config.server.allow_insecure is True
+    assert (config.cache.max_entries, config.cache.ttl_s) == (5, 1.5)
+
+
+def test_variables_of_the_command_line_are_no_configuration() -> None:
+    config, _ = read_config(environment={"PLACET_ADDRESS": "x", "PLACET_TENANT": "y", "HOME": "/"})
+
+    assert config == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[server]\nlisen = 'x'\n", "unknown key `server.lisen` .*did you mean `server.listen`"),
+        ("[sever]\nlisten = 'x'\n", "unknown key `sever.listen`"),
+        ("listen = 'x'\n", "`listen` in .* is not in a section"),
+        ("[server]\nlisten = 7717\n", "`server.listen` is `7717` .* not text in quotes"),
+        ("[server]\nlisten = '127.0.0.1'\n", "write it as host:port"),
+        ("[server]\nlisten = '127.0.0.1:99999'\n", "write it as host:port"),
+        ("[server]\nallow_insecure = 'maybe'\n", "not true or false"),
+        ("[cache]\nmax_entries = 0\n", "`cache.max_entries` is `0` .*at least 1"),
+        ("[cache]\nmax_entries = true\n", "not a whole number"),
+        ("[subscribe]\nheartbeat_s = 9.0\n", "at most 5"),
+        ("[store]\nkind = 'mysql'\n", "use one of sqlite, memory"),
+        ("[log]\nlevel = 'loud'\n", "use one of debug"),
+        ("[server\n", "is not valid TOML"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_config(file=_file(tmp_path, text), environment={})
+
+
+def test_every_wrong_value_is_named_at_once(tmp_path: Path) -> None:
+    file = _file(tmp_path, "[cache]\nmax_entries = 0\n[store]\nkind = 'x'\n[log]\nlevel = 3\n")
+
+    with pytest.raises(ConfigError) as caught:
+        read_config(file=file, environment={})
+
+    assert set(re.findall(r"`(\w+\.\w+)` is", str(caught.value))) == {
+        "cache.max_entries",
+        "store.kind",
+        "log.level",
+    }
+
+
+def test_an_unknown_variable_is_refused() -> None:
+    with pytest.raises(ConfigError, match="environment PLACET_SERVER_LISTENN"):
+        read_config(environment={"PLACET_SERVER_LISTENN": "x"})
+
+
+def test_a_file_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_config(file=tmp_path / "gone.toml", environment={})
