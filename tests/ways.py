@@ -15,7 +15,7 @@ import placet
 from placet.local.aio import LocalEvaluator
 from placet_engine import model
 from placet_engine.changes import ChangeSet
-from placet_engine.items import PLATFORM, Body
+from placet_engine.items import PLATFORM, Body, Policy
 from placet_server.app import Node
 from placet_server.testing import running_server
 
@@ -94,7 +94,8 @@ async def follow_ways(
     node: Node, tenant: str, own: Iterable[Body], platform: Iterable[Body] = ()
 ) -> AsyncIterator[Ways]:
     """Publish on a running node, and get ready to ask."""
-    for owner, bodies in ((PLATFORM, tuple(platform)), (tenant, tuple(own))):
+    owners = ((PLATFORM, tuple(platform)), (tenant, tuple(own)), ("bystander", _BYSTANDERS))
+    for owner, bodies in owners:
         if bodies:
             await node.publisher.publish(owner, ChangeSet(upserts=bodies), timeout_s=TIMEOUT_S)
     async with (
@@ -103,6 +104,10 @@ async def follow_ways(
     ):
         await local.wait_ready(timeout_s=TIMEOUT_S)
         yield Ways(node, client, local)
+
+
+# Moves the store's revision away from the tenant's, which is the one that decides.
+_BYSTANDERS = (Policy(id="p", cedar="permit(principal, action, resource);"),)
 
 
 async def _answer(asking: Awaitable[placet.Decision]) -> Answer:

@@ -10,7 +10,7 @@ import grpc
 
 from placet.v1 import policy_pb2, subscribe_service_pb2, subscribe_service_pb2_grpc
 from placet.wire import Reader, change_to_wire, duration, item_to_wire
-from placet_engine.changes import Commit
+from placet_engine.changes import Commit, ItemSet
 from placet_engine.items import CHECKSUM_MODULUS, Item, Revision, checksum
 from placet_server.clock import Clock
 from placet_server.errors import CursorRefused, RevisionNotReached, TenantUnknown
@@ -114,7 +114,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
             return
         with self._hub.subscription() as subscription:
             # INVARIANT: nothing waits between here and the end of `_missed` or
-            # `_selected`: what they do not see is in the subscription.
+            # `_sets`: what they do not see is in the subscription.
             if cursor is not None:
                 missed = self._missed(cursor)
                 if missed is None:
@@ -122,8 +122,20 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
                     return
             else:
                 missed = []
-                items = self._selected(selection)
-                cursor = self._snapshot_cursor(items, selection)
+                sets = self._sets(selection)
+                items = [
+                    item
+                    for owned in sets
+                    for key, item in owned.items.items()
+                    if selection.takes(key)
+                ]
+                cursor = Cursor(
+                    store_id=self._store_id,
+                    fingerprint=selection.fingerprint,
+                    position=self._active.revision,
+                    chain=Revision(max(owned.revision for owned in sets)),
+                    checksum=checksum(items),
+                )
                 for response in _snapshot(items, cursor):
                     yield response
             async for response in self._follow(subscription, missed, cursor, selection):
@@ -141,6 +153,8 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
             if selection.takes_owner(earlier.owner):
                 yield _delta(earlier, cursor, selection)
             cursor = cursor.after(earlier, selection)
+        # Tells at once how current what was sent is, and how stale the node.
+        yield self._heartbeat(cursor)
         sent_at = self._clock.monotonic()
         while True:
             try:
@@ -184,21 +198,10 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
     def _missed(self, cursor: Cursor) -> list[Commit] | None:
         return self._feed.window.after(cursor.position)
 
-    def _selected(self, selection: Selection) -> list[Item]:
-        """Return the items the subscriber gets, as they are now."""
+    def _sets(self, selection: Selection) -> list[ItemSet]:
+        """Return what there is now of the owners that concern the subscriber."""
         owners = [selection.tenant] if selection.tenant else list(self._active.tenants)
-        sets = [self._active.platform, *(self._active.items(owner) for owner in owners)]
-        return [item for owned in sets for key, item in owned.items.items() if selection.takes(key)]
-
-    def _snapshot_cursor(self, items: Sequence[Item], selection: Selection) -> Cursor:
-        revision = self._active.revision
-        return Cursor(
-            store_id=self._store_id,
-            fingerprint=selection.fingerprint,
-            position=revision,
-            chain=revision,
-            checksum=checksum(items),
-        )
+        return [self._active.platform, *(self._active.items(owner) for owner in owners)]
 
     def _reset(self, reason: _Reset.Reason.ValueType) -> _Reset:
         return _Reset(reason=reason, earliest_revision=self._feed.window.earliest)
@@ -235,15 +238,13 @@ def _selection(request: subscribe_service_pb2.SubscribeRequest) -> Selection:
 
 def _snapshot(items: Sequence[Item], cursor: Cursor) -> Iterator[_Response]:
     yield _Response(
-        snapshot_begin=subscribe_service_pb2.SnapshotBegin(
-            revision=cursor.position, items=len(items)
-        )
+        snapshot_begin=subscribe_service_pb2.SnapshotBegin(revision=cursor.chain, items=len(items))
     )
     for chunk in _chunks(map(item_to_wire, items)):
         yield _Response(snapshot_chunk=subscribe_service_pb2.SnapshotChunk(items=chunk))
     yield _Response(
         snapshot_end=subscribe_service_pb2.SnapshotEnd(
-            revision=cursor.position,
+            revision=cursor.chain,
             checksum=cursor.checksum.to_bytes(32),
             cursor=cursor.to_bytes(),
         )

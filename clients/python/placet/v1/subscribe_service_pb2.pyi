@@ -151,6 +151,9 @@ class SnapshotBegin(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
+    """The newest revision that concerned the subscriber, as decisions by the
+    same set say it.
+    """
     items: _builtins.int
     def __init__(
         self,

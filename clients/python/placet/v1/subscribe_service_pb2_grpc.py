@@ -58,7 +58,8 @@ class SubscribeServiceServicer(object):
 
         A subscriber that falls behind by more than the server's queue gets
         ResetRequired and the end of the stream; others are not slowed. A Heartbeat
-        comes at least every 5 s. A stream that took nothing for 60 s is closed.
+        comes at least every 5 s, the first as soon as the subscriber is up to
+        date. A stream that took nothing for 60 s is closed.
 
         Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
         (unknown tenant), FAILED_PRECONDITION (the tenant's data may not leave for

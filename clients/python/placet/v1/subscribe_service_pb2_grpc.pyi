@@ -45,7 +45,8 @@ class SubscribeServiceStub:
 
     A subscriber that falls behind by more than the server's queue gets
     ResetRequired and the end of the stream; others are not slowed. A Heartbeat
-    comes at least every 5 s. A stream that took nothing for 60 s is closed.
+    comes at least every 5 s, the first as soon as the subscriber is up to
+    date. A stream that took nothing for 60 s is closed.
 
     Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
     (unknown tenant), FAILED_PRECONDITION (the tenant's data may not leave for
@@ -71,7 +72,8 @@ class SubscribeServiceAsyncStub(SubscribeServiceStub):
 
     A subscriber that falls behind by more than the server's queue gets
     ResetRequired and the end of the stream; others are not slowed. A Heartbeat
-    comes at least every 5 s. A stream that took nothing for 60 s is closed.
+    comes at least every 5 s, the first as soon as the subscriber is up to
+    date. A stream that took nothing for 60 s is closed.
 
     Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
     (unknown tenant), FAILED_PRECONDITION (the tenant's data may not leave for
@@ -100,7 +102,8 @@ class SubscribeServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A subscriber that falls behind by more than the server's queue gets
         ResetRequired and the end of the stream; others are not slowed. A Heartbeat
-        comes at least every 5 s. A stream that took nothing for 60 s is closed.
+        comes at least every 5 s, the first as soon as the subscriber is up to
+        date. A stream that took nothing for 60 s is closed.
 
         Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
         (unknown tenant), FAILED_PRECONDITION (the tenant's data may not leave for

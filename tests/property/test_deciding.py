@@ -1,0 +1,148 @@
+"""What the engine decides at random, held against an oracle and against itself."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from placet_engine.changes import ItemSet
+from placet_engine.compiling import Compiler
+from placet_engine.entities import EntityGraph, EntitySlice
+from placet_engine.items import PLATFORM
+from placet_engine.model import EntityUid, Outcome, Request, Verdict
+from placet_engine.program import Explanation, Program
+from tests.property import oracle, strategies
+from tests.property.strategies import Case
+from tests.unit.engine import make
+
+typed_or_not = pytest.mark.parametrize("typed", [False, True], ids=["no schema", "schema"])
+
+
+def sets(case: Case) -> tuple[ItemSet, ItemSet]:
+    return make.item_set(PLATFORM, case.platform), make.item_set(make.TENANT, case.tenant)
+
+
+def compiled(platform: ItemSet, tenant: ItemSet) -> Program:
+    result = Compiler().compile(platform, tenant)
+    assert result.program is not None, result.problems
+    return result.program
+
+
+def verdict(program: Program, request: Request) -> Verdict:
+    answer = program.judge(request)
+    assert isinstance(answer, Verdict), answer
+    return answer
+
+
+@typed_or_not
+@given(data=st.data())
+def test_verdict_is_the_oracles(typed: bool, data: st.DataObject) -> None:
+    case = data.draw(strategies.cases(typed=typed, approvals=True))
+    program = compiled(*sets(case))
+
+    for request in case.requests:
+        answer = verdict(program, request)
+        event(f"{answer.outcome.name} {answer.cause.name}")
+        event(f"log-only reported: {answer.log_only is not None}")
+        assert answer == oracle.judge(case, request)
+
+
+@typed_or_not
+@given(data=st.data())
+def test_verdict_is_at_most_what_cedar_allows(typed: bool, data: st.DataObject) -> None:
+    """Placet may ask or deny where Cedar allows; it never allows where Cedar denies."""
+    case = data.draw(strategies.cases(typed=typed, approvals=True))
+    program = compiled(*sets(case))
+
+    for request in case.requests:
+        answer = verdict(program, request)
+        allowed, reasons = oracle.cedars_own_answer(case, request)
+        if answer.outcome is not Outcome.DENY:
+            assert allowed
+        if not allowed:
+            assert answer.outcome is Outcome.DENY
+        assert {reason.policy_id for reason in answer.reasons} <= reasons
+
+
+class Unsliced(EntityGraph):
+    """A graph that gives everything to every request."""
+
+    def slice(self, request: Request, literals: Iterable[EntityUid]) -> EntitySlice:
+        everyone = {entity.uid for entity in (*self, *request.entities)}
+        return super().slice(request, [*everyone, *literals])
+
+
+@typed_or_not
+@given(data=st.data())
+def test_slicing_entities_changes_no_verdict(typed: bool, data: st.DataObject) -> None:
+    case = data.draw(strategies.cases(typed=typed, approvals=True))
+    platform, tenant = sets(case)
+    sliced = compiled(platform, tenant)
+    whole = Program(
+        tenant=sliced.tenant,
+        revision=sliced.revision,
+        settings=sliced.settings,
+        policies=sliced.policies,
+        schema=sliced._schema,
+        entities=Unsliced(sliced.entities),
+    )
+
+    for request in case.requests:
+        assert sliced.judge(request) == whole.judge(request)
+        left_out = len(whole._slice(request).entities) - len(sliced._slice(request).entities)
+        event(f"entities left out: {min(left_out, 5)}")
+
+
+def shuffled(items: ItemSet, random_: random.Random) -> ItemSet:
+    keys = list(items.items)
+    random_.shuffle(keys)
+    return ItemSet(
+        owner=items.owner, revision=items.revision, items={key: items.items[key] for key in keys}
+    )
+
+
+@typed_or_not
+@given(data=st.data())
+def test_order_changes_no_verdict(typed: bool, data: st.DataObject) -> None:
+    """A node that followed deltas has its items in another order than one that started late."""
+    case = data.draw(strategies.cases(typed=typed, approvals=True))
+    random_ = data.draw(st.randoms(use_true_random=False))
+    platform, tenant = sets(case)
+    program = compiled(platform, tenant)
+    reordered = compiled(shuffled(platform, random_), shuffled(tenant, random_))
+
+    for request in case.requests:
+        entities = list(request.entities)
+        random_.shuffle(entities)
+        other = Request(
+            subject=request.subject,
+            action=request.action,
+            resource=request.resource,
+            context=request.context,
+            entities=tuple(entities),
+            approved=request.approved,
+        )
+        assert reordered.judge(other) == program.judge(request)
+        explained, again = program.explain(request), reordered.explain(other)
+        assert isinstance(explained, Explanation)
+        assert isinstance(again, Explanation)
+        assert again.layers == explained.layers
+        assert again.steps == explained.steps
+
+
+@typed_or_not
+@given(data=st.data())
+def test_explaining_decides_as_judging_does(typed: bool, data: st.DataObject) -> None:
+    case = data.draw(strategies.cases(typed=typed, approvals=True))
+    program = compiled(*sets(case))
+
+    for request in case.requests:
+        explained = program.explain(request)
+        assert isinstance(explained, Explanation)
+        assert explained.verdict == program.judge(request)
+        named = {policy.id for layer in explained.layers for policy in layer.matched}
+        assert {reason.policy_id for reason in explained.verdict.reasons} <= named
