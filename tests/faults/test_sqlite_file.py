@@ -67,7 +67,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip(f"cannot mount a small disk here: {mounted.stderr.decode().strip()}")
     yield disk
-    subprocess.run(["umount", disk], check=True)
+    if subprocess.run(["umount", disk], capture_output=True, check=False).returncode:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+        pytest.fail("a file is still open after its store was closed, or failed to open")
 
 
 async def test_full_disk_is_unavailable_and_recovers(small_disk: Path) -> None:

@@ -78,6 +78,11 @@ class ScriptedServer(
         async for response in self.answer_stream(request_iterator, context):
             yield response
 
+    async def EvaluateBatch(self, request: Any, context: Context) -> Any:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+
+    Explain = Search = EvaluateBatch
+
     async def Subscribe(
         self, request: subscribe_service_pb2.SubscribeRequest, context: Context
     ) -> AsyncIterator[subscribe_service_pb2.SubscribeResponse]:

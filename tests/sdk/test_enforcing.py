@@ -13,7 +13,7 @@ import placet
 from placet import Decision, Obligation, Outcome
 from placet._enforcing import AsyncEnforcement, Enforcement, check
 
-_ASK: Any = (("User", "alice"), "read", ("Invoice", "1"))
+_ASK: tuple[tuple[str, str], str, tuple[str, str]] = (("User", "alice"), "read", ("Invoice", "1"))
 
 
 class Answering(Enforcement):

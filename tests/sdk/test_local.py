@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -387,7 +387,7 @@ async def test_before_the_first_policies_the_server_is_asked_at_once() -> None:
 
 
 async def test_the_tenants_own_maximum_binds_whoever_decides() -> None:
-    source = Source(policy("a", OPEN), Settings(max_staleness_s=0.0001))
+    source, never = Source(policy("a", OPEN), Settings(max_staleness_s=0.0001)), timedelta()
 
     async with (
         scripted_server(say(*source.snapshot(), source.heartbeat(staleness_s=5.0))) as server,
@@ -395,15 +395,14 @@ async def test_the_tenants_own_maximum_binds_whoever_decides() -> None:
             server.address, tenant=TENANT, max_staleness_s=3600, when_stale="serve"
         ) as evaluator,
     ):
-        await _until(evaluator, lambda: evaluator.staleness(), timedelta(seconds=5))
+        await _until(evaluator, lambda: (evaluator.staleness() or never) >= timedelta(seconds=5))
         with pytest.raises(placet.StaleNode, match=r"limit is 0\.0001 s"):
             await evaluator.evaluate(*ASK)
 
 
-async def _until(evaluator: AsyncLocalEvaluator, read: Any, least: timedelta) -> None:
-    async with asyncio.timeout(_SOON_S):
-        while (read() or timedelta()) < least:
-            await asyncio.sleep(0)
+async def _until(evaluator: AsyncLocalEvaluator, holds: Callable[[], bool]) -> None:
+    assert evaluator._programs is not None
+    await evaluator._programs._subscription.wait_until(holds, timeout_s=_SOON_S)
 
 
 def test_what_happens_past_the_maximum_has_to_be_known() -> None:
@@ -463,9 +462,9 @@ async def _programs(
 
 
 async def _state(programs: Programs, state: State) -> None:
-    async with asyncio.timeout(_SOON_S):
-        while programs.status.state is not state:
-            await asyncio.sleep(0)
+    await programs._subscription.wait_until(
+        lambda: programs.status.state is state, timeout_s=_SOON_S
+    )
 
 
 async def test_policies_that_do_not_compile_leave_the_former_at_work_and_ageing() -> None:
@@ -534,9 +533,7 @@ async def test_an_error_of_the_stream_is_an_error_here() -> None:
         ) as evaluator,
     ):
         assert Outcome.ALLOW is (await evaluator.evaluate(*ASK)).outcome
-        async with asyncio.timeout(_SOON_S):
-            while evaluator.state is not State.ERROR:
-                await asyncio.sleep(0)
+        await _until(evaluator, lambda: evaluator.state is State.ERROR)
         assert isinstance(evaluator.last_error, placet.PermissionDenied)
         assert Outcome.ALLOW is (await evaluator.evaluate(*ASK)).outcome
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,9 +16,11 @@ from placet._mirror import ITEMS, Delta, ItemReader, MirrorBroken, PolicySetMirr
 from placet.v1 import policy_pb2
 from placet.v1 import subscribe_service_pb2 as pb
 from placet_engine.items import (
+    Body,
     Item,
     ItemKey,
     ItemKind,
+    Revision,
     SchemaText,
     Settings,
     StoredEntity,
@@ -253,17 +256,21 @@ class StreamMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.source = Source()
-        self.mirrors = [PolicySetMirror(ENGINE_ITEMS), PolicySetMirror(ITEMS)]
+        # Of two types: what is looked at of their items is the same.
+        self.mirrors: list[PolicySetMirror[Any]] = [
+            PolicySetMirror(ENGINE_ITEMS),
+            PolicySetMirror(ITEMS),
+        ]
         self.streams: list[list[pb.SubscribeResponse]] = [[], []]
         self.reconnect()
 
     @rule(bodies=st.lists(_BODIES, max_size=4, unique_by=lambda body: body.key), data=st.data())
-    def commit(self, bodies: list[object], data: st.DataObject) -> None:
-        written = {body.key for body in bodies}  # type: ignore[attr-defined]
+    def commit(self, bodies: list[Body], data: st.DataObject) -> None:
+        written = {body.key for body in bodies}
         mine = sorted(key for owner, key in self.source.items if owner == TENANT)
         removable = [key for key in mine if key not in written]
         removed = data.draw(st.lists(st.sampled_from(removable), unique=True)) if removable else []
-        delta = self.source.commit(*bodies, remove=removed)  # type: ignore[arg-type]
+        delta = self.source.commit(*bodies, remove=removed)
         for stream in self.streams:
             stream.append(delta)
 
@@ -339,9 +346,9 @@ TestStreams.settings = settings(max_examples=60, stateful_step_count=40, deadlin
 
 
 @given(body=_BODIES)
-def test_the_sdks_items_have_the_names_the_engine_gives_them(body: object) -> None:
+def test_the_sdks_items_have_the_names_the_engine_gives_them(body: Body) -> None:
     """Removals are matched by name: a name read in two ways would lose them."""
-    item = Item(TENANT, 3, body)  # type: ignore[arg-type]  # one of the bodies
+    item = Item(TENANT, Revision(3), body)
     removal = pb.Removal(owner=TENANT, key=wire.key_to_wire(item.key))
 
     read = ITEMS.item(wire.item_to_wire(item))

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
 import placet
-from tests.sdk.scripted import ScriptedServer, fail, info, scripted_server
+from tests.sdk.scripted import Context, ScriptedServer, fail, info, scripted_server, status
 
 _CODE = grpc.StatusCode
 _ASK = (("User", "alice"), "read", ("Invoice", "1"))
@@ -181,18 +181,11 @@ async def test_reasons_of_others_do_not_count(server: ScriptedServer) -> None:
 async def test_details_that_contradict_their_status_are_not_believed(
     server: ScriptedServer,
 ) -> None:
-    rich = fail(_CODE.INVALID_ARGUMENT, "one thing", info("A_REASON"))
+    rich = status(_CODE.INVALID_ARGUMENT, "one thing", info("A_REASON"))
 
-    async def contradict(context: Any) -> None:
-        class Other:
-            code = _CODE.NOT_FOUND
-            details = "another"
-            trailing_metadata: Any = None
-
-        with pytest.raises(grpc.aio.AbortError):
-            await rich(_Recorder(Other))
-        context.set_trailing_metadata(Other.trailing_metadata)
-        await context.abort(Other.code, Other.details)
+    async def contradict(context: Context) -> None:
+        context.set_trailing_metadata(rich.trailing_metadata)
+        await context.abort(_CODE.NOT_FOUND, "another")
 
     server.evaluate = lambda request, context: contradict(context)
     async with placet.aio.Client(server.address, tenant="acme") as client:
@@ -200,17 +193,6 @@ async def test_details_that_contradict_their_status_are_not_believed(
             await client.evaluate(*_ASK)
 
     assert "" == caught.value.reason
-
-
-class _Recorder:
-    """Takes a status as a context would, to send its details under another."""
-
-    def __init__(self, target: Any) -> None:
-        self._target = target
-
-    async def abort_with_status(self, status: grpc.Status) -> None:
-        self._target.trailing_metadata = status.trailing_metadata
-        raise grpc.aio.AbortError
 
 
 async def test_nobody_there_is_unavailable() -> None:

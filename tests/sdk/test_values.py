@@ -149,8 +149,10 @@ def test_what_cedar_has_no_value_for_is_refused(value: Any, message: str) -> Non
 
 
 def test_a_refusal_names_the_place_within() -> None:
+    context: Any = {"order": {"lines": [{"price": 1}, {"price": 1.5}]}}
+
     with pytest.raises(placet.InvalidRequest) as caught:
-        attributes_to_wire({"order": {"lines": [{"price": 1}, {"price": 1.5}]}}, "context")
+        attributes_to_wire(context, "context")
 
     assert "context.order.lines[1].price" == caught.value.violations[0].field
 

@@ -14,6 +14,14 @@ the same requests; a decision says its revision and how old its knowledge is.
 
 from __future__ import annotations
 
+try:
+    import cachetools  # noqa: F401
+    import cedarpy  # noqa: F401
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"deciding locally needs `{missing.name}`; pip install 'placet[local]'", name=missing.name
+    ) from missing
+
 from placet.local import aio
 from placet.local._evaluator import LocalEvaluator
 from placet.local._options import WhenStale

@@ -39,9 +39,9 @@ class Judge:
             InvalidRequest: it is malformed, or the engine cannot judge it.
         """
         key = _key(message)
-        answer = self._known(key)
-        if answer is not None:
-            return answer
+        known = self._known(key)
+        if known is not None:
+            return known
         reader = wire.Reader()
         try:
             reader.tenant(message.tenant)

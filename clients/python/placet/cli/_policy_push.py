@@ -1,0 +1,241 @@
+"""``placet policy push`` and ``placet policy validate``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from placet import ChangeSet, Client, InvalidRequest, NotFound, OutOfRange, Publication
+from placet.cli import items, terminal
+from placet.cli.compiling import compile_documents, findings_of, to_engine
+from placet.cli.contents import Documents
+from placet.cli.extras import needs_extra
+from placet.cli.failures import ExitCode
+from placet.cli.findings import FilesRefused, Finding
+from placet.cli.folders import Folder, read_policies
+from placet.cli.options import (
+    DEFAULT_ADDRESS,
+    MANAGING_TIMEOUT_S,
+    Address,
+    Json,
+    Paths,
+    Platform,
+    Tenant,
+    Timeout,
+    connected,
+    owner,
+)
+from placet.cli.plan import planned_changes
+
+
+def push(
+    paths: Paths,
+    tenant: Tenant = "",
+    platform: Platform = False,
+    replace: Annotated[
+        bool | None,
+        typer.Option(
+            "--replace/--no-replace",
+            help="Remove what is not in the folder. Done when folders are given, not for files.",
+            show_default=False,
+        ),
+    ] = None,
+    message: Annotated[
+        str, typer.Option("--message", "-m", help="Why, for the history.", metavar="TEXT")
+    ] = "",
+    expected_revision: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Only on top of this revision; 0: only if the tenant is new.", metavar="N"
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, and show what would change; change nothing.")
+    ] = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout_s: Timeout = MANAGING_TIMEOUT_S,
+    as_json: Json = False,
+) -> int:
+    """Publish a folder of policies, entities, schema and settings as one revision.
+
+    All of it or nothing: what does not compile is not stored. The tenant comes into being with its
+    first push.
+    """
+    whose = owner(tenant, platform=platform)
+    with terminal.working("reading"):
+        folder = read_policies(paths)
+    replace_all = replace if replace is not None else all(path.is_dir() for path in paths)
+    change_set = folder.documents.change_set(replace_all=replace_all)
+    with folder.quoting(), connected(address, tenant=whose, timeout_s=timeout_s) as client:
+        to_engine(folder.documents, whose)
+        with terminal.working(f"checking {_size(change_set)}" if dry_run else "publishing"):
+            if dry_run:
+                return _try(client, change_set, folder, whose, as_json=as_json)
+            publication = _publish(client, change_set, folder, message, expected_revision)
+            changes = _changes(client, publication)
+    warnings = findings_of(publication.warnings, folder.documents)
+    if as_json:
+        terminal.print_json(
+            {
+                "revision": publication.revision,
+                "upserts": publication.upserts,
+                "deletes": publication.deletes,
+                "changes": [_change_to_json(change, key) for change, key, _ in changes],
+                "warnings": [finding_to_json(finding, folder) for finding in warnings],
+            }
+        )
+        return ExitCode.OK
+    terminal.print_findings(warnings, folder.texts)
+    for change in changes:
+        terminal.line(items.change_line(*change))
+    terminal.line(_summary(publication, whose))
+    return ExitCode.OK
+
+
+def _size(change_set: ChangeSet) -> str:
+    policies = len(change_set.policies) + len(change_set.template_links)
+    return f"{policies} policies and {len(change_set.entities)} entities"
+
+
+def _publish(
+    client: Client, change_set: ChangeSet, folder: Folder, message: str, expected: int | None
+) -> Publication:
+    try:
+        return client.publish(change_set, message=message, expected_revision=expected)
+    except InvalidRequest as error:
+        # Publish names fields, validate names places.
+        problems = client.validate(change_set).problems
+        findings = findings_of(problems, folder.documents)
+        if not findings:
+            raise
+        raise FilesRefused(findings) from error
+
+
+def _changes(client: Client, publication: Publication) -> list[tuple[str, Any, str]]:
+    """Return what the publish changed, as far as the server can still tell."""
+    if not publication.upserts and not publication.deletes:
+        return []
+    try:
+        diff = client.diff(publication.revision - 1, publication.revision)
+    except OutOfRange:
+        return []
+    found = []
+    for change in diff.items:
+        item = change.after or change.before
+        assert item is not None
+        remark = ""
+        if change.before is not None and change.after is not None:
+            remark = items.changed_parts(change.before.body, change.after.body)
+        found.append((items.change_word(change.before, change.after), item.key, remark))
+    return found
+
+
+def _summary(publication: Publication, whose: str) -> str:
+    name = f"tenant `{whose}`" if whose else "the platform"
+    if not publication.upserts and not publication.deletes:
+        return f"nothing to publish: {name} has all of it, at revision {publication.revision}"
+    counts = f"{publication.upserts} written, {publication.deletes} removed"
+    return f"published revision {publication.revision} of {name}: {counts}"
+
+
+def _try(
+    client: Client, change_set: ChangeSet, folder: Folder, whose: str, *, as_json: bool
+) -> int:
+    validation = client.validate(change_set)
+    findings = findings_of(validation.problems, folder.documents)
+    planned = []
+    if validation.valid:
+        try:
+            current = list(client.list_items(page_size=1000))
+        except NotFound:
+            # It would come into being.
+            current = []
+        planned = planned_changes(change_set, current, owner=whose)
+    if as_json:
+        terminal.print_json(
+            {
+                "valid": validation.valid,
+                "changes": [_change_to_json(change, key) for change, key in planned],
+                "problems": [finding_to_json(finding, folder) for finding in findings],
+            }
+        )
+        return ExitCode.OK if validation.valid else ExitCode.FAILED
+    terminal.print_findings(findings, folder.texts)
+    for change, key in planned:
+        terminal.line(items.change_line(change, key))
+    if not validation.valid:
+        return ExitCode.FAILED
+    what = f"{len(planned)} changes" if planned else "no changes"
+    terminal.line(f"dry run: {what}; nothing was published")
+    return ExitCode.OK
+
+
+def _change_to_json(change: str, key: Any) -> dict[str, str]:
+    return {"change": change, "kind": items.kind_word(key.kind), "name": items.name_of(key)}
+
+
+def finding_to_json(finding: Finding, folder: Folder) -> dict[str, Any]:
+    """Return a finding as a document."""
+    at = finding.position
+    return {
+        "severity": "warning" if finding.is_warning else "error",
+        "message": finding.message,
+        "file": folder.texts.get(at.file, (at.file, ""))[0],
+        "line": at.line,
+        "column": at.column,
+    }
+
+
+def validate(
+    paths: Paths,
+    server: Annotated[
+        bool,
+        typer.Option(
+            "--server", help="Ask a server, which also knows what the tenant has already."
+        ),
+    ] = False,
+    tenant: Tenant = "",
+    platform: Platform = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout_s: Timeout = MANAGING_TIMEOUT_S,
+    as_json: Json = False,
+) -> int:
+    """Check that policies, entities and schema are right, without publishing them.
+
+    In this process, unless --server is given.
+    """
+    try:
+        folder = read_policies(paths)
+        with folder.quoting():
+            if server:
+                whose = owner(tenant, platform=platform)
+                findings = _validate_at(address, whose, folder, timeout_s)
+            else:
+                with needs_extra("local", "validating without --server"):
+                    _, findings = compile_documents(folder.documents)
+    except FilesRefused as refused:
+        if not as_json:
+            raise
+        broken = Folder(documents=Documents(), cases=(), texts=refused.texts)
+        problems = [finding_to_json(finding, broken) for finding in refused.findings]
+        terminal.print_json({"valid": False, "problems": problems})
+        return ExitCode.FAILED
+    if as_json:
+        problems = [finding_to_json(finding, folder) for finding in findings]
+        terminal.print_json({"valid": True, "problems": problems})
+        return ExitCode.OK
+    terminal.print_findings(findings, folder.texts)
+    doubts = f", {len(findings)} warnings" if findings else ""
+    terminal.line(f"valid: {_size(folder.documents.change_set())}{doubts}")
+    return ExitCode.OK
+
+
+def _validate_at(address: str, whose: str, folder: Folder, timeout_s: float) -> list[Finding]:
+    to_engine(folder.documents, whose)
+    with connected(address, tenant=whose, timeout_s=timeout_s) as client:
+        validation = client.validate(folder.documents.change_set(replace_all=True))
+    findings = findings_of(validation.problems, folder.documents)
+    if not validation.valid:
+        raise FilesRefused(findings)
+    return findings

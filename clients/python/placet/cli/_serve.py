@@ -1,0 +1,95 @@
+"""``placet serve``: run a server until it is told to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from placet.cli import configuration, running, terminal
+from placet.cli.configuration import ConfigFile
+from placet.cli.logs import set_up_logging
+from placet.cli.options import DEFAULT_ADDRESS
+
+if TYPE_CHECKING:
+    from placet_server.app import Node
+    from placet_server.config import Config
+
+
+def serve(
+    config_file: ConfigFile = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(help="Address to serve on; port 0 takes any free one.", metavar="HOST:PORT"),
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="sqlite or memory.", metavar="KIND", show_default=False)
+    ] = None,
+    store_path: Annotated[
+        Path | None, typer.Option(help="File of the sqlite store.", metavar="FILE")
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(help="Name of this node in decisions.", metavar="NAME")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Region of this node in decisions.", metavar="NAME")
+    ] = None,
+    allow_insecure: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-insecure",
+            help="Listen without TLS on addresses others can reach.",
+            show_default=False,
+        ),
+    ] = None,
+    drain_s: Annotated[
+        float | None,
+        typer.Option(help="How long calls under way may take at the end.", metavar="S"),
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error.", metavar="LEVEL")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json.", metavar="FORMAT")] = None,
+) -> None:
+    """Run a server until Ctrl-C or SIGTERM, which let calls under way finish.
+
+    A flag wins over a PLACET_<SECTION>_<KEY> variable, and that over the configuration file. What
+    comes from where: placet config --explain.
+    """
+    config, _ = configuration.read(
+        config_file,
+        {
+            "server.listen": listen,
+            "server.node": node,
+            "server.region": region,
+            "server.allow_insecure": allow_insecure,
+            "server.drain_s": drain_s,
+            "store.kind": store,
+            "store.path": str(store_path) if store_path is not None else None,
+            "log.level": log_level,
+            "log.format": log_format,
+        },
+    )
+    as_json = config.log.format == "json"
+    set_up_logging(level=config.log.level, as_json=as_json)
+
+    async def when_ready(node: Node) -> None:
+        if not as_json:
+            terminal.line(_greeting(node, config))
+
+    running.run(lambda stop: running.serve(config, stop, when_ready))
+
+
+def _greeting(node: Node, config: Config) -> str:
+    where = "memory" if config.store.kind == "memory" else config.store.path
+    address = "" if node.address == DEFAULT_ADDRESS else f" --address {node.address}"
+    next_step = (
+        f"ask it: placet evaluate{address} --help"
+        if node.active.revision
+        else f"publish policies: placet policy push{address} --tenant NAME FOLDER"
+    )
+    return (
+        f"placet serves on {node.address}, store {where} at revision {node.active.revision}; "
+        f"{next_step}"
+    )

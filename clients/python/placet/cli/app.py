@@ -1,0 +1,195 @@
+"""The commands, wired together, and how they end."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib.metadata
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from placet import PlacetError
+from placet.cli import terminal
+from placet.cli._config import config
+from placet.cli._evaluate import evaluate, explain
+from placet.cli._init import init
+from placet.cli._policy_push import push, validate
+from placet.cli._policy_read import diff, get, history, list_
+from placet.cli._policy_test import run_tests
+from placet.cli._quickstart import quickstart
+from placet.cli._serve import serve
+from placet.cli._watch import watch
+from placet.cli.failures import EXIT_CODES, ExitCode, Failure, code_of
+from placet.cli.files import PathRefused
+from placet.cli.findings import FilesRefused
+
+app = typer.Typer(
+    name="placet",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog=f"[dim]{EXIT_CODES}[/dim]",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"placet {importlib.metadata.version('placet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Ask Placet for decisions, manage and test policies, run a server."""
+
+
+def _add(to: typer.Typer, command: Callable[..., Any], name: str, *examples: str) -> None:
+    """Add a command, with examples of its use below its options."""
+    paragraphs = (command.__doc__ or "").split("\n\n")
+    shown = "\n".join(f"  {example}" for example in examples).replace("[", r"\[")
+    to.command(
+        name,
+        help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs),
+        epilog=f"[bold]Examples[/bold]\n{shown}\n\n[dim]{EXIT_CODES}[/dim]",
+    )(command)
+
+
+_add(
+    app,
+    evaluate,
+    "evaluate",
+    "placet evaluate -t demo -s User::alice -a view -r Invoice::paper",
+    "placet evaluate -t demo -s User::alice -a pay -r Invoice::laptops -c mfa=true",
+    "placet evaluate -t demo --file requests.jsonl --json",
+)
+_add(
+    app,
+    explain,
+    "explain",
+    "placet explain -t demo -s User::bob -a pay -r Invoice::laptops",
+    "placet explain -t demo -s User::dan -a view -r Invoice::new -p resource.amount=12",
+)
+_add(
+    app, watch, "watch", "placet watch -t demo", "placet watch -t demo --filter 'invoices/*' --json"
+)
+_add(
+    app,
+    serve,
+    "serve",
+    "placet serve",
+    "placet serve --listen 127.0.0.1:0 --store memory",
+    "placet serve --config /etc/placet.toml --log-format json",
+)
+_add(app, quickstart, "quickstart", "placet quickstart", "placet quickstart --keep-data")
+_add(app, init, "init", "placet init", "placet init my-policies")
+_add(app, config, "config", "placet config", "placet config --explain")
+
+policy = typer.Typer(
+    name="policy",
+    help="Publish, read and test policies.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog=f"[dim]{EXIT_CODES}[/dim]",
+)
+app.add_typer(policy)
+_add(
+    policy,
+    run_tests,
+    "test",
+    "placet policy test .",
+    "placet policy test policies tests --fail-on-uncovered --junit report.xml",
+    "placet policy test . --server -t demo",
+)
+_add(
+    policy,
+    push,
+    "push",
+    "placet policy push . -t demo -m 'accountants may pay'",
+    "placet policy push policies -t demo --dry-run",
+    "placet policy push invoices.cedar -t demo",
+)
+_add(policy, validate, "validate", "placet policy validate .")
+_add(
+    policy,
+    list_,
+    "list",
+    "placet policy list -t demo",
+    "placet policy list -t demo --kind policy --prefix invoices/ --json",
+)
+_add(
+    policy,
+    get,
+    "get",
+    "placet policy get -t demo invoices/view-all",
+    "placet policy get -t demo --schema > policies/demo.cedarschema",
+)
+_add(
+    policy,
+    history,
+    "history",
+    "placet policy history -t demo",
+    "placet policy history -t demo --id invoices/pay-large",
+)
+_add(
+    policy, diff, "diff", "placet policy diff -t demo", "placet policy diff -t demo --from 3 --to 7"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code. Nothing that was foreseen ends in a traceback."""
+    try:
+        result = app(args=arguments, prog_name="placet", standalone_mode=False)
+    except typer.TyperException as error:
+        return _usage(error)
+    except (Failure, PathRefused) as failure:
+        terminal.error(str(failure))
+        return failure.code if isinstance(failure, Failure) else ExitCode.USAGE
+    except FilesRefused as refused:
+        terminal.print_findings(refused.findings, refused.texts)
+        return ExitCode.FAILED
+    except PlacetError as error:
+        terminal.error(error.message)
+        return code_of(error)
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        # Whoever read our output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _usage(error: typer.TyperException) -> int:
+    """Tell what is wrong with the command in the way all our messages do."""
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        # The help has been printed already.
+        return ExitCode.OK
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "placet"
+    terminal.error(f"{_in_our_words(message)}; see `{command} --help`")
+    return ExitCode.USAGE
+
+
+_UNKNOWN_OPTION = re.compile(r"no such option: (\S+)(?: \(Possible options: (.*)\))?")
+
+
+def _in_our_words(message: str) -> str:
+    """Put typer's messages the way ours are."""
+    message = re.sub(r"'([^']*)'", r"`\1`", message).rstrip(".?")
+    message = re.sub(r"(?:^|(?<=: ))[A-Z](?=[a-z])", lambda found: found.group().lower(), message)
+    unknown = _UNKNOWN_OPTION.fullmatch(message)
+    if unknown is not None:
+        close = difflib.get_close_matches(unknown[1], (unknown[2] or "").split(", "), 1, 0.0)
+        hint = f"; did you mean `{close[0]}`" if close and close[0] else ""
+        return f"no such option `{unknown[1]}`{hint}"
+    return message.replace(". Did you mean", "; did you mean")

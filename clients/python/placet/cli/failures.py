@@ -1,0 +1,44 @@
+"""How a command ends when it does not end well: one clear line, and an exit code."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from placet import CouldNotDecide, InvalidRequest, PlacetError
+
+
+class ExitCode(IntEnum):
+    """What the shell gets to see. Decisions have codes of their own."""
+
+    OK = 0
+    """Done; for a decision: allowed."""
+    FAILED = 1
+    """It did not work out: problems found, tests failed, not found, in the way."""
+    USAGE = 2
+    """The command or the request is wrong."""
+    DENIED = 3
+    NEEDS_APPROVAL = 4
+    UNDECIDED = 5
+    """No answer came: neither allowed nor denied."""
+
+
+EXIT_CODES = (
+    "exit codes: 0 done or allowed · 1 failed · 2 wrong usage or request · 3 denied · "
+    "4 requires approval · 5 no answer"
+)
+
+
+class Failure(Exception):
+    """Ends a command with a message that says what to do."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+def code_of(error: PlacetError) -> ExitCode:
+    """Return how a command ends that met an error of the SDK."""
+    if isinstance(error, InvalidRequest):
+        return ExitCode.USAGE
+    return ExitCode.UNDECIDED if isinstance(error, CouldNotDecide) else ExitCode.FAILED

@@ -1,0 +1,93 @@
+"""Options that several commands have, and what comes of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from placet import PLATFORM, Client, DeadlineExceeded, Unavailable
+from placet.cli.failures import ExitCode, Failure
+
+DEFAULT_ADDRESS = "127.0.0.1:7717"
+
+Address: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--address", envvar="PLACET_ADDRESS", help="Where the server is.", metavar="HOST:PORT"
+    ),
+]
+Tenant: TypeAlias = Annotated[
+    str,
+    typer.Option("--tenant", "-t", envvar="PLACET_TENANT", help="Whose policies.", metavar="NAME"),
+]
+Platform: TypeAlias = Annotated[
+    bool, typer.Option("--platform", help="The platform's policies, which apply to every tenant.")
+]
+Timeout: TypeAlias = Annotated[
+    float,
+    typer.Option("--timeout", help="How long to wait for an answer, in seconds.", metavar="S"),
+]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")
+]
+Paths: TypeAlias = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Folders of policies, or single files.", metavar="PATH...", show_default=False
+    ),
+]
+
+DEFAULT_TIMEOUT_S = 5.0
+MANAGING_TIMEOUT_S = 30.0
+
+
+def owner(tenant: str, *, platform: bool) -> str:
+    """Return whose policies are meant. A tenant that is only in the environment gives way.
+
+    Raises:
+        Failure: neither or both were named.
+    """
+    if platform and tenant not in ("", os.environ.get("PLACET_TENANT")):
+        raise Failure("`--tenant` and `--platform` exclude each other", ExitCode.USAGE)
+    if not (platform or tenant):
+        raise Failure("whose policies? name a tenant with --tenant, or --platform", ExitCode.USAGE)
+    return PLATFORM if platform else tenant
+
+
+@contextmanager
+def connected(address: str, *, tenant: str | None = None, timeout_s: float) -> Iterator[Client]:
+    """Talk to a server for the length of the block; say what to do when none answers."""
+    if not timeout_s > 0:
+        raise Failure(f"`--timeout` is {timeout_s:g}; give it some seconds", ExitCode.USAGE)
+    with Client(
+        address, tenant=tenant, timeout_s=timeout_s, management_timeout_s=timeout_s
+    ) as client:
+        try:
+            yield client
+        except Unavailable as error:
+            raise Failure(unanswered(address, error), ExitCode.UNDECIDED) from error
+        except DeadlineExceeded as error:
+            # With a reason it is the server that says what was not reached in time.
+            message = error.message if error.reason else f"no answer within {timeout_s:g} s"
+            raise Failure(f"{message}; --timeout allows more", ExitCode.UNDECIDED) from error
+
+
+def unanswered(address: str, error: Unavailable) -> str:
+    """Say that nobody answers, and what can be done about it."""
+    if error.reason:
+        return error.message
+    return (
+        f"no server answers at `{address}` ({_short(error.message)}); start one with "
+        "`placet serve`, or name another with --address"
+    )
+
+
+def _short(message: str) -> str:
+    """Cut a transport's message down to what happened."""
+    cause = message.rpartition(": ")[2].rstrip("].")
+    return cause[:1].lower() + cause[1:]
