@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from placet.cli.main import run
-from tests.cli.shell import Result, Shell, serving
+from tests.cli.shell import Result, Shell, is_setting, serving
 
 
 @pytest.fixture
@@ -18,13 +19,20 @@ def shell(
     """Runs commands in an empty folder, with nothing set."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
-        if name.startswith("PLACET_"):
+        if is_setting(name):
             monkeypatch.delenv(name)
+
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
 
     def call(*arguments: object) -> Result:
         capfd.readouterr()
         code = run([str(argument) for argument in arguments])
         captured = capfd.readouterr()
+        # What a server sets up for its process is not for this one.
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.captureWarnings(False)
         assert "Traceback" not in captured.out + captured.err
         return Result(code, captured.out, captured.err)
 

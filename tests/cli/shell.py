@@ -43,9 +43,20 @@ Shell = Callable[..., Result]
 """Runs one command in this process: ``shell("policy", "push", ".")``."""
 
 
+def is_setting(name: str) -> bool:
+    """Whether a variable of the environment changes what commands do or print."""
+    return name.startswith("PLACET_") or name in (
+        "COLUMNS",
+        "FORCE_COLOR",
+        "LINES",
+        "NO_COLOR",
+        "TTY_COMPATIBLE",
+    )
+
+
 def environment(**changes: str) -> dict[str, str]:
-    """Return the environment without any Placet settings, and with changes."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PLACET_")}
+    """Return the environment without what would change what is printed, and with changes."""
+    kept = {name: value for name, value in os.environ.items() if not is_setting(name)}
     path = f"{BIN}{os.pathsep}{kept.get('PATH', '')}"
     return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", **changes}
 
@@ -76,12 +87,13 @@ class Process:
         """The same of standard error."""
         return self.texts["err"]
 
-    def wait_for(self, text: str, *, in_: str = "out") -> str:
-        """Wait until it printed a text; return the line with it."""
+    def wait_for(self, text: str, *, in_: str = "out", after: str = "") -> str:
+        """Wait until it printed a text, behind another; return the line with it."""
         deadline = time.monotonic() + PATIENCE_S
-        while text not in self.texts[in_]:
+        while text not in self.texts[in_].partition(after or "\0")[2 if after else 0]:
             self._take(deadline, f"`{text}`")
-        at = self.texts[in_].index(text)
+        start = self.texts[in_].index(after) if after else 0
+        at = self.texts[in_].index(text, start)
         start = self.texts[in_].rfind("\n", 0, at) + 1
         return self.texts[in_][start:].partition("\n")[0]
 

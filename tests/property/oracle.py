@@ -57,13 +57,17 @@ class Vote:
 def judge(case: Case, request: Request) -> Verdict:
     """Decide one request of a case."""
     entities = everything(case.stored, request.entities)
-    able = [policy for policy in case.plain if _is_able(policy)]
-    votes = [_vote(policy, request, entities, case.schema) for policy in able]
-    real = _count([vote for vote in votes if not vote.policy.log_only], request)
-    would_be = _count(votes, request)
+    return count([_vote(policy, request, entities, case.schema) for policy in case.plain], request)
+
+
+def count(votes: Sequence[Vote], request: Request) -> Verdict:
+    """Decide by the votes of all policies."""
+    able = [vote for vote in votes if _is_able(vote.policy)]
+    real = _count([vote for vote in able if not vote.policy.log_only], request)
+    would_be = _count(able, request)
     if (real.outcome, real.obligations) == (would_be.outcome, would_be.obligations):
         return real
-    named = [vote.policy for vote in _winners(votes, request)[1] if vote.policy.log_only]
+    named = [vote.policy for vote in _winners(able, request)[1] if vote.policy.log_only]
     return Verdict(
         outcome=real.outcome,
         cause=real.cause,

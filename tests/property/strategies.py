@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -262,10 +262,6 @@ def conditions() -> SearchStrategy[str]:
     return st.one_of(nothing, nothing, _CLAUSES, st.builds("{}{}".format, _CLAUSES, _CLAUSES))
 
 
-_BROAD_CLAUSES = st.one_of(
-    st.sampled_from(["", "", "", " when { false }", " when { context.missing }"]), _CLAUSES
-)
-
 # ---------------------------------------------------------------------------------- policies
 
 
@@ -328,86 +324,125 @@ _SLOTTED_PRINCIPALS = ["principal == ?principal", "principal in ?principal"]
 _SLOTTED_RESOURCES = ["resource == ?resource", "resource is Doc in ?resource"]
 
 
-@st.composite
-def policies(draw: st.DrawFn, number: int, *, broad: bool = False) -> Written:
-    """Write one policy, or a template with up to two links.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Meaning:
+    """What a policy does when it matches, which is all that precedence looks at."""
 
-    ``broad``: about everybody and everything, so that several policies match.
-    """
-    layer = draw(st.sampled_from(LAYERS))
-    permits = draw(st.sampled_from([True, True, True, False]))
-    groups = draw(_GROUP_NAMES) if permits else frozenset[str]()
-    obligations = draw(_OBLIGATIONS) if permits else frozenset[str]()
-    message = draw(_TEXTS)
-    log_only = draw(st.sampled_from([False, False, False, True]))
-    annotations = _annotations(groups, obligations, message, log_only=log_only)
-    principal, action, resource = "principal", "action", "resource"
-    slots, clauses = "", draw(_BROAD_CLAUSES if broad else conditions())
-    if not broad:
-        action = draw(_ACTION_SCOPES)
-        principal = draw(_scope("principal", ["User", "Acme::Group"], _PRINCIPALS))
-        resource = draw(_scope("resource", ["Doc", "Folder"], _RESOURCES))
-        slots = draw(st.sampled_from(["", "", "", "p", "r", "pr"]))
+    layer: Layer
+    permits: bool
+    approval_groups: frozenset[str] = frozenset()
+    obligations: frozenset[str] = frozenset()
+    log_only: bool = False
+
+
+_GROUP_NAMES = [frozenset[str](), frozenset[str](), frozenset({"boss"}), frozenset({"boss", "g 7"})]
+_OBLIGATIONS = [frozenset[str](), frozenset({"log"}), frozenset({"redact:ssn", "log"})]
+# One draw out of all there are, and not a draw a part: precedence shows where
+# many policies meet, and these have to be cheap then. Forbids are few, for one
+# of them ends the matter.
+_MEANINGS = st.sampled_from(
+    [
+        *(
+            _Meaning(
+                layer=layer,
+                permits=True,
+                approval_groups=groups,
+                obligations=obligations,
+                log_only=log_only,
+            )
+            for layer, groups, obligations, log_only in itertools.product(
+                LAYERS, _GROUP_NAMES, _OBLIGATIONS, [False, False, True]
+            )
+        ),
+        *(
+            _Meaning(layer=layer, permits=False, log_only=log_only)
+            for layer, log_only in itertools.product(LAYERS, [False, False, True])
+        ),
+    ]
+)
+
+
+@st.composite
+def policies(draw: st.DrawFn, number: int) -> Written:
+    """Write one policy, or a template with up to two links."""
+    meaning, message = draw(_MEANINGS), draw(_TEXTS)
+    principal = draw(_scope("principal", ["User", "Acme::Group"], _PRINCIPALS))
+    resource = draw(_scope("resource", ["Doc", "Folder"], _RESOURCES))
+    slots = draw(st.sampled_from(["", "", "", "p", "r", "pr"]))
     if "p" in slots:
         principal = draw(st.sampled_from(_SLOTTED_PRINCIPALS))
     if "r" in slots:
         resource = draw(st.sampled_from(_SLOTTED_RESOURCES))
-    scope = f"{principal}, {action}, {resource}"
-    cedar = f"{annotations}{'permit' if permits else 'forbid'}({scope}){clauses};"
-
-    def plain(id_: str, text: str) -> PlainPolicy:
-        return PlainPolicy(
-            id=id_,
-            layer=layer,
-            permits=permits,
-            approval_groups=groups,
-            obligations=obligations,
-            message=message,
-            log_only=log_only,
-            cedar=text,
-        )
-
-    policy = Policy(
-        id=f"{layer.name.lower()}/{number}",
-        cedar=cedar,
-        layer=layer,
-        jurisdiction=draw(st.sampled_from(["EU", "US"])) if layer is Layer.JURISDICTION else "",
-    )
+    scope = f"{principal}, {draw(_ACTION_SCOPES)}, {resource}"
+    written = _written(number, meaning, scope, draw(conditions()), message)
     if not slots:
-        return Written(bodies=(policy,), plain=(plain(policy.id, cedar),))
+        return written
+    template = written.policy
     links = [
         TemplateLink(
-            id=f"{policy.id}-link{place}",
-            template_id=policy.id,
+            id=f"{template.id}-link{place}",
+            template_id=template.id,
             principal=draw(st.sampled_from(_PRINCIPALS)) if "p" in slots else None,
             resource=draw(st.sampled_from(_RESOURCES)) if "r" in slots else None,
         )
         for place in range(draw(st.integers(0, 2)))
     ]
+    (plain,) = written.plain
     return Written(
-        bodies=(policy, *links),
-        plain=tuple(plain(link.id, _written_out(cedar, link)) for link in links),
+        bodies=(template, *links),
+        plain=tuple(
+            replace(plain, id=link.id, cedar=_written_out(plain.cedar, link)) for link in links
+        ),
     )
 
 
-_GROUP_NAMES = st.sampled_from(
-    [frozenset[str](), frozenset[str](), frozenset({"boss"}), frozenset({"boss", "group 7"})]
-)
-_OBLIGATIONS = st.sampled_from(
-    [frozenset[str](), frozenset[str](), frozenset({"log"}), frozenset({"redact:ssn", "log"})]
-)
+MATCHES, DOES_NOT, FAILS = "", " when { false }", " when { context.missing }"
 
 
-def _annotations(
-    groups: frozenset[str], obligations: frozenset[str], message: str, *, log_only: bool
-) -> str:
-    lines = {
-        "approval": ", ".join(sorted(groups)),
-        "obligation": ",".join(sorted(obligations)),
+def broad_policies() -> SearchStrategy[tuple[Written, ...]]:
+    """Write up to ten policies about everybody and everything, so that many match at once.
+
+    What each comes to, without context, is told by how it ends.
+    """
+    clauses = st.sampled_from([MATCHES, MATCHES, MATCHES, DOES_NOT, FAILS])
+    return st.lists(st.tuples(_MEANINGS, clauses), min_size=1, max_size=10).map(
+        lambda drawn: tuple(
+            _written(number, meaning, "principal, action, resource", clause, "")
+            for number, (meaning, clause) in enumerate(drawn)
+        )
+    )
+
+
+def _written(number: int, meaning: _Meaning, scope: str, clauses: str, message: str) -> Written:
+    layer = meaning.layer
+    effect = "permit" if meaning.permits else "forbid"
+    policy = Policy(
+        id=f"{layer.name.lower()}/{number}",
+        cedar=f"{_annotations(meaning, message)}{effect}({scope}){clauses};",
+        layer=layer,
+        jurisdiction=("EU", "US")[number % 2] if layer is Layer.JURISDICTION else "",
+    )
+    plain = PlainPolicy(
+        id=policy.id,
+        layer=layer,
+        permits=meaning.permits,
+        approval_groups=meaning.approval_groups,
+        obligations=meaning.obligations,
+        message=message,
+        log_only=meaning.log_only,
+        cedar=policy.cedar,
+    )
+    return Written(bodies=(policy,), plain=(plain,))
+
+
+def _annotations(meaning: _Meaning, message: str) -> str:
+    texts = {
+        "approval": ", ".join(sorted(meaning.approval_groups)),
+        "obligation": ",".join(sorted(meaning.obligations)),
         "reason": message,
-        "mode": "log_only" if log_only else "",
+        "mode": "log_only" if meaning.log_only else "",
     }
-    return "".join(f"@{name}({quoted(text)})\n" for name, text in lines.items() if text)
+    return "".join(f"@{name}({quoted(text)})\n" for name, text in texts.items() if text)
 
 
 def _written_out(cedar: str, link: TemplateLink) -> str:
@@ -488,13 +523,16 @@ def requests(draw: st.DrawFn, *, typed: bool = False, approvals: bool = False) -
 
 @st.composite
 def cases(
-    draw: st.DrawFn, *, typed: bool = False, approvals: bool = False, max_requests: int = 3
+    draw: st.DrawFn, *, typed: bool = False, approvals: bool = False, max_requests: int = 2
 ) -> Case:
     """Make policies and requests that have something to do with each other."""
-    count = draw(st.sampled_from([1, 3, 4, 5, 6]))
-    broad = draw(st.booleans())
+    written = (
+        draw(broad_policies())
+        if draw(st.sampled_from([False, False, False, True]))
+        else tuple(draw(policies(number)) for number in range(draw(st.integers(1, 6))))
+    )
     return Case(
-        written=tuple(draw(policies(number, broad=broad)) for number in range(count)),
+        written=written,
         settings=Settings(
             # What is not typed right is published all the same, as in real life.
             schema_validation=SchemaValidation.WARN,

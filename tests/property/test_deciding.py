@@ -6,17 +6,17 @@ import random
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from placet_engine.changes import ItemSet
 from placet_engine.compiling import Compiler
 from placet_engine.entities import EntityGraph, EntitySlice
-from placet_engine.items import PLATFORM
+from placet_engine.items import PLATFORM, Settings
 from placet_engine.model import EntityUid, Outcome, Request, Verdict
 from placet_engine.program import Explanation, Program
 from tests.property import oracle, strategies
-from tests.property.strategies import Case
+from tests.property.strategies import Case, Written
 from tests.unit.engine import make
 
 typed_or_not = pytest.mark.parametrize("typed", [False, True], ids=["no schema", "schema"])
@@ -36,6 +36,38 @@ def verdict(program: Program, request: Request) -> Verdict:
     answer = program.judge(request)
     assert isinstance(answer, Verdict), answer
     return answer
+
+
+COMPILER = Compiler()
+"""Remembers policies from one example to the next."""
+
+
+@settings(max_examples=500)
+@given(written=strategies.broad_policies(), approved=st.booleans(), random_=st.randoms())
+def test_precedence_is_the_oracles(
+    written: tuple[Written, ...], approved: bool, random_: random.Random
+) -> None:
+    case = Case(written=written, settings=Settings(jurisdictions=("EU",)), stored=(), requests=())
+    platform, tenant = sets(case)
+    program = COMPILER.compile(shuffled(platform, random_), shuffled(tenant, random_)).program
+    assert program is not None
+    request = make.request(approved=approved)
+    votes = [
+        oracle.Vote(
+            policy,
+            matched=policy.cedar.endswith(f"resource){strategies.MATCHES};"),
+            error=ERROR if policy.cedar.endswith(f"{strategies.FAILS};") else "",
+        )
+        for policy in case.plain
+    ]
+
+    answer = verdict(program, request)
+
+    event(answer.cause.name)
+    assert answer == oracle.count(votes, request)
+
+
+ERROR = "record does not have the attribute `missing`"
 
 
 @typed_or_not

@@ -387,6 +387,31 @@ async def test_subscribe_to_a_real_server(node: Node) -> None:
     assert ((), ()) == (of_others.upserts, of_others.removals)
 
 
+async def test_a_closed_client_says_so(node: Node) -> None:
+    client, aio_client = (made(node.address, tenant=TENANT) for made in _CLIENTS)
+    with pytest.raises(placet.NotFound):
+        await asyncio.to_thread(client.evaluate, ALICE, "view", DOC)
+    with pytest.raises(placet.NotFound):
+        await aio_client.evaluate(ALICE, "view", DOC)
+    client.close()
+    await aio_client.aclose()
+
+    with pytest.raises(placet.Unavailable, match="the client is closed"):
+        client.evaluate(ALICE, "view", DOC)
+    with pytest.raises(placet.Unavailable, match="the client is closed"):
+        next(client.evaluate_stream([]))
+    with pytest.raises(placet.Unavailable, match="the client is closed"):
+        await aio_client.evaluate(ALICE, "view", DOC)
+    with pytest.raises(placet.Unavailable, match="the client is closed"):
+        await anext(aio_client.evaluate_stream([]))
+    async with aio_client.subscribe() as subscription:
+        with pytest.raises(placet.Unavailable, match="the client is closed"):
+            await subscription.wait_ready()
+
+
+_CLIENTS: tuple[Any, Any] = (placet.Client, placet.aio.Client)
+
+
 def test_both_clients_have_the_same_methods() -> None:
     """And each of them the same parameters, down to their defaults."""
     names = {name for name in vars(placet.aio.Client) | vars(placet.Client) if name[0] != "_"}

@@ -14,7 +14,8 @@ from placet import Delta, Snapshot
 from placet._backoff import Backoff
 from placet._channel import Endpoint
 from placet._mirror import ITEMS
-from placet._subscription import FollowOptions, Subscription, following, subscribe_request
+from placet._opening import following, subscribe_request
+from placet._subscription import FollowOptions, Subscription
 from placet.local.aio import LocalEvaluator
 from placet_engine.changes import ChangeSet
 from placet_engine.items import ItemKey, ItemKind, Policy, checksum

@@ -139,6 +139,24 @@ def test_a_block_may_understand_by_itself(understands: list[str]) -> None:
         assert OBLIGED is decision
 
 
+def test_one_text_is_one_obligation_and_not_its_letters() -> None:
+    assert [] == check(Decision(outcome=Outcome.ALLOW, obligations=("log",)), {}, "log")
+    with pytest.raises(placet.UnknownObligation):
+        check(Decision(outcome=Outcome.ALLOW, obligations=("l",)), {}, "log")
+
+
+def test_a_function_understands_at_every_call() -> None:
+    once = iter(["redact", "log"])
+
+    @Answering(OBLIGED).enforced(
+        subject=("User", "a"), action="read", resource=("I", "1"), understands=once
+    )
+    def read() -> str:
+        return "read"
+
+    assert ["read", "read"] == [read(), read()]
+
+
 def test_no_handler_runs_when_one_is_missing() -> None:
     calls: list[Obligation] = []
 

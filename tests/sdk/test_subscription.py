@@ -15,7 +15,8 @@ import placet
 from placet import Delta, Snapshot, State, StateChange
 from placet._backoff import Backoff
 from placet._mirror import ITEMS
-from placet._subscription import FollowOptions, Subscription, opener, subscribe_request
+from placet._opening import opener, subscribe_request
+from placet._subscription import FollowOptions, Subscription
 from placet.v1 import subscribe_service_pb2 as pb
 from tests.sdk.scripted import (
     Context,
@@ -65,9 +66,9 @@ class Following:
         await self._channel.close()
 
     async def _sleep(self, delay_s: float) -> None:
-        """Note the delay and wait for a tenth of a second at most."""
+        """Note the delay, and do not wait for it."""
         self.slept_s.append(delay_s)
-        await asyncio.sleep(min(delay_s, 0.1))
+        await asyncio.sleep(min(delay_s, 0.01))
 
     @property
     def states(self) -> list[State]:
@@ -216,6 +217,27 @@ async def test_a_node_that_is_behind_itself_is_seen() -> None:
         age = subscription.staleness()
         assert age is not None
         assert 60.0 == age.total_seconds()
+
+
+async def test_a_heartbeat_before_the_new_snapshot_makes_nobody_ready() -> None:
+    """It says that the node is well, and nothing of what is held from before."""
+    source = Source(policy("a"))
+    old = source.snapshot()
+    source.commit(policy("b"))
+
+    async def heartbeat_first(request: pb.SubscribeRequest, context: Context) -> AsyncIterator[Any]:
+        for message in (source.heartbeat(), *source.snapshot()):
+            yield message
+        await asyncio.Event().wait()
+
+    start_over = reset(pb.ResetRequired.REASON_COMPACTED)
+    async with scripted_server(say(*old, start_over), heartbeat_first) as server:
+        following = Following(server)
+        async with following as subscription:
+            await subscription.wait_until(lambda: subscription.revision == 2, timeout_s=_SOON_S)
+
+    ready_at = [change.revision for change in following.changes if change.after is State.READY]
+    assert [1, 2] == ready_at
 
 
 async def test_silence_is_noticed_and_the_connection_made_anew() -> None:

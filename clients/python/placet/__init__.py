@@ -11,35 +11,63 @@ Ask, and do only what is allowed::
         with client.enforce(("User", "alice"), "read", ("Invoice", "42"), understands=["redact"]):
             ...  # runs on an allow whose obligations are understood, and on nothing else
 
-Clients
-    ``Client`` for threads and ``placet.aio.Client`` for asyncio have the same methods:
-    ``evaluate``, ``evaluate_batch``, ``evaluate_stream``, ``explain``, ``search``;
-    ``enforce`` and ``enforced``; ``publish``, ``validate``, ``get``, ``list_items``,
-    ``history``, ``diff``, ``test``; ``subscribe``. Every call has a deadline.
+``Client(target, *, tenant=None, timeout_s=1.0, management_timeout_s=30.0, credentials=None,
+options=())`` is for threads; ``placet.aio.Client`` has the same methods for asyncio. Every
+call has a deadline, and takes ``tenant`` and ``timeout_s`` where it is to differ::
 
-Local evaluation
-    ``placet.local.LocalEvaluator`` and ``placet.local.aio.LocalEvaluator`` follow a
-    tenant's policies and decide in this process (``pip install 'placet[local]'``):
-    ``evaluate``, ``evaluate_batch``, ``enforce``, ``enforced``.
+    evaluate(subject, action, resource, context=None, *, entities=(), permit="",
+             min_revision=0) -> Decision
+    evaluate_batch(items, *, subject=None, action=None, resource=None, context=None,
+                   entities=(), semantics=BatchSemantics.EXECUTE_ALL,
+                   min_revision=0) -> list[Decision | DecisionError]
+    evaluate_stream(pairs of id and Request, *, min_revision=0)
+             -> iterator of (id, Decision | DecisionError)
+    explain(as evaluate) -> Explanation
+    search(subject, action, resource, context=None, *, entities=(), min_revision=0,
+           page_size=0) -> iterator of SearchHit        # one part is an AnyOf(type)
+    enforce(subject, action, resource, context=None, *, obligations=None, understands=(),
+            ...) -> context manager of Decision
+    enforced(*, subject, action, resource, context=None, obligations=None, understands=(),
+             ...) -> decorator                          # parts may be functions of the arguments
 
-Requests
-    A subject or resource is ``("User", "alice")``, an ``EntityRef``, or a ``Subject`` /
-    ``Resource`` with properties; an action is its name or an ``Action``. Several requests
-    are ``Request`` objects. Values are natural Python ones: see ``Value``.
+    publish(change_set, *, expected_revision=None, message="", request_id=None) -> Publication
+    validate(change_set) -> Validation
+    get(keys, *, revision=0) -> list[Item]
+    list_items(*, kinds=(), id_prefix="", revision=0, page_size=0) -> iterator of Item
+    history(*, key=None, page_size=0) -> iterator of Revision
+    diff(from_revision, to_revision=0) -> Diff
+    test(requests, change_set=None) -> CandidateReport
 
-Answers
-    A ``Decision`` has ``outcome`` (``ALLOW``, ``DENY``, ``REQUIRES_APPROVAL``), ``allowed``,
-    ``reasons``, ``obligations``, ``revision``, ``staleness``, ... It is truthy only when it
-    is an allow. Whatever raises is no decision, hence no allow.
+    subscribe(*, policy_ids=(), kinds=(), subscriber="", region="", stale_after_s=15.0,
+              on_state_change=None) -> Subscription     # a context manager
 
-Errors
-    All are ``PlacetError``. ``InvalidRequest``: fix the request. ``CouldNotDecide``
-    (``Unavailable``, ``DeadlineExceeded``, ``ResourceExhausted``, ``StaleNode``,
-    ``Unsupported``, ``Internal``, ``DecisionError``): no decision came. ``NotAllowed``
-    (``Denied``, ``ApprovalRequired``, ``UnknownObligation``): raised by ``enforce`` only.
-    Also ``Unauthenticated``, ``PermissionDenied``, ``NotFound``, ``Conflict``,
-    ``OutOfRange`` (``CursorCompacted``), ``FailedPrecondition`` (``WrongRegion``,
-    ``StaleNode``).
+A ``Subscription`` iterates over ``Snapshot`` and ``Delta``; it has ``state`` (``CONNECTING``,
+``READY``, ``STALE``, ``ERROR``), ``revision``, ``staleness()``, ``last_error``, ``status``,
+``wait_ready(timeout_s=10.0)``, ``wait_for(states, timeout_s=...)``, ``next_event(timeout_s=None)``
+and ``close()`` (``aclose()`` in ``placet.aio``).
+
+``placet.local.LocalEvaluator(target, *, tenant, max_staleness_s=30.0, when_stale="raise", ...)``
+and ``placet.local.aio.LocalEvaluator`` decide in this process by policies that follow the
+server's: ``evaluate``, ``evaluate_batch``, ``enforce``, ``enforced``, and what can be seen of a
+subscription. They need ``pip install 'placet[local]'``.
+
+A subject or resource is ``("User", "alice")``, an ``EntityRef``, or a ``Subject`` or ``Resource``
+with properties; an action is its name or an ``Action``. One request out of several is a
+``Request``. Values are natural Python ones: ``bool``, ``int``, ``str``, collections, mappings,
+``Decimal``, ``datetime``, ``timedelta``, ``ipaddress``'s, ``EntityRef``; no ``float``, no ``None``.
+
+A ``Decision`` has ``outcome`` (``ALLOW``, ``DENY``, ``REQUIRES_APPROVAL``), ``allowed``, ``cause``,
+``reasons``, ``obligations``, ``errors``, ``approval_groups``, ``log_only``, ``decision_id``,
+``revision``, ``staleness``, ``is_stale``, ``cached``, ``region``, ``node``, ``rollout_variant``.
+It is truthy only when it is an allow. Whatever raises is no decision, hence no allow.
+
+All errors are ``PlacetError``, with ``message``, ``reason`` and ``metadata``. ``InvalidRequest``
+(``violations``): fix the request. ``CouldNotDecide`` (``Unavailable``, ``DeadlineExceeded``,
+``ResourceExhausted``, ``StaleNode``, ``Unsupported``, ``Internal``, ``DecisionError``): no decision
+came. ``NotAllowed`` (``Denied``, ``ApprovalRequired``, ``UnknownObligation``; each with
+``decision``): raised by ``enforce`` only. Besides: ``Unauthenticated``, ``PermissionDenied``,
+``NotFound``, ``Conflict`` (``expected``, ``actual``), ``OutOfRange`` (``CursorCompacted``),
+``FailedPrecondition`` (``WrongRegion``, ``StaleNode``).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import grpc
 import grpc.aio
 
-from placet._errors import InvalidRequest
+from placet._errors import InvalidRequest, Unavailable
 from placet._status import from_rpc_error
 
 RequestT = TypeVar("RequestT", contravariant=True)
@@ -55,12 +55,18 @@ def _positive(timeout_s: float) -> float:
     return timeout_s
 
 
+# What gRPC raises, with threads and with tasks, for a call on a channel that was closed.
+CLOSED = (ValueError, grpc.aio.UsageError)
+
+
 def call(method: Method[RequestT, ResponseT], request: RequestT, timeout_s: float) -> ResponseT:
     """Make a call; raise what it failed with as an error of ours."""
     try:
         return method(request, timeout=timeout_s)
     except grpc.RpcError as error:
         raise from_rpc_error(error) from error
+    except CLOSED as error:
+        raise Unavailable(f"the client is closed: {error}") from error
 
 
 async def call_aio(
@@ -71,6 +77,8 @@ async def call_aio(
         return await method(request, timeout=timeout_s)
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
+    except CLOSED as error:
+        raise Unavailable(f"the client is closed: {error}") from error
 
 
 class PagedRequest(Protocol):

@@ -23,6 +23,7 @@ from placet._errors import DecisionError
 from placet._freshness import StateChange
 from placet._managing import Management
 from placet._mirror import ITEMS
+from placet._opening import following, subscribe_request
 from placet._policies import Item, ItemKind
 from placet._requests import (
     ActionLike,
@@ -33,7 +34,7 @@ from placet._requests import (
     SubjectLike,
 )
 from placet._streaming import builder, evaluate_in_threads
-from placet._subscription import FollowOptions, following, subscribe_request
+from placet._subscription import FollowOptions
 from placet._sync_subscription import Subscription
 from placet._values import Attributes, Entity
 from placet.v1 import (

@@ -74,7 +74,8 @@ def check(
         raise ApprovalRequired(decision)
     if not decision.allowed:
         raise Denied(decision)
-    known: dict[str, H | None] = {**dict.fromkeys(understands), **handlers}
+    by_itself = [understands] if isinstance(understands, str) else understands
+    known: dict[str, H | None] = {**dict.fromkeys(by_itself), **handlers}
     calls = []
     for text in decision.obligations:
         obligation = Obligation.parse(text)
@@ -158,6 +159,7 @@ class Enforcement:
         ``resource=lambda invoice_id: ("Invoice", invoice_id)``. Raises as
         ``enforce`` does.
         """
+        understood = understands if isinstance(understands, str) else tuple(understands)
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
             if inspect.iscoroutinefunction(function):
@@ -171,7 +173,7 @@ class Enforcement:
                 with self.enforce(
                     *_question(subject, action, resource, context, args, kwargs),
                     obligations=obligations,
-                    understands=understands,
+                    understands=understood,
                     **options,
                 ):
                     return function(*args, **kwargs)
@@ -234,6 +236,7 @@ class AsyncEnforcement:
         **options: Unpack[EvaluateOptions],
     ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
         """Let a coroutine function run only if it is allowed; see ``placet.Client.enforced``."""
+        understood = understands if isinstance(understands, str) else tuple(understands)
 
         def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
             @functools.wraps(function)
@@ -241,7 +244,7 @@ class AsyncEnforcement:
                 async with self.enforce(
                     *_question(subject, action, resource, context, args, kwargs),
                     obligations=obligations,
-                    understands=understands,
+                    understands=understood,
                     **options,
                 ):
                     return await function(*args, **kwargs)

@@ -125,9 +125,6 @@ class PolicySetMirror(Generic[ItemT]):
         """Whether the stream goes on from what is held: it was resumed, or its snapshot is in."""
         self.revision = 0
         """The revision of the items held."""
-        self.position = 0
-        """How far they are known to be current: at ``revision`` or beyond it, where
-        nothing changed in between."""
         self.cursor = b""
         """Where the next stream may go on. Empty: with a snapshot."""
 
@@ -212,8 +209,7 @@ class PolicySetMirror(Generic[ItemT]):
     def _advance(self, message: subscribe_service_pb2.Delta) -> Delta[ItemT]:
         if not self.is_following:
             raise MirrorBroken("changes came before the snapshot they apply to", is_gap=False)
-        # INVARIANT: what is held is right for every revision up to `position`.
-        if not self.revision <= message.from_revision <= self.position:
+        if message.from_revision != self.revision:
             raise MirrorBroken(
                 f"changes from revision {message.from_revision} on came where those from "
                 f"{self.revision} on were due",
@@ -251,14 +247,12 @@ class PolicySetMirror(Generic[ItemT]):
         )
 
     def _confirm(self, message: subscribe_service_pb2.Heartbeat) -> None:
-        """Note how far nothing has changed: a cursor says that all before it was sent."""
+        """Note where to go on. How far the node is says nothing about what it has sent."""
         if message.cursor and self.is_following:
-            self.position = max(self.position, message.revision)
             self.cursor = message.cursor
 
     def _stand_at(self, revision: int, cursor: bytes) -> None:
         self.revision = revision
-        self.position = revision
         self.cursor = cursor
 
     def _read(self, message: policy_pb2.Item, *, is_gap: bool) -> tuple[Name, ItemT]:

@@ -27,6 +27,7 @@ import grpc
 import grpc.aio
 
 from placet import _convert as convert
+from placet._calls import CLOSED
 from placet._decisions import Decision
 from placet._errors import (
     DeadlineExceeded,
@@ -109,7 +110,10 @@ def evaluate_in_threads(
         except Internal as error:
             offer(_End(error))
 
-    call = open_call(outgoing())
+    try:
+        call = open_call(outgoing())
+    except CLOSED as error:
+        raise Unavailable(f"the client is closed: {error}") from error
     threading.Thread(target=read, name="placet-answers", daemon=True).start()
     try:
         while True:
@@ -170,7 +174,10 @@ async def evaluate_in_tasks(
         except Internal as error:
             await answers.put(_End(error))
 
-    call = open_call()
+    try:
+        call = open_call()
+    except CLOSED as error:
+        raise Unavailable(f"the client is closed: {error}") from error
     tasks = [asyncio.create_task(send()), asyncio.create_task(read())]
     try:
         while True:

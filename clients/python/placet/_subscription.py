@@ -2,7 +2,8 @@
 
 The asyncio core; ``_sync_subscription.py`` puts threads around it. What a
 message does to the copy is ``_mirror.py``'s, how current the copy is
-``_freshness.py``'s, and how events wait for a slow reader ``_mailbox.py``'s.
+``_freshness.py``'s, how events wait for a slow reader ``_mailbox.py``'s, and
+what the end of a stream means for the next one ``_endings.py``'s.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -22,30 +22,14 @@ import grpc
 import grpc.aio
 
 from placet._backoff import Backoff
-from placet._channel import Endpoint
-from placet._errors import (
-    DeadlineExceeded,
-    FailedPrecondition,
-    Internal,
-    InvalidRequest,
-    NotFound,
-    OutOfRange,
-    PermissionDenied,
-    PlacetError,
-    StaleNode,
-    Unauthenticated,
-    Unavailable,
-    Unsupported,
-)
+from placet._calls import CLOSED
+from placet._endings import Ending, after_break, after_error, after_go_away, after_reset
+from placet._errors import DeadlineExceeded, Internal, PlacetError, Unavailable
 from placet._freshness import State, StateChange, Status
 from placet._mailbox import Mailbox
 from placet._mirror import Delta, ItemReader, ItemT, MirrorBroken, PolicySetMirror, Snapshot
-from placet._policies import ItemKind
-from placet._publishing import kind_to_wire
-from placet._requests import tenant_to_wire
 from placet._status import from_rpc_error
-from placet._values import text_to_wire
-from placet.v1 import subscribe_service_pb2, subscribe_service_pb2_grpc
+from placet.v1 import subscribe_service_pb2
 
 log = logging.getLogger("placet.subscription")
 
@@ -124,11 +108,6 @@ class Subscription(Generic[ItemT]):
     def revision(self) -> int:
         """The revision that is held; 0 before the first snapshot."""
         return self._status.revision
-
-    @property
-    def position(self) -> int:
-        """How far what is held is known to be current: at ``revision`` or beyond."""
-        return self._mirror.position
 
     @property
     def last_error(self) -> PlacetError | None:
@@ -268,37 +247,33 @@ class Subscription(Generic[ItemT]):
             delay_s = self._options.backoff.delay_s(failures, self._rng)
             await self._sleep(ending.wait_s + delay_s)
 
-    async def _read_stream(self) -> _Ending:
+    async def _read_stream(self) -> Ending:
         """Open a stream where the mirror stands and take what it brings until it ends."""
         try:
             call = self._open_stream(self._mirror.cursor)
-        except grpc.aio.UsageError as error:
+        except CLOSED as error:
             closed = Unavailable(f"the client is closed: {error}")
-            return _Ending(closed, is_fault=True, is_final=True)
+            return Ending(closed, is_fault=True, is_final=True)
         try:
             while True:
                 async with asyncio.timeout(self._options.stale_after_s):
                     message = await call.read()
                 if not isinstance(message, subscribe_service_pb2.SubscribeResponse):
-                    return _Ending(Unavailable("the server ended the stream"))
+                    return Ending(Unavailable("the server ended the stream"))
                 ending = self._take(message)
                 if ending is not None:
                     return ending
         except TimeoutError:
             silent_s = self._options.stale_after_s
-            return _Ending(Unavailable(f"the server has been silent for {silent_s} s"))
+            return Ending(Unavailable(f"the server has been silent for {silent_s} s"))
         except MirrorBroken as broken:
-            return _Ending(
-                Internal(f"{broken}; asking for a new snapshot"),
-                starts_over=True,
-                is_fault=not broken.is_gap,
-            )
+            return after_break(broken)
         except grpc.aio.AioRpcError as rpc_error:
-            return _ending(from_rpc_error(rpc_error))
+            return after_error(from_rpc_error(rpc_error))
         finally:
             call.cancel()
 
-    def _take(self, message: subscribe_service_pb2.SubscribeResponse) -> _Ending | None:
+    def _take(self, message: subscribe_service_pb2.SubscribeResponse) -> Ending | None:
         """Apply one message; return how the stream ends if it says so."""
         match self._mirror.apply(message):
             case Snapshot() as snapshot:
@@ -316,13 +291,9 @@ class Subscription(Generic[ItemT]):
             case "heartbeat" if message.heartbeat.cursor and self._mirror.is_following:
                 self._confirm(message.heartbeat.staleness.ToTimedelta().total_seconds())
             case "reset_required":
-                why = _RESETS.get(message.reset_required.reason, "for a reason not known here")
-                return _Ending(
-                    Unavailable(f"the server asked to start over: {why}"), starts_over=True
-                )
+                return after_reset(message.reset_required)
             case "go_away":
-                wait_s = message.go_away.retry_after.ToTimedelta().total_seconds()
-                return _Ending(Unavailable("the node is about to stop"), wait_s=wait_s)
+                return after_go_away(message.go_away)
         return None
 
     def _confirm(self, node_staleness_s: float) -> None:
@@ -367,106 +338,3 @@ class Subscription(Generic[ItemT]):
 
     def _end_error(self) -> PlacetError:
         return self.last_error or Unavailable("the subscription is not open; use it in `with`")
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """Why a stream ended and what that means for the next one."""
-
-    error: PlacetError
-    starts_over: bool = False
-    is_fault: bool = False
-    """Whether trying again will hardly help."""
-    is_final: bool = False
-    """Whether there is no point in trying at all if nothing is held yet."""
-    wait_s: float = 0.0
-
-
-_RESETS: dict[int, str] = {
-    subscribe_service_pb2.ResetRequired.REASON_COMPACTED: "the changes are no longer kept",
-    subscribe_service_pb2.ResetRequired.REASON_SLOW_READER: "this subscriber was too slow",
-    subscribe_service_pb2.ResetRequired.REASON_UNKNOWN_CURSOR: "the cursor is of another store",
-}
-
-
-# Errors about the subscriber or its request. Another try meets them again, until somebody
-# changes something on the server.
-_FAULTS = (
-    InvalidRequest,
-    Unauthenticated,
-    PermissionDenied,
-    NotFound,
-    FailedPrecondition,
-    Unsupported,
-)
-# Errors that a cursor can cause. Without it, they may go away.
-_CURSOR_ERRORS = (OutOfRange, InvalidRequest)
-
-
-def _ending(error: PlacetError) -> _Ending:
-    """Say what an error of the call means for the next stream."""
-    retry_after = getattr(error, "retry_after", None)
-    is_fault = isinstance(error, _FAULTS) and not isinstance(error, StaleNode)
-    return _Ending(
-        error,
-        starts_over=isinstance(error, _CURSOR_ERRORS),
-        is_fault=is_fault,
-        is_final=is_fault,
-        wait_s=retry_after.total_seconds() if retry_after else 0.0,
-    )
-
-
-def subscribe_request(
-    tenant: str | None,
-    *,
-    policy_ids: Iterable[str] = (),
-    kinds: Iterable[ItemKind] = (),
-    subscriber: str = "",
-    region: str = "",
-) -> subscribe_service_pb2.SubscribeRequest:
-    """Return what to follow as a message."""
-    kinds_ = [kind_to_wire(kind) for kind in kinds]
-    return subscribe_service_pb2.SubscribeRequest(
-        tenant=tenant_to_wire(tenant),
-        filter=subscribe_service_pb2.SubscribeFilter(
-            policy_ids=[text_to_wire(id_, "policy_ids") for id_ in policy_ids], kinds=kinds_
-        ),
-        subscriber=text_to_wire(subscriber, "subscriber"),
-        region=text_to_wire(region, "region"),
-    )
-
-
-def opener(
-    channel: grpc.aio.Channel, request: subscribe_service_pb2.SubscribeRequest
-) -> OpenStream:
-    """Return what opens streams for a request on a channel."""
-    stub = subscribe_service_pb2_grpc.SubscribeServiceStub(channel)
-
-    def open_stream(cursor: bytes) -> Stream:
-        resumed = subscribe_service_pb2.SubscribeRequest()
-        resumed.CopyFrom(request)
-        resumed.cursor = cursor
-        # No deadline: silence ends the stream, not time.
-        return stub.Subscribe(resumed)
-
-    return open_stream
-
-
-@asynccontextmanager
-async def following(
-    endpoint: Endpoint,
-    request: subscribe_service_pb2.SubscribeRequest,
-    reader: ItemReader[ItemT],
-    options: FollowOptions,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-) -> AsyncIterator[Subscription[ItemT]]:
-    """Follow a policy set over a connection of its own, closed at the end."""
-    channel = endpoint.open_aio()
-    try:
-        async with Subscription(
-            opener(channel, request), reader, options, clock=clock
-        ) as subscription:
-            yield subscription
-    finally:
-        await channel.close()

@@ -25,6 +25,7 @@ from placet._errors import DecisionError
 from placet._freshness import StateChange
 from placet._managing import AsyncManagement
 from placet._mirror import ITEMS
+from placet._opening import opener, subscribe_request
 from placet._policies import Item, ItemKind
 from placet._requests import (
     ActionLike,
@@ -35,7 +36,7 @@ from placet._requests import (
     SubjectLike,
 )
 from placet._streaming import builder, evaluate_in_tasks
-from placet._subscription import FollowOptions, Subscription, opener, subscribe_request
+from placet._subscription import FollowOptions, Subscription
 from placet._values import Attributes, Entity
 from placet.v1 import (
     evaluate_service_pb2,

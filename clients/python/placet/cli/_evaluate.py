@@ -10,6 +10,7 @@ from placet import Decision, DecisionError, Outcome
 from placet.cli import decisions, requests, terminal
 from placet.cli.as_json import to_json
 from placet.cli.failures import ExitCode, Failure
+from placet.cli.findings import FilesRefused
 from placet.cli.options import (
     DEFAULT_ADDRESS,
     DEFAULT_TIMEOUT_S,
@@ -110,7 +111,11 @@ def evaluate(
 def _evaluate_file(
     file: str, tenant: str, address: str, timeout_s: float, *, min_revision: int, as_json: bool
 ) -> int:
-    asked = requests.from_file(file)
+    try:
+        asked = requests.from_file(file)
+    except FilesRefused as refused:
+        terminal.print_findings(refused.findings, refused.texts)
+        return ExitCode.USAGE
     results: list[Decision | DecisionError] = []
     with connected(address, tenant=tenant, timeout_s=timeout_s) as client:
         for start in range(0, len(asked), _BATCH):

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from placet import ChangeSet, Client, InvalidRequest, NotFound, OutOfRange, Publication
+from placet import (
+    ChangeSet,
+    Client,
+    InvalidRequest,
+    ItemKey,
+    NotFound,
+    OutOfRange,
+    Publication,
+    Validation,
+)
 from placet.cli import items, terminal
 from placet.cli.compiling import compile_documents, findings_of, to_engine
 from placet.cli.contents import Documents
@@ -69,9 +78,11 @@ def push(
     change_set = folder.documents.change_set(replace_all=replace_all)
     with folder.quoting(), connected(address, tenant=whose, timeout_s=timeout_s) as client:
         to_engine(folder.documents, whose)
-        with terminal.working(f"checking {_size(change_set)}" if dry_run else "publishing"):
-            if dry_run:
-                return _try(client, change_set, folder, whose, as_json=as_json)
+        if dry_run:
+            with terminal.working(f"checking {_size(change_set)}"):
+                validation, planned = _try(client, change_set, whose)
+            return _show_trial(validation, planned, folder, as_json=as_json)
+        with terminal.working(f"publishing {_size(change_set)}"):
             publication = _publish(client, change_set, folder, message, expected_revision)
             changes = _changes(client, publication)
     warnings = findings_of(publication.warnings, folder.documents)
@@ -95,7 +106,8 @@ def push(
 
 def _size(change_set: ChangeSet) -> str:
     policies = len(change_set.policies) + len(change_set.template_links)
-    return f"{policies} policies and {len(change_set.entities)} entities"
+    entities = terminal.counted(len(change_set.entities), "entity", "entities")
+    return f"{terminal.counted(policies, 'policy', 'policies')} and {entities}"
 
 
 def _publish(
@@ -112,7 +124,7 @@ def _publish(
         raise FilesRefused(findings) from error
 
 
-def _changes(client: Client, publication: Publication) -> list[tuple[str, Any, str]]:
+def _changes(client: Client, publication: Publication) -> list[tuple[str, ItemKey, str]]:
     """Return what the publish changed, as far as the server can still tell."""
     if not publication.upserts and not publication.deletes:
         return []
@@ -139,19 +151,27 @@ def _summary(publication: Publication, whose: str) -> str:
     return f"published revision {publication.revision} of {name}: {counts}"
 
 
-def _try(
-    client: Client, change_set: ChangeSet, folder: Folder, whose: str, *, as_json: bool
-) -> int:
+_Planned: TypeAlias = "list[tuple[str, ItemKey]]"
+
+
+def _try(client: Client, change_set: ChangeSet, whose: str) -> tuple[Validation, _Planned]:
+    """Return what a server says of a change set, and what it would change."""
     validation = client.validate(change_set)
+    if not validation.valid:
+        return validation, []
+    try:
+        current = list(client.list_items(page_size=1000))
+    except NotFound:
+        # It would come into being.
+        current = []
+    return validation, planned_changes(change_set, current, owner=whose)
+
+
+def _show_trial(
+    validation: Validation, planned: _Planned, folder: Folder, *, as_json: bool
+) -> ExitCode:
     findings = findings_of(validation.problems, folder.documents)
-    planned = []
-    if validation.valid:
-        try:
-            current = list(client.list_items(page_size=1000))
-        except NotFound:
-            # It would come into being.
-            current = []
-        planned = planned_changes(change_set, current, owner=whose)
+    code = ExitCode.OK if validation.valid else ExitCode.FAILED
     if as_json:
         terminal.print_json(
             {
@@ -160,18 +180,18 @@ def _try(
                 "problems": [finding_to_json(finding, folder) for finding in findings],
             }
         )
-        return ExitCode.OK if validation.valid else ExitCode.FAILED
+        return code
     terminal.print_findings(findings, folder.texts)
     for change, key in planned:
         terminal.line(items.change_line(change, key))
     if not validation.valid:
-        return ExitCode.FAILED
-    what = f"{len(planned)} changes" if planned else "no changes"
+        return code
+    what = terminal.counted(len(planned), "change", "changes") if planned else "no changes"
     terminal.line(f"dry run: {what}; nothing was published")
-    return ExitCode.OK
+    return code
 
 
-def _change_to_json(change: str, key: Any) -> dict[str, str]:
+def _change_to_json(change: str, key: ItemKey) -> dict[str, str]:
     return {"change": change, "kind": items.kind_word(key.kind), "name": items.name_of(key)}
 
 
@@ -226,7 +246,7 @@ def validate(
         terminal.print_json({"valid": True, "problems": problems})
         return ExitCode.OK
     terminal.print_findings(findings, folder.texts)
-    doubts = f", {len(findings)} warnings" if findings else ""
+    doubts = f", {terminal.counted(len(findings), 'warning', 'warnings')}" if findings else ""
     terminal.line(f"valid: {_size(folder.documents.change_set())}{doubts}")
     return ExitCode.OK
 

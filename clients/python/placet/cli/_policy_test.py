@@ -203,8 +203,8 @@ def _verdict(report: Report) -> Text:
     if failed:
         text.append(f", {failed} failed", "bold red")
     if report.uncovered:
-        count = len(report.uncovered)
-        text.append(f", {count} {'policy' if count == 1 else 'policies'} not covered", "yellow")
+        count = terminal.counted(len(report.uncovered), "policy", "policies")
+        text.append(f", {count} not covered", "yellow")
     return text.append(f" in {report.duration_s:.2f} s", "not bold dim")
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import importlib.metadata
-import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -159,12 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PlacetError as error:
         terminal.error(error.message)
         return code_of(error)
-    except OSError as error:
-        if error.errno != errno.EPIPE:
-            raise
-        # Whoever read our output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     return result if isinstance(result, int) else ExitCode.OK
 
 

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from placet import DecisionError, Entity, EntityRef
-from placet._values import Attributes, entity_to_wire
+from placet._values import entity_to_wire
 from placet.wire import Reader
 
 
@@ -60,10 +60,9 @@ def error_to_json(error: DecisionError) -> dict[str, Any]:
 
 
 def entity_to_json(entity: Entity) -> dict[str, Any]:
-    """Return an entity in Cedar's JSON form."""
-    return Reader().entity(entity_to_wire(entity, "entity"), "entity").to_json()
-
-
-def attributes_to_json(attributes: Attributes) -> Any:
-    """Return attribute values in Cedar's JSON form."""
-    return entity_to_json(Entity(EntityRef("Any", "any"), attributes))["attrs"]
+    """Return an entity in Cedar's JSON form, attributes in order of name."""
+    document = Reader().entity(entity_to_wire(entity, "entity"), "entity").to_json()
+    return {
+        name: dict(sorted(part.items())) if isinstance(part, dict) else part
+        for name, part in document.items()
+    }

@@ -58,7 +58,7 @@ from placet.cli.requests import REQUEST_KEYS, request_of
 from placet.cli.tree import Node
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LogOnly:
     """What log-only policies must have to report; without an outcome, nothing."""
 

@@ -156,7 +156,7 @@ def _tree(title: str, lines: Iterable[Text]) -> Tree:
 
 
 def _add_layer(tree: Tree, verdict: LayerVerdict) -> None:
-    count = f"{verdict.policies} {'policy' if verdict.policies == 1 else 'policies'}"
+    count = terminal.counted(verdict.policies, "policy", "policies")
     branch = tree.add(
         Text.assemble(
             (verdict.layer.name.lower(), "bold"), f", {count}: ", outcome_text(verdict.outcome)

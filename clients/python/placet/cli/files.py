@@ -8,7 +8,7 @@ are in folders `tests`, and in files such as `orders_test.yaml` and `orders.test
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePath
@@ -187,8 +187,3 @@ def _text(file: _File, findings: Findings) -> str | None:
     except OSError as error:
         findings.refuse(f"cannot be read: {error.strerror}", Position(file=file.name))
     return None
-
-
-def ofkind_of(files: Iterable[SourceFile], *kinds: FileKind) -> list[SourceFile]:
-    """Return the files of some kinds."""
-    return [file for file in files if file.kind in kinds]

@@ -9,14 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from placet import Client, Decision, DecisionError, InvalidRequest, Request
+from placet import (
+    CandidateReport,
+    Client,
+    Decision,
+    DecisionError,
+    InvalidRequest,
+    Problem,
+    Request,
+)
 from placet import _convert as convert
 from placet._requests import whole_request
-from placet.cli.compiling import TENANT, compile_documents
+from placet.cli.compiling import TENANT, compile_documents, findings_of
 from placet.cli.contents import Documents
-from placet.cli.findings import Finding
+from placet.cli.findings import FilesRefused, Finding
 from placet.wire import Malformed, Reader, verdict_to_wire
-from placet_engine.model import Undecidable
+from placet_engine import model
 
 
 class Judge(Protocol):
@@ -57,20 +65,11 @@ class LocalJudge:
         return results
 
     def _decide(self, request: Request) -> Decision | DecisionError:
-        reader = Reader()
-        try:
-            read = reader.request(whole_request(TENANT, request))
-            reader.finish()
-        except (Malformed, InvalidRequest) as error:
-            first = error.violations[0] if error.violations else None
-            return DecisionError(
-                str(error),
-                code="INVALID_ARGUMENT",
-                reason="REQUEST_MALFORMED",
-                field=first.field if first else "",
-            )
+        read = _read(request)
+        if isinstance(read, DecisionError):
+            return read
         explanation = self._program.explain(read)
-        if isinstance(explanation, Undecidable):
+        if isinstance(explanation, model.Undecidable):
             return DecisionError(
                 explanation.message,
                 code="INVALID_ARGUMENT",
@@ -89,11 +88,29 @@ class LocalJudge:
         return frozenset(self._unmatched)
 
 
+def _read(request: Request) -> model.Request | DecisionError:
+    """Read a request as the server does, or say what it would answer to it."""
+    reader = Reader()
+    try:
+        read = reader.request(whole_request(TENANT, request))
+        reader.finish()
+    except (Malformed, InvalidRequest) as error:
+        first = error.violations[0] if error.violations else None
+        return DecisionError(
+            str(error),
+            code="INVALID_ARGUMENT",
+            reason="REQUEST_MALFORMED",
+            field=first.field if first else "",
+        )
+    return read
+
+
 class ServerJudge:
     """Asks a server what would be if the documents were published. Nothing is."""
 
     def __init__(self, client: Client, documents: Documents) -> None:
         self._client = client
+        self._documents = documents
         # Without any policies, the question is what the published ones say.
         self._change_set = (
             None
@@ -109,17 +126,42 @@ class ServerJudge:
         """Decide requests, in their order.
 
         Raises:
-            PlacetError: the server does not take the documents or a request, or does not answer.
+            FilesRefused: the documents do not compile.
+            PlacetError: the server does not answer.
         """
-        results: list[Decision | DecisionError] = []
-        for start in range(0, len(requests), _MAX_REQUESTS):
-            chunk = requests[start : start + _MAX_REQUESTS]
-            report = self._client.test(chunk, self._change_set)
-            results.extend(report.results)
-            unmatched = frozenset(report.unmatched_policy_ids)
+        # One malformed request would fail the whole call.
+        results: list[Decision | DecisionError | None] = [
+            read if isinstance(read := _read(request), DecisionError) else None
+            for request in requests
+        ]
+        good = [index for index, result in enumerate(results) if result is None]
+        for start in range(0, len(good), _MAX_REQUESTS):
+            chunk = good[start : start + _MAX_REQUESTS]
+            report = self._test([requests[index] for index in chunk])
+            for index, result in zip(chunk, report.results, strict=True):
+                results[index] = result
+            failed = {
+                error.policy_id
+                for result in report.results
+                if isinstance(result, Decision)
+                for error in result.errors
+            }
+            unmatched = frozenset(report.unmatched_policy_ids) - failed
             self._unmatched = unmatched if self._unmatched is None else self._unmatched & unmatched
             on_decided(len(chunk))
-        return results
+        return [result for result in results if result is not None]
+
+    def _test(self, requests: Sequence[Request]) -> CandidateReport:
+        try:
+            return self._client.test(requests, self._change_set)
+        except InvalidRequest as error:
+            problems: Sequence[Problem] = ()
+            if self._change_set is not None:
+                problems = self._client.validate(self._change_set).problems
+            findings = findings_of(problems, self._documents)
+            if not findings:
+                raise
+            raise FilesRefused(findings) from error
 
     @property
     def uncovered(self) -> frozenset[str]:

@@ -241,7 +241,8 @@ def _text_of(name: str) -> str:
 
 def _request_nodes(text: str, file: str) -> list[Node]:
     """Find the requests: a list, one alone, or one on each line."""
-    if not text.lstrip().startswith(("{", "[")):
+    is_yaml = file.lower().endswith((".yaml", ".yml"))
+    if is_yaml or not text.lstrip().startswith(("{", "[")):
         root = read_yaml(text, file=file)
     else:
         try:

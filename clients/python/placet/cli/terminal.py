@@ -82,6 +82,11 @@ def safe(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\u{{{ord(found.group()):x}}}", text)
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Write a number of things."""
+    return f"{number} {one if number == 1 else many}"
+
+
 OUTCOME_STYLES: Mapping[Outcome, str] = {
     Outcome.ALLOW: "bold green",
     Outcome.DENY: "bold red",

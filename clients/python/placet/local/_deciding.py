@@ -74,17 +74,13 @@ class Deciding:
         if now.recourse is Recourse.REMOTE:
             return None
         results: list[Decision | DecisionError] = []
-        for result in judge.decide_batch(message):
-            if isinstance(result, Decision):
-                results.append(
-                    self._stamp(
-                        result,
-                        staleness_s=now.staleness_s,
-                        is_stale=now.recourse is Recourse.LOCAL_THOUGH_STALE,
-                    )
-                )
-            else:
-                results.append(result)
-            if building.stops_after(semantics, is_allowed=result.allowed):
+        is_stale = now.recourse is Recourse.LOCAL_THOUGH_STALE
+        for judged in judge.decide_batch(message):
+            results.append(
+                judged
+                if isinstance(judged, DecisionError)
+                else self._stamp(judged, staleness_s=now.staleness_s, is_stale=is_stale)
+            )
+            if building.stops_after(semantics, is_allowed=results[-1].allowed):
                 break
         return results

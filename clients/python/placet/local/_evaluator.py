@@ -139,7 +139,8 @@ class LocalEvaluator(Enforcement):
         Raises:
             InvalidRequest: the request is wrong; ``violations`` say where.
             StaleNode: what is known is older than allowed, and ``when_stale`` is ``raise``.
-            CouldNotDecide: there are no policies yet, or not of ``min_revision``.
+            CouldNotDecide: there are no policies yet, or not of ``min_revision``, which has
+                to be a revision of this tenant or the platform.
         """
         loop, programs, deciding = self._opened()
         entities = tuple(entities)

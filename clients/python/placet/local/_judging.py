@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import NamedTuple
 
 from cachetools import LRUCache
 
@@ -23,6 +24,13 @@ NODE = "local"
 """What decisions of this process name as their node."""
 
 
+class Judged(NamedTuple):
+    """A decision that is no answer to anybody yet."""
+
+    decision: Decision
+    cached: bool
+
+
 class Judge:
     """One program and the answers it has given. Thread-safe."""
 
@@ -32,7 +40,7 @@ class Judge:
         self._answers: LRUCache[bytes, Decision] = LRUCache(cache_entries)
         self._lock = threading.Lock()
 
-    def decide(self, message: pb.EvaluateRequest) -> Decision:
+    def decide(self, message: pb.EvaluateRequest) -> Judged:
         """Decide one request.
 
         Raises:
@@ -41,7 +49,7 @@ class Judge:
         key = _key(message)
         known = self._known(key)
         if known is not None:
-            return known
+            return Judged(known, True)
         reader = wire.Reader()
         try:
             reader.tenant(message.tenant)
@@ -55,9 +63,9 @@ class Judge:
                 violations=[Violation(answer.field or "request", answer.message)],
                 reason=answer.reason,
             )
-        return answer
+        return Judged(answer, False)
 
-    def decide_batch(self, message: pb.EvaluateBatchRequest) -> Iterator[Decision | DecisionError]:
+    def decide_batch(self, message: pb.EvaluateBatchRequest) -> Iterator[Judged | DecisionError]:
         """Decide every request of a batch, as far as the caller reads on.
 
         Raises:
@@ -75,10 +83,11 @@ class Judge:
             raise _invalid(malformed) from malformed
         return map(self._result, map(_key, messages), requests)
 
-    def _result(self, key: bytes, request: Request) -> Decision | DecisionError:
-        answer: Decision | Undecidable | None = self._known(key)
-        if answer is None:
-            answer = self._judged(key, request)
+    def _result(self, key: bytes, request: Request) -> Judged | DecisionError:
+        known = self._known(key)
+        if known is not None:
+            return Judged(known, True)
+        answer = self._judged(key, request)
         if isinstance(answer, Undecidable):
             return DecisionError(
                 answer.message,
@@ -86,12 +95,11 @@ class Judge:
                 reason=answer.reason,
                 field=answer.field or "request",
             )
-        return answer
+        return Judged(answer, False)
 
     def _known(self, key: bytes) -> Decision | None:
         with self._lock:
-            answer = self._answers.get(key)
-        return None if answer is None else replace(answer, cached=True)
+            return self._answers.get(key)
 
     def _judged(self, key: bytes, request: Request) -> Decision | Undecidable:
         verdict = self.program.judge(request)
@@ -116,10 +124,11 @@ class Stamp:
         self._process = secrets.token_hex(6)
         self._numbers = itertools.count(1)
 
-    def __call__(self, decision: Decision, *, staleness_s: float, is_stale: bool) -> Decision:
+    def __call__(self, judged: Judged, *, staleness_s: float, is_stale: bool) -> Decision:
         """Return the decision with what differs from call to call."""
         return replace(
-            decision,
+            judged.decision,
+            cached=judged.cached,
             decision_id=f"local-{self._process}-{next(self._numbers)}",
             staleness=timedelta(seconds=staleness_s),
             is_stale=is_stale,

@@ -34,6 +34,8 @@ class LocalOptions:
     on_state_change: Callable[[StateChange], None] | None
 
     def __post_init__(self) -> None:
+        if not self.tenant:
+            raise InvalidRequest("`tenant` is empty; say whose policies to follow")
         if self.when_stale not in get_args(WhenStale):
             known = ", ".join(f"`{name}`" for name in get_args(WhenStale))
             raise InvalidRequest(f"`when_stale` is `{self.when_stale}`; use one of {known}")

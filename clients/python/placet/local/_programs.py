@@ -20,7 +20,8 @@ from placet._channel import Endpoint
 from placet._errors import DeadlineExceeded, Internal, PlacetError, Unavailable
 from placet._freshness import State, StateChange, Status
 from placet._mirror import ItemReader, Snapshot
-from placet._subscription import FollowOptions, Subscription, following, subscribe_request
+from placet._opening import following, subscribe_request
+from placet._subscription import FollowOptions, Subscription
 from placet.local._judging import Judge
 from placet.local._options import LocalOptions
 from placet_engine.changes import ItemSet
@@ -84,15 +85,10 @@ class Programs:
 
     def covers(self, revision: int) -> bool:
         """Whether there is a program which knows everything up to a revision."""
-        if self.judge is None:
-            return False
-        is_newest = self._behind_since_s is None and self._subscription.unread_since_s is None
-        return self.judge.program.revision >= revision or (
-            is_newest and self._subscription.position >= revision
-        )
+        return self.judge is not None and self.judge.program.revision >= revision
 
     async def wait_covering(self, revision: int, *, timeout_s: float) -> None:
-        """Wait for a program that knows everything up to a revision.
+        """Wait for a program that knows everything up to a revision of the tenant's.
 
         Raises:
             CouldNotDecide: there is none, in time.
@@ -142,6 +138,9 @@ class Programs:
             compilation = await loop.run_in_executor(self._executor, self._compile, snapshot)
         except Internal as error:
             self._compile_error = error
+        except Exception as error:  # a mistake of ours must not end the following unseen
+            log.exception("compiling failed")
+            self._compile_error = Internal(f"compiling revision {snapshot.revision}: {error}")
         else:
             self._install(compilation, snapshot.revision)
         self.announce()

@@ -91,8 +91,9 @@ class Database:
             raise StoreUnavailable(f"`{self.path}` has no connection free; try later") from error
         except DBAPIError as error:
             reason = error.orig
-            # The low byte is the kind of error, the rest its details.
-            code = getattr(reason, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+            # The low byte is the kind of error, the rest its details. Without a code it is not
+            # SQLite that complains but its driver, about us.
+            code = getattr(reason, "sqlite_errorcode", 0) & 0xFF
             if hint := _UNAVAILABLE.get(code):
                 raise StoreUnavailable(f"`{self.path}`: {reason}; {hint}") from error
             if hint := _DAMAGED.get(code):
