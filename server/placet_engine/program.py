@@ -75,6 +75,7 @@ class Program:
         self._literals = sorted(
             {literal for policy in self.policies for literal in policy.parsed.literals}
         )
+        self._parts: dict[tuple[Layer, Effect], cedarpy.PolicySet] = {}
         self._enforced = self._policy_set(_counts)
         # What would be enforced if log-only policies counted; none, nothing to ask.
         self._with_log_only = (
@@ -147,8 +148,7 @@ class Program:
         matched: list[EffectivePolicy] = []
         failed: list[FailedPolicy] = []
         for effect in Effect:
-            policies = self._policy_set(partial(_is_of, layer, effect))
-            answer = self._ask(policies, request, entity_slice)
+            answer = self._ask(self._part(layer, effect), request, entity_slice)
             # What the whole set could be asked, each part of it can be.
             assert not isinstance(answer, Undecidable)
             matched.extend(answer[0])
@@ -165,6 +165,16 @@ class Program:
             failed=tuple(sorted(failed, key=lambda failure: failure.policy.id)),
             policies=sum(policy.layer is layer for policy in self.policies),
         )
+
+    def _part(self, layer: Layer, effect: Effect) -> cedarpy.PolicySet:
+        """Return one layer's policies of one effect, built when first asked for.
+
+        Two threads may both build it; they build the same.
+        """
+        built = self._parts.get((layer, effect))
+        if built is None:
+            built = self._parts[layer, effect] = self._policy_set(partial(_is_of, layer, effect))
+        return built
 
     def _policy_set(self, takes_part: Callable[[EffectivePolicy], bool]) -> cedarpy.PolicySet:
         """Build Cedar's handle. Within it a policy's id is its place in ``self.policies``.

@@ -98,7 +98,7 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
                     config.server.node or socket.gethostname(), config.server.region
                 ),
             ),
-            policy=PolicyService(publisher=publisher, store=store),
+            policy=PolicyService(publisher=publisher, store=store, executor=executor),
             subscribe=SubscribeService(
                 active=active,
                 feed=feed,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import grpc
@@ -30,15 +32,15 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 _MAX_MESSAGE_CHARS = 1024
 _MAX_REQUEST_ID_CHARS = 128
-_DECISIONS_A_TURN = 32
 
 
 class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
     """Publishes to the store and reads from it."""
 
-    def __init__(self, *, publisher: Publisher, store: Store) -> None:
+    def __init__(self, *, publisher: Publisher, store: Store, executor: Executor) -> None:
         self._publisher = publisher
         self._store = store
+        self._executor = executor
 
     async def Publish(
         self, request: policy_service_pb2.PublishRequest, context: _Context
@@ -191,18 +193,14 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         program = _program_of(candidate)
         if not candidate.items.items:
             raise TenantUnknown(owner)
-        response = policy_service_pb2.TestResponse(
-            warnings=map(problem_to_wire, candidate.warnings), revision=candidate.base.revision
+        loop = asyncio.get_running_loop()
+        results, unmatched = await loop.run_in_executor(self._executor, _tested, program, asked)
+        return policy_service_pb2.TestResponse(
+            results=results,
+            warnings=map(problem_to_wire, candidate.warnings),
+            revision=candidate.base.revision,
+            unmatched_policy_ids=unmatched,
         )
-        matched: set[str] = set()
-        for index, item in enumerate(asked, 1):
-            response.results.append(_tested(program, item, matched))
-            if index % _DECISIONS_A_TURN == 0:
-                await asyncio.sleep(0)
-        response.unmatched_policy_ids.extend(
-            sorted({policy.id for policy in program.policies} - matched)
-        )
-        return response
 
     async def _candidate(self, tenant: str, message: policy_pb2.ChangeSet) -> Candidate:
         reader = Reader()
@@ -259,11 +257,20 @@ def _program_of(candidate: Candidate) -> Program:
 
 
 def _tested(
-    program: Program, request: Request, matched: set[str]
-) -> evaluate_service_pb2.BatchResult:
-    """Decide one request and note which policies matched it, whether they determined or not."""
-    explanation = program.explain(request)
-    if isinstance(explanation, Undecidable):
-        return evaluate_service_pb2.BatchResult(error=undecidable_to_decision_error(explanation))
-    matched.update(policy.id for layer in explanation.layers for policy in layer.matched)
-    return evaluate_service_pb2.BatchResult(decision=verdict_to_wire(explanation.verdict))
+    program: Program, requests: Sequence[Request]
+) -> tuple[list[evaluate_service_pb2.BatchResult], list[str]]:
+    """Decide requests; return also which policies none of them had anything to do with."""
+    results = []
+    met: set[str] = set()
+    for request in requests:
+        explanation = program.explain(request)
+        if isinstance(explanation, Undecidable):
+            error = undecidable_to_decision_error(explanation)
+            results.append(evaluate_service_pb2.BatchResult(error=error))
+            continue
+        for layer in explanation.layers:
+            met.update(policy.id for policy in layer.matched)
+            met.update(failure.policy.id for failure in layer.failed)
+        decision = verdict_to_wire(explanation.verdict)
+        results.append(evaluate_service_pb2.BatchResult(decision=decision))
+    return results, sorted({policy.id for policy in program.policies} - met)

@@ -140,13 +140,7 @@ class ServerJudge:
             report = self._test([requests[index] for index in chunk])
             for index, result in zip(chunk, report.results, strict=True):
                 results[index] = result
-            failed = {
-                error.policy_id
-                for result in report.results
-                if isinstance(result, Decision)
-                for error in result.errors
-            }
-            unmatched = frozenset(report.unmatched_policy_ids) - failed
+            unmatched = frozenset(report.unmatched_policy_ids)
             self._unmatched = unmatched if self._unmatched is None else self._unmatched & unmatched
             on_decided(len(chunk))
         return [result for result in results if result is not None]

@@ -460,7 +460,9 @@ class TestResponse(_message.Message):
 
     @_builtins.property
     def unmatched_policy_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of the policies that matched no request, in order."""
+        """Ids of the policies that neither matched nor failed on any request, in
+        order.
+        """
 
     def __init__(
         self,
