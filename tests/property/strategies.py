@@ -550,6 +550,100 @@ def cases(
     )
 
 
+@st.composite
+def journeys(draw: st.DrawFn, *, typed: bool = False) -> Case:
+    """Make a world of entities that refer to each other, and policies that go from one to the next.
+
+    What is stored has a level below five and what is sent has one above, so
+    that it shows which of the two a policy read.
+    """
+    known = draw(st.lists(_KNOWN, min_size=len(EVERYONE), max_size=len(EVERYONE)))
+    stored = [
+        _well_connected(uid, facts.stored, typed=typed)
+        for uid, facts in zip(EVERYONE, known, strict=True)
+        if facts.stored is not None
+    ]
+    sent = [
+        _well_connected(uid, facts.sent, typed=typed)
+        for uid, facts in zip(EVERYONE, known, strict=True)
+        if facts.sent is not None
+    ]
+    starts = ["principal", "resource", "context.owner", *map(named, EVERYONE)]
+    steps = [".owner", ".info.owner"] if typed else [".owner", ".info.owner", '.getTag("keeper")']
+    ends = [" in " + named(uid) for uid in (GROUPS[0], GROUPS[1], FOLDERS[0])]
+    paths = st.builds(
+        "{}{}{}".format,
+        st.sampled_from(starts[:3] * 3 + starts),
+        st.lists(st.sampled_from(steps), max_size=3).map("".join),
+        st.sampled_from([".level < 5", ".level > 4", *ends]),
+    )
+    return Case(
+        written=tuple(
+            _written(number, _Meaning(layer=Layer.TENANT, permits=True), _ALL, clause, "")
+            for number, clause in enumerate(
+                f" when {{ {path} }}" for path in draw(st.lists(paths, min_size=1, max_size=4))
+            )
+        ),
+        settings=Settings(schema_validation=SchemaValidation.WARN),
+        stored=tuple(stored),
+        requests=(
+            Request(
+                subject=draw(st.sampled_from(USERS)),
+                action=ACTIONS[0],
+                resource=draw(st.sampled_from(DOCS)),
+                context={"owner": reference(draw(st.sampled_from(USERS)))},
+                entities=tuple(sent),
+            ),
+        ),
+        schema=SCHEMA if typed else "",
+    )
+
+
+_ALL = "principal, action, resource"
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of an entity: places in lists of others, and whether they are written out."""
+
+    owner: int
+    boss: int
+    parent: int
+    level: int
+    implicit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownFacts:
+    stored: _Facts | None
+    sent: _Facts | None
+
+
+def _facts(levels: range) -> SearchStrategy[_Facts]:
+    places = st.integers(0, len(EVERYONE) - 1)
+    return st.builds(_Facts, places, places, places, st.sampled_from(levels), st.booleans())
+
+
+_KNOWN = st.one_of(
+    st.builds(_KnownFacts, _facts(range(5)), st.none()),
+    st.builds(_KnownFacts, st.none(), _facts(range(5, 10))),
+    st.builds(_KnownFacts, _facts(range(5)), _facts(range(5, 10))),
+)
+
+
+def _well_connected(uid: EntityUid, facts: _Facts, *, typed: bool) -> Entity:
+    others = USERS if typed else EVERYONE
+    owner, boss = (others[place % len(others)] for place in (facts.owner, facts.boss))
+    above = PARENTS[uid]
+    written: Value = {**owner.to_json()} if typed and facts.implicit else reference(owner)
+    return Entity(
+        uid=uid,
+        attributes={"level": facts.level, "owner": written, "info": {"owner": reference(boss)}},
+        parents=(above[facts.parent % len(above)],) if above else (),
+        tags={} if typed else {"keeper": reference(boss)},
+    )
+
+
 # -------------------------------------------------------------------------------------- items
 
 _ITEM_IDS = st.text("abcXYZ019._/:@#+-", min_size=1, max_size=12)

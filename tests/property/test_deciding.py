@@ -100,6 +100,20 @@ def test_verdict_is_at_most_what_cedar_allows(typed: bool, data: st.DataObject) 
         assert {reason.policy_id for reason in answer.reasons} <= reasons
 
 
+@typed_or_not
+@settings(max_examples=200)
+@given(data=st.data())
+def test_policies_find_what_they_go_to(typed: bool, data: st.DataObject) -> None:
+    case = data.draw(strategies.journeys(typed=typed))
+    (request,) = case.requests
+    program = compiled(*sets(case))
+
+    answer = verdict(program, request)
+
+    event(f"{len(answer.reasons)} of {len(case.plain)} matched, {len(answer.errors)} failed")
+    assert answer == oracle.judge(case, request)
+
+
 class Unsliced(EntityGraph):
     """A graph that gives everything to every request."""
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from concurrent.futures import Executor
+from contextlib import aclosing
 
 from placet_engine.changes import Commit, ItemSet
 from placet_engine.compiling import Compilation, Compiler
@@ -91,8 +92,9 @@ class Feed:
     async def _read_on(self) -> None:
         """Take over one commit after the other, until something fails."""
         try:
-            async for commit in self._store.watch(self._active.revision):
-                await self._apply(commit)
+            async with aclosing(self._store.watch(self._active.revision)) as commits:
+                async for commit in commits:
+                    await self._apply(commit)
         except RevisionCompacted:
             # The node was away longer than commits are kept: it starts over,
             # and so have its subscribers to, who would miss what it missed.
