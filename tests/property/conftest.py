@@ -19,5 +19,5 @@ _COMMON = settings(
 
 settings.register_profile("ci", _COMMON, derandomize=True, database=None)
 settings.register_profile("dev", _COMMON)
-settings.register_profile("long", _COMMON, max_examples=5000)
+settings.register_profile("long", _COMMON, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))

@@ -8,7 +8,7 @@ sent. Beside it stand the policies as plain text, for an oracle to judge.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
@@ -558,13 +558,14 @@ def journeys(draw: st.DrawFn, *, typed: bool = False) -> Case:
     that it shows which of the two a policy read.
     """
     known = draw(st.lists(_KNOWN, min_size=len(EVERYONE), max_size=len(EVERYONE)))
+    refer = EntityUid.to_json if typed and draw(st.booleans()) else reference
     stored = [
-        _well_connected(uid, facts.stored, typed=typed)
+        _well_connected(uid, facts.stored, refer, typed=typed)
         for uid, facts in zip(EVERYONE, known, strict=True)
         if facts.stored is not None
     ]
     sent = [
-        _well_connected(uid, facts.sent, typed=typed)
+        _well_connected(uid, facts.sent, refer, typed=typed)
         for uid, facts in zip(EVERYONE, known, strict=True)
         if facts.sent is not None
     ]
@@ -591,7 +592,7 @@ def journeys(draw: st.DrawFn, *, typed: bool = False) -> Case:
                 subject=draw(st.sampled_from(USERS)),
                 action=ACTIONS[0],
                 resource=draw(st.sampled_from(DOCS)),
-                context={"owner": reference(draw(st.sampled_from(USERS)))},
+                context={"owner": refer(draw(st.sampled_from(USERS)))},
                 entities=tuple(sent),
             ),
         ),
@@ -604,13 +605,13 @@ _ALL = "principal, action, resource"
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What is known of an entity: places in lists of others, and whether they are written out."""
+    """What is known of an entity: its level, and places of others."""
 
     owner: int
     boss: int
+    keeper: int
     parent: int
     level: int
-    implicit: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -621,7 +622,7 @@ class _KnownFacts:
 
 def _facts(levels: range) -> SearchStrategy[_Facts]:
     places = st.integers(0, len(EVERYONE) - 1)
-    return st.builds(_Facts, places, places, places, st.sampled_from(levels), st.booleans())
+    return st.builds(_Facts, places, places, places, places, st.sampled_from(levels))
 
 
 _KNOWN = st.one_of(
@@ -631,16 +632,23 @@ _KNOWN = st.one_of(
 )
 
 
-def _well_connected(uid: EntityUid, facts: _Facts, *, typed: bool) -> Entity:
-    others = USERS if typed else EVERYONE
-    owner, boss = (others[place % len(others)] for place in (facts.owner, facts.boss))
-    above = PARENTS[uid]
-    written: Value = {**owner.to_json()} if typed and facts.implicit else reference(owner)
+def _well_connected(
+    uid: EntityUid, facts: _Facts, refer: Callable[[EntityUid], Value], *, typed: bool
+) -> Entity:
+    others, above = USERS if typed else EVERYONE, PARENTS[uid]
+
+    def other(place: int) -> Value:
+        return refer(others[place % len(others)])
+
     return Entity(
         uid=uid,
-        attributes={"level": facts.level, "owner": written, "info": {"owner": reference(boss)}},
+        attributes={
+            "level": facts.level,
+            "owner": other(facts.owner),
+            "info": {"owner": other(facts.boss)},
+        },
         parents=(above[facts.parent % len(above)],) if above else (),
-        tags={} if typed else {"keeper": reference(boss)},
+        tags={} if typed else {"keeper": other(facts.keeper)},
     )
 
 
@@ -705,7 +713,11 @@ def durations_s() -> SearchStrategy[float]:
 
 def few_bodies() -> SearchStrategy[Body]:
     """Make items out of so few that the same keys and contents come up again."""
-    values_: SearchStrategy[Value] = st.sampled_from([0, 1, False, True, "1", [1], [True], {}])
+    values_: list[Value] = [0, False, 1, True, [1], [True], {}]
+    people = [
+        StoredEntity(Entity(uid=user, attributes={"a": value}))
+        for user, value in itertools.product(USERS[:2], values_)
+    ]
     return st.one_of(
         st.builds(
             Policy,
@@ -719,11 +731,8 @@ def few_bodies() -> SearchStrategy[Body]:
             template_id=st.just("t"),
             resource=st.none() | st.sampled_from(DOCS),
         ),
-        st.builds(
-            Entity,
-            uid=st.sampled_from(USERS),
-            attributes=st.dictionaries(st.sampled_from(["a", "b"]), values_, max_size=2),
-        ).map(StoredEntity),
+        st.sampled_from(people),
+        st.sampled_from(people),
         st.sampled_from([SchemaText("entity User;"), SchemaText("entity Doc;")]),
         st.sampled_from([Settings(), Settings(max_staleness_s=1), Settings(max_staleness_s=1.0)]),
     )

@@ -16,6 +16,7 @@ from placet_engine.items import (
     PLATFORM,
     Body,
     Item,
+    ItemKind,
     Revision,
     body_from_json,
     body_to_json,
@@ -37,7 +38,7 @@ def test_body_survives_json(body: Body) -> None:
 
     read = body_from_json(body.key.kind, document)
 
-    assert is_same_body(read, body)
+    assert read == body
     assert Item(OWNER, Revision(1), read).digest == Item(OWNER, Revision(1), body).digest
 
 
@@ -51,7 +52,7 @@ def test_item_survives_the_wire(data: st.DataObject, platform: bool, revision: i
     received = wire.item_from_wire(policy_pb2.Item.FromString(sent))
 
     assert received.key == item.key
-    assert is_same_body(received.body, body)
+    assert received.body == body
     assert received.digest == item.digest == policy_pb2.Item.FromString(sent).digest
 
 
@@ -158,7 +159,12 @@ def test_change_set_comes_to_what_it_says(
     assert resolve(change_set, after) == ([], []), "publishing it again is no change"
     kept = before.items.keys() - {edit.key for edit in edited}
     assert all(after.items[key] is before.items[key] for key in kept)
-    if not replace_all:
+    if replace_all:
+        replaced = {ItemKind.POLICY, ItemKind.TEMPLATE_LINK, *(body.key.kind for body in upserts)}
+        written = {body.key for body in upserts}
+        assert {key for key in after.items if key.kind in replaced} == written
+        assert {key for key in before.items if key.kind not in replaced} <= after.items.keys()
+    else:
         assert after.items.keys() == before.items.keys() | {body.key for body in upserts}
 
 

@@ -452,6 +452,11 @@ async def _state(programs: Programs, state: State) -> None:
     )
 
 
+async def _confirmed_at(programs: Programs, now_s: float) -> None:
+    followed = programs._subscription
+    await followed.wait_until(lambda: followed.status.confirmed_at_s == now_s, timeout_s=_SOON_S)
+
+
 async def test_policies_that_do_not_compile_leave_the_former_at_work_and_ageing() -> None:
     source, clock, changes = Source(policy("a", OPEN)), _Clock(), list[StateChange]()
     stream = _Stream(source)
@@ -469,6 +474,7 @@ async def test_policies_that_do_not_compile_leave_the_former_at_work_and_ageing(
         )
         clock.now_s += 20
         stream.say(source.heartbeat())
+        await _confirmed_at(programs, clock.now_s)
         assert 20.0 == programs.staleness_s(), "a heartbeat does not make old policies young"
         assert not programs.covers(2), "a heartbeat does not say what was sent before it"
 

@@ -151,6 +151,29 @@ def test_an_item_that_is_not_what_its_digest_says_is_refused() -> None:
         mirror.apply(delta)
 
 
+def test_a_removal_of_what_is_not_there_is_seen() -> None:
+    """The checksum would not notice: it comes to the same."""
+    source = Source(policy("a"))
+    mirror = _fed(source)
+    delta = source.commit(policy("b"))
+    removal = pb.Removal(owner=TENANT, key=wire.key_to_wire(ItemKey(ItemKind.POLICY, "never")))
+    delta.delta.changes.add(removal=removal)
+
+    with pytest.raises(MirrorBroken, match="was not there"):
+        mirror.apply(delta)
+
+
+@pytest.mark.parametrize(("field", "value"), [("items", 7), ("revision", 9)])
+def test_a_snapshot_that_is_not_what_it_announced_is_refused(field: str, value: int) -> None:
+    begin, *rest = Source(policy("a")).snapshot()
+    setattr(begin.snapshot_begin, field, value)
+    mirror = PolicySetMirror(ENGINE_ITEMS)
+    mirror.begin_stream()
+
+    with pytest.raises(MirrorBroken, match="the snapshot announced"):
+        _feed(mirror, [begin, *rest])
+
+
 def test_an_item_of_an_unknown_kind_is_refused() -> None:
     source = Source(policy("a"))
     mirror = _fed(source)

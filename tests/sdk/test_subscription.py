@@ -115,8 +115,14 @@ async def test_an_async_for_ends_when_the_subscription_is_closed() -> None:
 
 @pytest.mark.parametrize(
     "then",
-    [end, fail(_CODE.UNAVAILABLE), fail(_CODE.INTERNAL), fail(_CODE.RESOURCE_EXHAUSTED)],
-    ids=["end", "unavailable", "internal", "exhausted"],
+    [
+        end,
+        fail(_CODE.UNAVAILABLE),
+        fail(_CODE.INTERNAL),
+        fail(_CODE.RESOURCE_EXHAUSTED),
+        fail(_CODE.FAILED_PRECONDITION, "old", info("NODE_STALE")),
+    ],
+    ids=["end", "unavailable", "internal", "exhausted", "stale"],
 )
 async def test_a_stream_that_broke_goes_on_where_it_was(
     then: Callable[[Context], Awaitable[None]],
@@ -134,6 +140,17 @@ async def test_a_stream_that_broke_goes_on_where_it_was(
     assert isinstance(first, Snapshot)
     assert isinstance(second, Delta)
     assert [b"", cursor] == [request.cursor for request in server.streams]
+
+
+async def test_a_stale_node_may_be_better_the_next_time() -> None:
+    source = Source(policy("a"))
+    stale = fail(_CODE.FAILED_PRECONDITION, "old", info("NODE_STALE"))
+
+    async with (
+        scripted_server(say(then=stale), say(*source.snapshot())) as server,
+        Following(server) as subscription,
+    ):
+        assert isinstance(await _next(subscription), Snapshot)
 
 
 async def test_ready_stale_and_ready_again() -> None:

@@ -69,6 +69,14 @@ async def test_a_repeated_request_is_answered_from_the_cache(service: Service) -
     assert first.reasons == second.reasons
 
 
+async def test_waiting_for_a_revision_asks_nothing_else(service: Service) -> None:
+    await service.evaluate.Evaluate(request(), timeout=TIMEOUT_S)
+
+    answer = await service.evaluate.Evaluate(request(min_revision=1), timeout=TIMEOUT_S)
+
+    assert answer.decision.cached
+
+
 async def test_a_new_revision_is_never_answered_from_the_cache(service: Service) -> None:
     await service.evaluate.Evaluate(request(), timeout=TIMEOUT_S)
     published = await service.publish(policy("stop", "forbid(principal, action, resource);"))

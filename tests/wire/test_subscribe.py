@@ -13,7 +13,7 @@ import pytest
 
 from placet.v1 import policy_pb2, subscribe_service_pb2
 from placet.wire import item_from_wire
-from placet_engine.items import ItemKey, checksum
+from placet_engine.items import NO_REVISION, ItemKey, checksum
 from placet_server.config import SubscribeConfig
 from tests.wire.details import info
 from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, running_service
@@ -225,6 +225,21 @@ async def test_heartbeats_come_with_a_cursor_that_resumes() -> None:
 
     # The snapshot is at the tenant's revision, not at the store's.
     assert follower.revisions == [1, 3]
+
+
+async def test_a_commit_that_was_in_the_snapshot_already_is_not_sent_again() -> None:
+    """A node's memory moves just before its subscribers are told: both may be seen."""
+    async with running_service() as service:
+        await service.publish(policy("p", _ALLOW))
+        follower = Follower()
+        following = asyncio.create_task(_follow(service, follower, until=2))
+        await _until(lambda: follower.revisions)
+        for commit in await service.node.store.commits(NO_REVISION, limit=1):
+            service.node.hub.broadcast(commit)
+        await service.publish(policy("q", _ALLOW))
+        await asyncio.wait_for(following, TIMEOUT_S)
+
+    assert follower.revisions == [1, 2]
 
 
 async def test_other_tenants_changes_are_not_sent_and_the_platform_s_are() -> None:

@@ -208,7 +208,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
 
     def _heartbeat(self, cursor: Cursor) -> _Response:
         heartbeat = subscribe_service_pb2.Heartbeat(
-            revision=self._active.revision,
+            revision=cursor.position,
             cursor=cursor.to_bytes(),
             staleness=duration(self._active.node_staleness_s()),
         )

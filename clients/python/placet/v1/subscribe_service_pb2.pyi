@@ -319,7 +319,7 @@ class Heartbeat(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     STALENESS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """The newest revision the node knows, of whichever tenant."""
+    """Every change up to this revision that concerns the subscriber was sent."""
     cursor: _builtins.bytes
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp: ...
