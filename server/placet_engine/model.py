@@ -160,7 +160,7 @@ class Undecidable:
     """Why a request could not be judged. Neither a denial nor an allow."""
 
     reason: str
-    """Stable upper-case identifier, such as ``REQUEST_NOT_IN_SCHEMA``."""
+    """Stable upper-case identifier, such as ``REQUEST_REFUSED``."""
     message: str
     field: str = ""
 

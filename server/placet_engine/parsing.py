@@ -190,6 +190,13 @@ _MODES = ("enforce", "log_only")
 # caught and ordinary words such as `@season` are not.
 _MISSPELT_RATIO = 0.85
 _ORDINARY_WORDS = frozenset({"model"})
+# Words further off that people use for the same.
+_OTHER_WORDS = {
+    "approve": "approval",
+    "approver": "approval",
+    "approvers": "approval",
+    "oblige": "obligation",
+}
 
 
 def _check_annotations(annotations: Mapping[str, str], effect: Effect) -> None:
@@ -209,9 +216,11 @@ def _check_annotations(annotations: Mapping[str, str], effect: Effect) -> None:
     for name in annotations:
         if name in _KNOWN_ANNOTATIONS or name in _ORDINARY_WORDS:
             continue
-        close = difflib.get_close_matches(name.lower(), _KNOWN_ANNOTATIONS, 1, _MISSPELT_RATIO)
-        if close:
-            raise refuse(f"`@{name}` has no meaning; did you mean `@{close[0]}`?")
+        lower = name.lower()
+        close = difflib.get_close_matches(lower, _KNOWN_ANNOTATIONS, 1, _MISSPELT_RATIO)
+        meant = close[0] if close else _OTHER_WORDS.get(lower)
+        if meant:
+            raise refuse(f"`@{name}` has no meaning; did you mean `@{meant}`?")
 
 
 _ANNOTATION_EXAMPLES = {

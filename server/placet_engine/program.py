@@ -122,8 +122,10 @@ class Program:
         for field, uid in named.items():
             if not uid.id:
                 return Undecidable("EMPTY_ID", "is empty; name the entity", field)
-        if any(not entity.uid.id for entity in request.entities):
-            return Undecidable("EMPTY_ID", "an entity's id is empty; name it", "entities")
+        for entity in request.entities:
+            if not all(uid.id for uid in (entity.uid, *entity.parents)):
+                message = f"`{entity.uid}` has an empty id, or a parent that has; name it"
+                return Undecidable("EMPTY_ID", message, "entities")
         return None
 
     def _slice(self, request: Request) -> EntitySlice:

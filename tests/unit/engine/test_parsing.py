@@ -153,6 +153,9 @@ def test_approval_and_obligation_are_refused_on_a_forbid(name: str) -> None:
         ("MODE", "mode"),
         ("reasons", "reason"),
         ("Id", "id"),
+        ("approve", "approval"),
+        ("Approvers", "approval"),
+        ("oblige", "obligation"),
     ],
 )
 def test_misspelt_annotation_is_refused(name: str, meant: str) -> None:

@@ -309,7 +309,12 @@ def test_sent_parents_that_close_a_circle_with_stored_ones_are_refused() -> None
         (
             make.request(entities=[make.entity("Group::a"), make.entity("Group::")]),
             "entities",
-            "an entity's id is empty; name it",
+            '`Group::""` has an empty id, or a parent that has; name it',
+        ),
+        (
+            make.request(entities=[make.entity("Group::a", parents=["Group::"])]),
+            "entities",
+            '`Group::"a"` has an empty id, or a parent that has; name it',
         ),
     ],
 )

@@ -312,7 +312,7 @@ class DecisionError(_message.Message):
     code: _builtins.int
     """A google.rpc.Code."""
     reason: _builtins.str
-    """Stable upper-case identifier such as `REQUEST_NOT_IN_SCHEMA`."""
+    """Stable upper-case identifier such as `REQUEST_REFUSED`."""
     message: _builtins.str
     """What is wrong and what to do, for people."""
     field: _builtins.str
