@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cachetools import TTLCache
@@ -33,9 +34,9 @@ class VerdictCache:
     bounds how long memory is held for requests that do not come again.
     """
 
-    def __init__(self, *, max_entries: int, ttl_s: float) -> None:
+    def __init__(self, *, max_entries: int, ttl_s: float, monotonic: Callable[[], float]) -> None:
         self._verdicts: TTLCache[tuple[str, Revision, bytes], Verdict] = TTLCache(
-            max_entries, ttl_s
+            max_entries, ttl_s, timer=monotonic
         )
         self._hits = 0
         self._misses = 0

@@ -25,6 +25,9 @@ NO_REVISION = Revision(0)
 PLATFORM = ""
 """The owner of what applies to every tenant."""
 
+PLATFORM_LAYERS = frozenset({Layer.PLATFORM, Layer.JURISDICTION})
+"""Layers whose policies are the platform's; those of the others are a tenant's."""
+
 
 class ItemKind(IntEnum):
     """What kind of thing an item is. Numbers are those of ``placet.v1.ItemKind``."""

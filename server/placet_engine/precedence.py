@@ -58,6 +58,10 @@ class FailedPolicy:
     policy: EffectivePolicy
     message: str
 
+    def to_error(self) -> PolicyError:
+        """Return the failure as a decision reports it."""
+        return PolicyError(self.policy.id, self.policy.layer, self.message)
+
 
 def decide(
     matched: Sequence[EffectivePolicy], failed: Sequence[FailedPolicy], *, approved: bool
@@ -106,9 +110,7 @@ def to_reasons(policies: Iterable[EffectivePolicy]) -> tuple[Reason, ...]:
 
 def _errors(failed: Iterable[FailedPolicy]) -> tuple[PolicyError, ...]:
     ordered = sorted(failed, key=lambda failure: _by_layer_and_id(failure.policy))
-    return tuple(
-        PolicyError(failure.policy.id, failure.policy.layer, failure.message) for failure in ordered
-    )
+    return tuple(failure.to_error() for failure in ordered)
 
 
 def _by_layer_and_id(policy: EffectivePolicy) -> tuple[Layer, str]:

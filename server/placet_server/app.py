@@ -84,7 +84,11 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
         await feed.load()
         decider = Decider(
             active,
-            VerdictCache(max_entries=config.cache.max_entries, ttl_s=config.cache.ttl_s),
+            VerdictCache(
+                max_entries=config.cache.max_entries,
+                ttl_s=config.cache.ttl_s,
+                monotonic=clock.monotonic,
+            ),
         )
         publisher = Publisher(
             store=store, compiler=compiler, executor=executor, active=active, clock=clock

@@ -69,6 +69,7 @@ from typing import Any, TypeVar
 import yaml
 
 from placet_engine.items import (
+    PLATFORM_LAYERS,
     Body,
     Policy,
     SchemaText,
@@ -234,7 +235,7 @@ def parse(text: str, *, name: str) -> GoldenFile:
     )
     root.text("description")
     policies = root.each("policies", _policy)
-    tenant: list[Body] = [policy for policy in policies if policy.layer not in _PLATFORM_LAYERS]
+    tenant: list[Body] = [policy for policy in policies if policy.layer not in PLATFORM_LAYERS]
     tenant += root.each("links", _link)
     tenant += root.each("entities", lambda value, at: StoredEntity(_entity(value, at)))
     if "schema" in root:
@@ -244,7 +245,7 @@ def parse(text: str, *, name: str) -> GoldenFile:
     file = GoldenFile(
         name=name,
         tenant=tuple(tenant),
-        platform=tuple(policy for policy in policies if policy.layer in _PLATFORM_LAYERS),
+        platform=tuple(policy for policy in policies if policy.layer in PLATFORM_LAYERS),
         cases=[],
     )
     file.cases.extend(root.each("cases", lambda value, at: _case(value, at, file)))
@@ -254,8 +255,6 @@ def parse(text: str, *, name: str) -> GoldenFile:
             raise BadFile(f"cases[{index}].name", "is that of another case; choose another")
     return file
 
-
-_PLATFORM_LAYERS = frozenset({Layer.PLATFORM, Layer.JURISDICTION})
 
 # ----------------------------------------------------------------------------- what is stored
 

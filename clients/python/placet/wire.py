@@ -26,6 +26,7 @@ from placet.v1 import (
 from placet_engine import model
 from placet_engine.changes import ChangeSet, ItemChange
 from placet_engine.items import (
+    PLATFORM_LAYERS,
     Body,
     Item,
     ItemKey,
@@ -393,7 +394,7 @@ class Reader:
         layer = model.Layer.TENANT if owner else model.Layer.PLATFORM
         if message.layer:
             layer = self.choice(model.Layer, message.layer, f"{field}.layer", layer)
-        if bool(owner) is (layer in _PLATFORM_LAYERS):
+        if bool(owner) is (layer in PLATFORM_LAYERS):
             whose = "of the platform, publish them without a tenant" if owner else "of a tenant"
             self.refuse(f"{field}.layer", f"is {layer.name}: such policies are {whose}")
         if (layer is model.Layer.JURISDICTION) is not bool(message.jurisdiction):
@@ -512,7 +513,6 @@ _E = TypeVar("_E", bound=IntEnum)
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ITEM_ID = re.compile(r"[A-Za-z0-9._/:@#+-]{1,256}")
 _NO_UID = model.EntityUid("Unknown", "unknown")
-_PLATFORM_LAYERS = frozenset({model.Layer.PLATFORM, model.Layer.JURISDICTION})
 
 # -------------------------------------------------------------------------------- items
 
@@ -659,14 +659,7 @@ def verdict_to_wire(verdict: model.Verdict) -> decision_pb2.Decision:
         cause=verdict.cause.value,  # type: ignore[arg-type]
         reasons=[_reason_to_wire(reason) for reason in verdict.reasons],
         obligations=verdict.obligations,
-        errors=[
-            decision_pb2.PolicyError(
-                policy_id=error.policy_id,
-                layer=error.layer.value,  # type: ignore[arg-type]
-                message=error.message,
-            )
-            for error in verdict.errors
-        ],
+        errors=map(policy_error_to_wire, verdict.errors),
     )
     if verdict.approval_groups:
         message.approval.groups.extend(verdict.approval_groups)
@@ -674,6 +667,15 @@ def verdict_to_wire(verdict: model.Verdict) -> decision_pb2.Decision:
         message.log_only.outcome = verdict.log_only.outcome.value  # type: ignore[assignment]
         message.log_only.reasons.extend(map(_reason_to_wire, verdict.log_only.reasons))
     return message
+
+
+def policy_error_to_wire(error: model.PolicyError) -> decision_pb2.PolicyError:
+    """Return a policy that failed as a message."""
+    return decision_pb2.PolicyError(
+        policy_id=error.policy_id,
+        layer=error.layer.value,  # type: ignore[arg-type]
+        message=error.message,
+    )
 
 
 def _reason_to_wire(reason: model.Reason) -> decision_pb2.Reason:

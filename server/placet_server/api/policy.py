@@ -161,9 +161,8 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             if getattr(request, field) < 0:
                 reader.refuse(field, "is negative")
         reader.finish()
-        await self._check_known(owner)
-        before = await self._store.read(owner, at=Revision(request.from_revision))
         after = await self._read(owner, request.to_revision)
+        before = await self._store.read(owner, at=Revision(request.from_revision))
         return policy_service_pb2.DiffResponse(
             diffs=(
                 policy_service_pb2.ItemDiff(

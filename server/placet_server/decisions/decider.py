@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from placet_engine.cache import CacheStatistics, VerdictCache
+from placet_engine.cache import VerdictCache
 from placet_engine.items import Revision
 from placet_engine.model import Request, Undecidable, Verdict
 from placet_engine.program import Program
@@ -51,10 +51,6 @@ class Decider:
         if bound_s is not None and staleness_s > bound_s:
             raise NodeStale(tenant, staleness_s, bound_s)
         return PinnedDecider(program, staleness_s, self._cache, self._ids)
-
-    def cache_statistics(self) -> CacheStatistics:
-        """Return how the cache does."""
-        return self._cache.statistics()
 
 
 class PinnedDecider:

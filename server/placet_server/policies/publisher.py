@@ -99,9 +99,10 @@ class Publisher:
             RevisionNotReached: it was committed, but this node did not get
                 there in time. Asking again with the same request id finds it.
         """
-        first = await self._store.find_commit(owner, request_id=request_id)
-        if first is not None:
-            return await self._enforced(first, (), timeout_s)
+        if request_id:
+            first = await self._store.find_commit(owner, request_id=request_id)
+            if first is not None:
+                return await self._enforced(first, (), timeout_s)
         info = CommitInfo(
             time=self._clock.now(), author=author, message=message, request_id=request_id
         )
