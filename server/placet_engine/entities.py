@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from placet_engine.model import Attributes, Entity, EntityUid, Request, Value
+from placet_engine.model import Attributes, Entity, EntityUid, Value
+
+Reached: TypeAlias = "dict[EntityUid, Entity | None]"
+"""Every entity that can be got at, and those that can be named but are not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,13 @@ class EntitySlice:
 
     def to_json_text(self) -> str:
         """Return Cedar's entities document."""
-        return json.dumps([entity.to_json() for entity in self.entities])
+        return to_json_text(self.entities)
+
+
+def to_json_text(entities: Iterable[Entity]) -> str:
+    """Return Cedar's entities document."""
+    documents = [entity.to_json() for entity in entities]
+    return json.dumps(documents) if documents else "[]"
 
 
 class EntityGraph:
@@ -34,39 +44,101 @@ class EntityGraph:
     def __iter__(self) -> Iterator[Entity]:
         return iter(self._stored.values())
 
-    def slice(self, request: Request, literals: Iterable[EntityUid]) -> EntitySlice:
-        """Cut out what ``request`` can reach, its own entities merged under the stored.
+    def changing(self, removed: Iterable[EntityUid], added: Iterable[Entity]) -> EntityGraph:
+        """Return the graph without some entities and with others."""
+        changed = EntityGraph(())
+        changed._stored = dict(self._stored)  # our own kind
+        for uid in removed:
+            changed._stored.pop(uid, None)
+        changed._stored.update((entity.uid, entity) for entity in added)
+        return changed
 
-        A policy gets at an entity's data only from the request's subject,
-        action, resource and context, from entities it names itself
-        (``literals``), and on from their attributes, tags and parents. What
-        that reaches is what a decision needs; the rest cannot matter.
+    def has_cycle_through(self, uids: Iterable[EntityUid]) -> bool:
+        """Whether one of some entities is its own ancestor."""
+        merged = MergedEntities(self._stored, ())
+        return any(uid in merged.ancestors(uid) for uid in uids)
+
+    def merged_with(self, sent: Sequence[Entity]) -> MergedEntities:
+        """Put a request's entities under the stored ones."""
+        return MergedEntities(self._stored, sent)
+
+
+class MergedEntities:
+    """Stored entities with those of one request merged under them: what is stored wins."""
+
+    def __init__(self, stored: Mapping[EntityUid, Entity], sent: Sequence[Entity]) -> None:
+        self._stored = stored
+        self._sent: dict[EntityUid, Entity] = {}
+        for entity in sent:
+            known = self._sent.get(entity.uid)
+            self._sent[entity.uid] = entity if known is None else _merge(known, entity)[0]
+        self._merged: dict[EntityUid, Entity] = {}
+        self._overrides: dict[EntityUid, list[str]] = {}
+
+    def get(self, uid: EntityUid) -> Entity | None:
+        """Return an entity as policies see it."""
+        stored, given = self._stored.get(uid), self._sent.get(uid)
+        if stored is None or given is None:
+            return stored or given
+        merged = self._merged.get(uid)
+        if merged is None:
+            merged, self._overrides[uid] = _merge(stored, given)
+            self._merged[uid] = merged
+        return merged
+
+    def ancestors(
+        self, uid: EntityUid, more: Mapping[EntityUid, Sequence[EntityUid]] | None = None
+    ) -> Sequence[EntityUid]:
+        """Return what an entity is in, directly or not; itself only if it is its own ancestor.
+
+        Args:
+            uid: the entity.
+            more: parents that entities have beside their own, as a schema gives actions.
         """
-        sent: dict[EntityUid, Entity] = {}
-        for entity in request.entities:
-            known = sent.get(entity.uid)
-            sent[entity.uid] = entity if known is None else _merge(known, entity)[0]
-        reached: dict[EntityUid, Entity] = {}
-        overrides: list[tuple[EntityUid, str]] = []
-        queue = [request.subject, request.action, request.resource, *literals]
-        queue.extend(_references(request.context))
+        entity = self.get(uid)
+        if (entity is None or not entity.parents) and not more:
+            return ()
+        found: dict[EntityUid, None] = {}
+        queue = [uid]
+        while queue:
+            entity = self.get(uid := queue.pop())
+            parents = [] if entity is None else [*entity.parents]
+            if more:
+                parents.extend(more.get(uid, ()))
+            queue.extend(parent for parent in parents if parent not in found)
+            found.update(dict.fromkeys(parents))
+        return tuple(found)
+
+    def reach(self, starts: Iterable[EntityUid]) -> Reached:
+        """Follow references, from some entities, as far as they go.
+
+        A policy gets at an entity's data only from the request's subject, action, resource and
+        context, from entities it names itself, and on from their attributes, tags and parents.
+        What those reach is what a decision needs; the rest cannot matter.
+        """
+        reached: Reached = {}
+        queue = list(starts)
         while queue:
             uid = queue.pop()
             if uid in reached:
                 continue
-            stored, given = self._stored.get(uid), sent.get(uid)
-            if stored is None and given is None:
+            entity = reached[uid] = self.get(uid)
+            if entity is None:
                 continue
-            if stored is not None and given is not None:
-                entity, overridden = _merge(stored, given)
-                overrides.extend((uid, name) for name in overridden)
-            else:
-                entity = stored or given  # type: ignore[assignment]
-            reached[uid] = entity
             queue.extend(entity.parents)
-            queue.extend(_references(entity.attributes))
-            queue.extend(_references(entity.tags))
-        return EntitySlice(tuple(reached.values()), tuple(overrides))
+            if entity.attributes:
+                queue.extend(references(entity.attributes))
+            if entity.tags:
+                queue.extend(references(entity.tags))
+        return reached
+
+    def slice(self, reached: Reached) -> EntitySlice:
+        """Return what was reached, and where stored attributes overrode the request's."""
+        entities = tuple(entity for entity in reached.values() if entity is not None)
+        return EntitySlice(
+            entities,
+            tuple((uid, name) for uid in reached for name in self._overrides.get(uid, ())),
+        )
 
 
 def _merge(strong: Entity, weak: Entity) -> tuple[Entity, list[str]]:
@@ -84,7 +156,7 @@ def _lost(strong: Attributes, weak: Attributes) -> Iterator[str]:
     return (name for name, value in weak.items() if name in strong and strong[name] != value)
 
 
-def _references(values: Attributes) -> Iterator[EntityUid]:
+def references(values: Attributes) -> Iterator[EntityUid]:
     """Find the entities that attribute values refer to.
 
     With a schema, Cedar also takes ``{"type": ..., "id": ...}`` for a
@@ -93,6 +165,8 @@ def _references(values: Attributes) -> Iterator[EntityUid]:
     stack: list[Value] = list(values.values())
     while stack:
         value = stack.pop()
+        if isinstance(value, str):
+            continue
         if isinstance(value, Mapping):
             target = value.get("__entity", value)
             if isinstance(target, Mapping) and target.keys() == _UID_FIELDS:

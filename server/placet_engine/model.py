@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Value: TypeAlias = "bool | int | str | Sequence[Value] | Mapping[str, Value]"
 Attributes: TypeAlias = Mapping[str, Value]
@@ -51,9 +51,12 @@ class Effect(IntEnum):
     FORBID = 2
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class EntityUid:
-    """The name of one entity. Any text is an id; the type is a Cedar name."""
+class EntityUid(NamedTuple):
+    """The name of one entity. Any text is an id; the type is a Cedar name.
+
+    A tuple, since every decision makes some and looks them up: a tuple is
+    hashed and compared without a line of Python.
+    """
 
     type: str
     id: str

@@ -9,14 +9,15 @@ from __future__ import annotations
 import difflib
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import cedarpy
 from cachetools import LRUCache
 
 from placet_engine.model import Effect, EntityUid
+from placet_engine.reads import Reads, entity_literals, reads_of
+from placet_engine.scopes import Scope, Within, scope_of, slot_holder
 
 
 class PolicyTextError(ValueError):
@@ -39,8 +40,19 @@ class ParsedPolicy:
     annotations: Mapping[str, str]
     literals: frozenset[EntityUid]
     """Entities named in conditions, whose data the policy may therefore read."""
-    actions: frozenset[EntityUid]
-    """Actions named in the scope."""
+    scope: Scope
+    """Which requests the policy can be about; of a template, before it is linked."""
+    reads: Reads
+    """What of a request the conditions look at."""
+
+    @property
+    def actions(self) -> frozenset[EntityUid]:
+        """Actions named in the scope."""
+        return frozenset(
+            EntityUid(key.group_type, key.group_id) if isinstance(key, Within) else key
+            for key in self.scope.actions
+            if isinstance(key, Within | EntityUid)
+        )
 
     @property
     def is_template(self) -> bool:
@@ -87,20 +99,19 @@ class ParsedPolicy:
             )
         document = json.loads(self.json_text)
         for part in _SLOTTED:
-            holder = _slot_holder(document[part])
+            holder = slot_holder(document[part])
             value = values.get(holder.pop("slot", ""))
             if value is not None:
                 holder["entity"] = value.to_json()
-        return replace(self, slots=frozenset(), json_text=json.dumps(document))
+        return replace(
+            self,
+            slots=frozenset(),
+            json_text=json.dumps(document),
+            scope=scope_of(document),
+        )
 
 
 _SLOTTED = ("principal", "resource")
-
-
-def _slot_holder(constraint: dict[str, Any]) -> dict[str, Any]:
-    """Return where a scope constraint's slot is: in itself, or in the ``in`` of an ``is``."""
-    inner: dict[str, Any] = constraint.get("in", constraint)
-    return inner
 
 
 def _slot_list(slots: Iterable[str]) -> str:
@@ -153,33 +164,14 @@ def _parse(cedar: str) -> ParsedPolicy:
     return ParsedPolicy(
         effect=effect,
         slots=frozenset(
-            slot for part in _SLOTTED if (slot := _slot_holder(document[part]).get("slot"))
+            slot for part in _SLOTTED if (slot := slot_holder(document[part]).get("slot"))
         ),
         json_text=json.dumps(document),
         annotations=annotations,
-        literals=frozenset(_entity_literals(document["conditions"])),
-        actions=frozenset(_scope_actions(document["action"])),
+        literals=frozenset(entity_literals(document["conditions"])),
+        scope=scope_of(document),
+        reads=reads_of(document["conditions"]),
     )
-
-
-def _scope_actions(constraint: Mapping[str, Any]) -> Iterator[EntityUid]:
-    """Read ``action == X``, ``action in X`` and ``action in [X, Y]``."""
-    entities = [constraint["entity"]] if "entity" in constraint else constraint.get("entities", [])
-    return (EntityUid(entity["type"], entity["id"]) for entity in entities)
-
-
-def _entity_literals(document: Any) -> Iterator[EntityUid]:
-    """Walk a JSON policy's conditions for ``Value``s that are entities."""
-    stack = [document]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, list):
-            stack.extend(node)
-        elif isinstance(node, dict):
-            entity = node.get("__entity")
-            if isinstance(entity, dict) and entity.keys() == {"type", "id"}:
-                yield EntityUid(entity["type"], entity["id"])
-            stack.extend(node.values())
 
 
 # Annotations that mean something to Placet. Others are the author's own.

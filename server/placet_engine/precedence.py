@@ -35,6 +35,8 @@ class EffectivePolicy:
     layer: Layer
     parsed: ParsedPolicy
     template_id: str = ""
+    jurisdiction: str = ""
+    """Where it applies; empty: everywhere."""
 
     @property
     def counts(self) -> bool:

@@ -6,15 +6,25 @@ policy set and schema as handles, entities as a graph.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import cedarpy
 
-from placet_engine.entities import EntityGraph, EntitySlice
+from placet_engine.entities import (
+    EntityGraph,
+    EntitySlice,
+    MergedEntities,
+    Reached,
+    references,
+    to_json_text,
+)
 from placet_engine.items import Revision, Settings
 from placet_engine.model import (
     Cause,
@@ -27,7 +37,12 @@ from placet_engine.model import (
     Undecidable,
     Verdict,
 )
+from placet_engine.policy_index import Bucket, PolicyIndex
 from placet_engine.precedence import EffectivePolicy, FailedPolicy, decide, to_reasons
+from placet_engine.projecting import project
+from placet_engine.schemas import CompiledSchema
+from placet_engine.scopes import keys_of
+from placet_engine.slices import Slice, SliceCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +67,35 @@ class Explanation:
     """The rules of precedence in the order they were applied, as sentences."""
 
 
+class Question:
+    """A request to a program, and the policies that could be about it."""
+
+    __slots__ = ("entities", "request", "slice")
+
+    def __init__(self, request: Request, slice_: Slice, entities: MergedEntities) -> None:
+        self.request = request
+        self.slice = slice_
+        self.entities = entities
+
+    def reach(self) -> Reached:
+        """Return the entities the policies can get at."""
+        request = self.request
+        starts = [request.subject, request.action, request.resource, *self.slice.literals]
+        if request.context:
+            starts.extend(references(request.context))
+        return self.entities.reach(starts)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the request in Cedar's form."""
+        request = self.request
+        return {
+            "principal": request.subject.to_json(),
+            "action": request.action.to_json(),
+            "resource": request.resource.to_json(),
+            "context": json.dumps(request.context) if request.context else "{}",
+        }
+
+
 class Program:
     """A compiled policy set of one tenant at one revision. Immutable, thread-safe."""
 
@@ -61,181 +105,258 @@ class Program:
         tenant: str,
         revision: Revision,
         settings: Settings,
-        policies: Sequence[EffectivePolicy],
-        schema: cedarpy.Schema | None,
+        indexes: Sequence[PolicyIndex],
+        schema: CompiledSchema | None,
         entities: EntityGraph,
+        slices: SliceCache,
     ) -> None:
         self.tenant = tenant
         self.revision = revision
         self.settings = settings
-        self.policies = tuple(policies)
         self.entities = entities
+        self._indexes = tuple(indexes)
         self._schema = schema
-        # Sorted, so that explanations list entities in one order everywhere.
-        self._literals = sorted(
-            {literal for policy in self.policies for literal in policy.parsed.literals}
-        )
-        self._parts: dict[tuple[Layer, Effect], cedarpy.PolicySet] = {}
-        self._enforced = self._policy_set(_counts)
-        # What would be enforced if log-only policies counted; none, nothing to ask.
-        self._with_log_only = (
-            self._policy_set(_would_count)
-            if any(policy.parsed.log_only for policy in self.policies)
-            else None
-        )
+        self._slices = slices
+
+    @property
+    def policies(self) -> tuple[EffectivePolicy, ...]:
+        """All policies that apply to the tenant, in no particular order."""
+        return tuple(chain.from_iterable(self._indexes))
 
     def judge(self, request: Request) -> Verdict | Undecidable:
         """Decide one request. An ``Undecidable`` is neither an allow nor a denial."""
-        return self._refusal(request) or self._judge(request, self._slice(request))
+        question = self.question(request)
+        return question if isinstance(question, Undecidable) else self._judge(question)
+
+    def question(self, request: Request) -> Question | Undecidable:
+        """Choose the policies that could be about a request."""
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        entities = self.entities.merged_with(request.entities)
+        return Question(request, self._slice(request, entities), entities)
+
+    def projection(self, question: Question) -> str | None:
+        """Return what the verdict can depend on, as text; None if that may be all of the request.
+
+        Requests with the same text get the same verdict from this program.
+        """
+        if self._schema is not None:
+            # Cedar checks the whole request against the schema, whatever policies look at.
+            return None
+        return project(question.request, question.slice)
+
+    def answer(self, questions: Sequence[Question]) -> list[Verdict | Undecidable]:
+        """Decide many requests, each as :meth:`judge` does, for less than that costs each."""
+        if len(questions) == 1:
+            return [self._judge(questions[0])]
+        answers: dict[int, Verdict | Undecidable] = {}
+        groups: dict[int, _Group] = {}
+        for place, question in enumerate(questions):
+            reached = question.reach()
+            group = groups.get(question.slice.serial)
+            if group is None or not group.takes(reached):
+                if group is not None:
+                    answers.update(self._judge_group(group))
+                group = groups[question.slice.serial] = _Group(question.slice)
+            group.add(place, question, reached)
+        for group in groups.values():
+            answers.update(self._judge_group(group))
+        return [answers[place] for place in range(len(questions))]
 
     def explain(self, request: Request) -> Explanation | Undecidable:
         """Decide one request and show the work. Costs several evaluations."""
-        entity_slice = self._slice(request)
-        verdict = self._refusal(request) or self._judge(request, entity_slice)
+        question = self.question(request)
+        if isinstance(question, Undecidable):
+            return question
+        reached = question.reach()
+        verdict = self._judge(question)
         if isinstance(verdict, Undecidable):
             return verdict
+        counts = Counter(policy.layer for policy in self.policies)
         layers = tuple(
-            self._layer_verdict(layer, request, entity_slice)
-            for layer in sorted({policy.layer for policy in self.policies})
+            self._layer_verdict(layer, question, reached, policies=counts[layer])
+            for layer in sorted(counts)
         )
         return Explanation(
-            verdict=verdict, layers=layers, slice=entity_slice, steps=tuple(_steps(verdict, layers))
+            verdict=verdict,
+            layers=layers,
+            slice=question.entities.slice(reached),
+            steps=tuple(_steps(verdict, layers)),
         )
 
     def action_uids(self) -> frozenset[EntityUid]:
         """Return the actions there are: those of the schema, or else those policies name."""
         if self._schema is None:
             return frozenset(uid for policy in self.policies for uid in policy.parsed.actions)
-        # With a schema, Cedar adds its actions to any entities it parses.
-        declared = json.loads(str(cedarpy.Entities.from_json_str("[]", self._schema)))
-        return frozenset(EntityUid(**entity["uid"]) for entity in declared)
+        return frozenset(self._schema.action_parents)
 
     def _refusal(self, request: Request) -> Undecidable | None:
         """Refuse what Cedar would take but the tenant does not."""
         if self.settings.allow_empty_ids:
             return None
-        named = {
-            "subject.id": request.subject,
-            "action.name": request.action,
-            "resource.id": request.resource,
-        }
-        for field, uid in named.items():
-            if not uid.id:
-                return Undecidable("EMPTY_ID", "is empty; name the entity", field)
+        if not (request.subject.id and request.action.id and request.resource.id):
+            named = {
+                "subject.id": request.subject,
+                "action.name": request.action,
+                "resource.id": request.resource,
+            }
+            empty = next(field for field, uid in named.items() if not uid.id)
+            return Undecidable("EMPTY_ID", "is empty; name the entity", empty)
         for entity in request.entities:
             if not all(uid.id for uid in (entity.uid, *entity.parents)):
                 message = f"`{entity.uid}` has an empty id, or a parent that has; name it"
                 return Undecidable("EMPTY_ID", message, "entities")
         return None
 
-    def _slice(self, request: Request) -> EntitySlice:
-        return self.entities.slice(request, self._literals)
+    def _slice(self, request: Request, entities: MergedEntities) -> Slice:
+        """Choose the policies whose scope the request may match."""
+        subject, action, resource = request.subject, request.action, request.resource
+        more = self._schema.action_parents if self._schema is not None else None
+        principals = tuple(keys_of(subject, entities.ancestors(subject)))
+        actions = tuple(keys_of(action, entities.ancestors(action, more)))
+        resources = tuple(keys_of(resource, entities.ancestors(resource)))
+        buckets: list[Bucket] = []
+        for index in self._indexes:
+            buckets += index.select(principals, actions, resources)
+        return self._slices.get(buckets)
 
-    def _judge(self, request: Request, entity_slice: EntitySlice) -> Verdict | Undecidable:
-        answer = self._ask(self._enforced, request, entity_slice)
-        if isinstance(answer, Undecidable):
-            return answer
-        verdict = decide(*answer, approved=request.approved)
-        if self._with_log_only is None:
-            return verdict
-        shadow_answer = self._ask(self._with_log_only, request, entity_slice)
-        if isinstance(shadow_answer, Undecidable):
-            return shadow_answer
-        return _with_report(verdict, shadow_answer, approved=request.approved)
+    def _judge(self, question: Question) -> Verdict | Undecidable:
+        reached = question.reach()
+        (answer,) = self._ask(question.slice.enforced, [question], reached)
+        return self._verdict(answer, question, reached)
+
+    def _judge_group(self, group: _Group) -> Iterator[tuple[int, Verdict | Undecidable]]:
+        """Judge questions together; yield each one's place and answer."""
+        if group.slice.with_log_only is not None:
+            for place, question in zip(group.places, group.questions, strict=True):
+                yield place, self._judge(question)
+            return
+        asked = self._ask(group.slice.enforced, group.questions, group.reached)
+        for place, question, answer in zip(group.places, group.questions, asked, strict=True):
+            if answer.decision is cedarpy.Decision.NoDecision:
+                # Perhaps for what another of them sent along.
+                yield place, self._judge(question)
+            else:
+                yield place, self._verdict(answer, question, group.reached)
+
+    def _verdict(
+        self, answer: cedarpy.AuthzResult, question: Question, reached: Reached
+    ) -> Verdict | Undecidable:
+        if answer.decision is cedarpy.Decision.NoDecision:
+            return _undecidable(answer.diagnostics.errors)
+        chosen, approved = question.slice, question.request.approved
+        if chosen.with_log_only is not None:
+            verdict = decide(*_determining(answer, chosen), approved=approved)
+            (shadow,) = self._ask(chosen.with_log_only, [question], reached)
+            # What one set could be asked, the other can be.
+            return _with_report(verdict, _determining(shadow, chosen), approved=approved)
+        if answer.diagnostics.errors:
+            return decide(*_determining(answer, chosen), approved=approved)
+        # Without errors a verdict follows from the policies that matched, and those of one slice
+        # match in a few combinations only.
+        places = tuple(answer.diagnostics.reasons)
+        known = chosen.verdicts.get((places, approved))
+        if known is None:
+            known = decide(*_determining(answer, chosen), approved=approved)
+            if len(chosen.verdicts) < _REMEMBERED_VERDICTS:
+                chosen.verdicts[places, approved] = known
+        return known
 
     def _layer_verdict(
-        self, layer: Layer, request: Request, entity_slice: EntitySlice
+        self, layer: Layer, question: Question, reached: Reached, *, policies: int
     ) -> LayerVerdict:
         """Ask for each effect alone: Cedar hides matching permits behind a forbid."""
         matched: list[EffectivePolicy] = []
         failed: list[FailedPolicy] = []
         for effect in Effect:
-            answer = self._ask(self._part(layer, effect), request, entity_slice)
+            part = question.slice.policy_set(partial(_is_of, layer, effect))
+            (answer,) = self._ask(part, [question], reached)
             # What the whole set could be asked, each part of it can be.
-            assert not isinstance(answer, Undecidable)
-            matched.extend(answer[0])
-            failed.extend(answer[1])
+            assert answer.decision is not cedarpy.Decision.NoDecision
+            found = _determining(answer, question.slice)
+            matched.extend(found[0])
+            failed.extend(found[1])
         own = decide(
             [policy for policy in matched if policy.counts],
             [failure for failure in failed if failure.policy.counts],
-            approved=request.approved,
+            approved=question.request.approved,
         )
         return LayerVerdict(
             layer=layer,
             outcome=own.outcome,
             matched=tuple(sorted(matched, key=lambda policy: policy.id)),
             failed=tuple(sorted(failed, key=lambda failure: failure.policy.id)),
-            policies=sum(policy.layer is layer for policy in self.policies),
-        )
-
-    def _part(self, layer: Layer, effect: Effect) -> cedarpy.PolicySet:
-        """Return one layer's policies of one effect, built when first asked for.
-
-        Two threads may both build it; they build the same.
-        """
-        built = self._parts.get((layer, effect))
-        if built is None:
-            built = self._parts[layer, effect] = self._policy_set(partial(_is_of, layer, effect))
-        return built
-
-    def _policy_set(self, takes_part: Callable[[EffectivePolicy], bool]) -> cedarpy.PolicySet:
-        """Build Cedar's handle. Within it a policy's id is its place in ``self.policies``.
-
-        Places keep ids of any form out of Cedar's messages, and keep policies
-        of two layers apart that have the same id.
-        """
-        static = ",".join(
-            f'"{place}":{policy.parsed.json_text}'
-            for place, policy in enumerate(self.policies)
-            if takes_part(policy)
-        )
-        return cedarpy.PolicySet.from_json_str(
-            f'{{"staticPolicies":{{{static}}},"templates":{{}},"templateLinks":[]}}',
-            release_gil=True,
+            policies=policies,
         )
 
     def _ask(
-        self, policies: cedarpy.PolicySet, request: Request, entity_slice: EntitySlice
-    ) -> tuple[list[EffectivePolicy], list[FailedPolicy]] | Undecidable:
-        """Ask Cedar which policies determine the answer and which could not be evaluated."""
-        result = cedarpy.is_authorized(
-            {
-                "principal": request.subject.to_json(),
-                "action": request.action.to_json(),
-                "resource": request.resource.to_json(),
-                "context": json.dumps(request.context),
-            },
-            policies,
-            entity_slice.to_json_text(),
-            self._schema,
-        )
-        if result.decision is cedarpy.Decision.NoDecision:
-            return _undecidable(result.diagnostics.errors)
-        return (
-            [self.policies[int(place)] for place in result.diagnostics.reasons],
-            [self._failed(message) for message in result.diagnostics.errors],
+        self, policies: cedarpy.PolicySet, questions: Sequence[Question], reached: Reached
+    ) -> list[cedarpy.AuthzResult]:
+        """Put questions to Cedar that can share their entities."""
+        text = to_json_text(entity for entity in reached.values() if entity is not None)
+        schema = self._schema.handle if self._schema is not None else None
+        entities: str | cedarpy.Entities = text
+        if len(questions) > 1 and text != "[]":
+            # Asked with the text, Cedar says what is wrong with it.
+            with contextlib.suppress(ValueError):
+                entities = cedarpy.Entities.from_json_str(text, schema)
+        return cedarpy.is_authorized_batch(
+            [question.to_json() for question in questions], policies, entities, schema
         )
 
-    def _failed(self, message: str) -> FailedPolicy:
-        found = _EVALUATION_ERROR.fullmatch(message)
-        if found is None:
-            raise RuntimeError(f"an evaluation error of an unknown form: {message}")
-        return FailedPolicy(self.policies[int(found.group(1))], found.group(2))
+
+class _Group:
+    """Questions about one slice whose entities can be given to Cedar together.
+
+    They can unless two of them know different things about one entity, be it only that one of
+    them does not know it.
+    """
+
+    def __init__(self, slice_: Slice) -> None:
+        self.slice = slice_
+        self.reached: Reached = {}
+        self.places: list[int] = []
+        self.questions: list[Question] = []
+
+    def takes(self, reached: Reached) -> bool:
+        """Whether what a question reaches is at one with what is here."""
+        known = self.reached
+        return all(known[uid] is entity for uid, entity in reached.items() if uid in known)
+
+    def add(self, place: int, question: Question, reached: Reached) -> None:
+        """Add a question, with its place among those that were asked."""
+        self.places.append(place)
+        self.questions.append(question)
+        self.reached.update(reached)
+
+
+_REMEMBERED_VERDICTS = 1000
+
+
+def _determining(
+    answer: cedarpy.AuthzResult, chosen: Slice
+) -> tuple[list[EffectivePolicy], list[FailedPolicy]]:
+    """Return the policies that determine Cedar's answer, and those it could not evaluate."""
+    diagnostics = answer.diagnostics
+    return (
+        [chosen.policies[int(place)] for place in diagnostics.reasons],
+        [_failed(message, chosen) for message in diagnostics.errors],
+    )
+
+
+def _failed(message: str, chosen: Slice) -> FailedPolicy:
+    found = _EVALUATION_ERROR.fullmatch(message)
+    if found is None:
+        raise RuntimeError(f"an evaluation error of an unknown form: {message}")
+    return FailedPolicy(chosen.policies[int(found.group(1))], found.group(2))
 
 
 _EVALUATION_ERROR = re.compile(r"error while evaluating policy `(\d+)`: (.*)", re.DOTALL)
 
 
-def _counts(policy: EffectivePolicy) -> bool:
-    return policy.counts
-
-
 def _is_of(layer: Layer, effect: Effect, policy: EffectivePolicy) -> bool:
     return policy.layer is layer and policy.parsed.effect is effect
-
-
-def _would_count(policy: EffectivePolicy) -> bool:
-    return policy.would_count
 
 
 def _with_report(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 
 import pytest
 from hypothesis import event, given, settings
@@ -11,9 +10,8 @@ from hypothesis import strategies as st
 
 from placet_engine.changes import ItemSet
 from placet_engine.compiling import Compiler
-from placet_engine.entities import EntityGraph, EntitySlice
 from placet_engine.items import PLATFORM, Settings
-from placet_engine.model import EntityUid, Outcome, Request, Verdict
+from placet_engine.model import Outcome, Request, Verdict
 from placet_engine.program import Explanation, Program
 from tests.property import oracle, strategies
 from tests.property.strategies import Case, Written
@@ -112,35 +110,6 @@ def test_policies_find_what_they_go_to(typed: bool, data: st.DataObject) -> None
 
     event(f"{len(answer.reasons)} of {len(case.plain)} matched, {len(answer.errors)} failed")
     assert answer == oracle.judge(case, request)
-
-
-class Unsliced(EntityGraph):
-    """A graph that gives everything to every request."""
-
-    def slice(self, request: Request, literals: Iterable[EntityUid]) -> EntitySlice:
-        everyone = {entity.uid for entity in (*self, *request.entities)}
-        return super().slice(request, [*everyone, *literals])
-
-
-@typed_or_not
-@given(data=st.data())
-def test_slicing_entities_changes_no_verdict(typed: bool, data: st.DataObject) -> None:
-    case = data.draw(strategies.cases(typed=typed, approvals=True))
-    platform, tenant = sets(case)
-    sliced = compiled(platform, tenant)
-    whole = Program(
-        tenant=sliced.tenant,
-        revision=sliced.revision,
-        settings=sliced.settings,
-        policies=sliced.policies,
-        schema=sliced._schema,
-        entities=Unsliced(sliced.entities),
-    )
-
-    for request in case.requests:
-        assert sliced.judge(request) == whole.judge(request)
-        left_out = len(whole._slice(request).entities) - len(sliced._slice(request).entities)
-        event(f"entities left out: {min(left_out, 5)}")
 
 
 def shuffled(items: ItemSet, random_: random.Random) -> ItemSet:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from placet_engine.changes import ItemSet
+from placet_engine.compiled_items import CompiledItems
 from placet_engine.compiling import Compilation
 from placet_engine.items import NO_REVISION, PLATFORM, Revision
 from placet_engine.program import Program
@@ -26,6 +27,8 @@ class TenantState:
     """A tenant's items and the program they were compiled to."""
 
     items: ItemSet
+    compiled: CompiledItems | None
+    """What later states are compiled from: the newest that compiled."""
     program: Program | None
     """None when nothing of the tenant ever compiled on this node."""
     outdated_since: float | None
@@ -65,6 +68,11 @@ class ActivePolicies:
             return self._platform
         state = self._tenants.get(owner)
         return state.items if state else ItemSet(owner=owner)
+
+    def compiled(self, owner: str) -> CompiledItems | None:
+        """Return what an owner's next state can be compiled from, if anything can."""
+        state = self._tenants.get(owner)
+        return state.compiled if state else None
 
     def program(self, tenant: str) -> Program:
         """Return a tenant's program.
@@ -118,7 +126,7 @@ class ActivePolicies:
 
     def _next_state(self, items: ItemSet, compilation: Compilation) -> TenantState:
         if compilation.program is not None:
-            return TenantState(items, compilation.program, None)
+            return TenantState(items, compilation.own, compilation.program, None)
         # Publishing compiles first, so that this is a set another version
         # accepted. The former program goes on, and says how old it is.
         log.error(
@@ -131,10 +139,13 @@ class ActivePolicies:
         )
         former = self._tenants.get(items.owner)
         if former is None:
-            return TenantState(items, None, self._clock.monotonic())
+            return TenantState(items, None, None, self._clock.monotonic())
         since = former.outdated_since
         return TenantState(
-            items, former.program, self._clock.monotonic() if since is None else since
+            items,
+            former.compiled,
+            former.program,
+            self._clock.monotonic() if since is None else since,
         )
 
     async def wait_for(self, revision: Revision, timeout_s: float) -> None:

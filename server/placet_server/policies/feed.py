@@ -126,7 +126,10 @@ class Feed:
     async def _compile(self, platform: ItemSet, own: ItemSet) -> Compilation:
         """Compile in a thread: it takes milliseconds, which other requests should not wait."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._compiler.compile, platform, own)
+        base = self._active.compiled(own.owner)
+        return await loop.run_in_executor(
+            self._executor, self._compiler.compile, platform, own, base
+        )
 
     async def _load_window(self, head: Revision) -> None:
         """Fill the window, so that subscribers can resume across a restart."""

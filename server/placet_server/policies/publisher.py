@@ -135,14 +135,14 @@ class Publisher:
 
     async def check(self, owner: str, change_set: ChangeSet) -> Candidate:
         """Apply a change set to what the store has, without committing it."""
-        base = await self._store.read(owner)
+        platform, base = await self._current(owner)
         edits, problems = resolve(change_set, base)
         if problems:
             return Candidate(
                 base=base, edits=edits, items=base, compilation=None, problems=tuple(problems)
             )
         items = base.editing(edits, Revision(base.revision + 1))
-        compilation = await self._compile(owner, items)
+        compilation = await self._compile(items if owner == PLATFORM else platform, items)
         places = _places(change_set)
         return Candidate(
             base=base,
@@ -152,10 +152,20 @@ class Publisher:
             problems=tuple(_located(found, places) for found in compilation.problems),
         )
 
-    async def _compile(self, owner: str, items: ItemSet) -> Compilation:
-        platform = items if owner == PLATFORM else await self._store.read(PLATFORM)
+    async def _current(self, owner: str) -> tuple[ItemSet, ItemSet]:
+        """Return the platform's items and the owner's, as the store has them."""
+        if await self._store.head() == self._active.revision:
+            # What is in memory is the same, is there already, and compiles in no time.
+            return self._active.platform, self._active.items(owner)
+        own = await self._store.read(owner)
+        return own if owner == PLATFORM else await self._store.read(PLATFORM), own
+
+    async def _compile(self, platform: ItemSet, own: ItemSet) -> Compilation:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._compiler.compile, platform, items)
+        base = self._active.compiled(own.owner)
+        return await loop.run_in_executor(
+            self._executor, self._compiler.compile, platform, own, base
+        )
 
     async def _commit(
         self, owner: str, candidate: Candidate, expected: Revision | None, info: CommitInfo

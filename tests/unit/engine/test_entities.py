@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pytest
 
-from placet_engine.entities import EntityGraph, EntitySlice
+from placet_engine.entities import EntityGraph, EntitySlice, references
 from placet_engine.model import Entity, Value
 from tests.unit.engine import make
 
@@ -19,7 +19,9 @@ def cut(
 ) -> EntitySlice:
     """Slice a graph for `User::ann` wanting `Action::view` on `Doc::plan`."""
     request = make.request(context=context, entities=sent)
-    return EntityGraph(stored).slice(request, [make.uid(literal) for literal in literals])
+    merged = EntityGraph(stored).merged_with(request.entities)
+    starts = [request.subject, request.action, request.resource, *map(make.uid, literals)]
+    return merged.slice(merged.reach([*starts, *references(request.context)]))
 
 
 def names(entity_slice: EntitySlice) -> set[str]:
@@ -241,7 +243,7 @@ def test_slicing_does_not_change_the_graph() -> None:
     graph = EntityGraph([make.entity("User::ann", {"x": 1})])
     sent = [make.entity("User::ann", {"y": 2}, parents=["Group::a"])]
 
-    graph.slice(make.request(entities=sent), [])
+    graph.merged_with(sent).reach([make.uid("User::ann")])
 
     assert list(graph) == [make.entity("User::ann", {"x": 1})]
 
@@ -255,3 +257,71 @@ def test_slice_is_written_as_cedars_entities_document() -> None:
         {"uid": {"type": "Doc", "id": "plan"}, "attrs": {}, "parents": []},
         {"uid": {"type": "User", "id": "ann"}, "attrs": {"x": 1}, "parents": []},
     ]
+
+
+# ------------------------------------------------------------------------------- ancestors
+
+
+def ancestors(stored: Iterable[Entity], *, sent: Sequence[Entity] = ()) -> set[str]:
+    found = EntityGraph(stored).merged_with(sent).ancestors(make.uid("User::ann"))
+    return {f"{uid.type}::{uid.id}" for uid in found}
+
+
+def test_ancestors_are_all_that_an_entity_is_in() -> None:
+    stored = [
+        make.entity("User::ann", parents=["Group::a"]),
+        make.entity("Group::a", parents=["Group::top"]),
+        make.entity("Group::other"),
+    ]
+    sent = [make.entity("User::ann", parents=["Group::sent"])]
+
+    assert ancestors(stored, sent=sent) == {"Group::a", "Group::top", "Group::sent"}
+
+
+def test_ancestors_of_what_nobody_knows_are_none() -> None:
+    assert ancestors([]) == set()
+
+
+def test_ancestors_in_a_circle_are_found_once() -> None:
+    stored = [
+        make.entity("User::ann", parents=["Group::a"]),
+        make.entity("Group::a", parents=["User::ann"]),
+    ]
+
+    assert ancestors(stored) == {"Group::a", "User::ann"}
+
+
+def test_a_schema_may_give_further_parents() -> None:
+    more = {make.uid("Action::view"): (make.uid("Action::all"),)}
+    merged = EntityGraph([make.entity("Action::all", parents=["Action::any"])]).merged_with(())
+
+    found = merged.ancestors(make.uid("Action::view"), more)
+
+    assert set(found) == {make.uid("Action::all"), make.uid("Action::any")}
+
+
+def test_changing_a_graph_leaves_the_graph_alone() -> None:
+    ann, bob, eve = (make.entity(f"User::{name}") for name in ("ann", "bob", "eve"))
+    graph = EntityGraph([ann, bob])
+
+    changed = graph.changing([bob.uid], [eve])
+
+    assert (list(graph), list(changed)) == ([ann, bob], [ann, eve])
+
+
+@pytest.mark.parametrize("uid", ["User::ann", "Group::a"])
+def test_cycle_is_found_from_any_of_its_entities(uid: str) -> None:
+    graph = EntityGraph(
+        [
+            make.entity("User::ann", parents=["Group::a"]),
+            make.entity("Group::a", parents=["User::ann"]),
+        ]
+    )
+
+    assert graph.has_cycle_through([make.uid(uid)])
+
+
+def test_what_only_leads_to_a_cycle_is_on_none() -> None:
+    graph = EntityGraph([make.entity("Doc::d", parents=["Group::a"]), make.entity("Group::a")])
+
+    assert not graph.has_cycle_through([make.uid("Doc::d"), make.uid("Group::a")])

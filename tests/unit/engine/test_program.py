@@ -375,7 +375,7 @@ def test_message_of_an_unknown_form_is_not_swallowed() -> None:
         }
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cedarpy, "is_authorized", lambda *_: result)
+        patch.setattr(cedarpy, "is_authorized_batch", lambda *_: [result])
 
         with pytest.raises(RuntimeError, match="unknown form: policy 0 went wrong"):
             program.judge(make.request())

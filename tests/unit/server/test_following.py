@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from placet_engine.changes import Commit, Edit, ItemChange, ItemSet
+from placet_engine.compiled_items import CompiledItems
 from placet_engine.compiling import Compilation, Compiler
 from placet_engine.items import PLATFORM, Item, Policy, Revision
 from placet_engine.model import Outcome, Problem, Severity
@@ -128,13 +129,15 @@ async def test_more_subscriptions_than_allowed_are_refused_until_one_is_closed()
 class _FailingCompiler(Compiler):
     """Refuses sets with a policy called ``poison``, as another version might."""
 
-    def compile(self, platform: ItemSet, own: ItemSet) -> Compilation:
+    def compile(
+        self, platform: ItemSet, own: ItemSet, base: CompiledItems | None = None
+    ) -> Compilation:
         if any(key.id == "poison" for key in own.items):
             problem = Problem(severity=Severity.ERROR, reason="POLICY_SYNTAX", message="no")
             return Compilation(None, (problem,))
         if any(key.id == "crash" for key in own.items):
             raise RuntimeError("a mistake in the compiler")
-        return super().compile(platform, own)
+        return super().compile(platform, own, base)
 
 
 class _Node:

@@ -47,7 +47,8 @@ def compile_documents(documents: Documents) -> tuple[Program, list[Finding]]:
             sets.append(ItemSet(owner=owner).editing(edits, Revision(1)))
     if findings:
         raise FilesRefused(findings)
-    compilation = Compiler().compile(*sets)
+    platform, own = sets
+    compilation = Compiler().compile(platform, own)
     found = findings_of(convert.problems(map(problem_to_wire, compilation.problems)), documents)
     if compilation.program is None:
         raise FilesRefused(found)

@@ -25,6 +25,7 @@ from placet._subscription import FollowOptions, Subscription
 from placet.local._judging import Judge
 from placet.local._options import LocalOptions
 from placet_engine.changes import ItemSet
+from placet_engine.compiled_items import CompiledItems
 from placet_engine.compiling import Compilation, Compiler
 from placet_engine.items import PLATFORM, Item, ItemKey, Revision
 
@@ -54,6 +55,7 @@ class Programs:
         self._clock = clock
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="placet-compile")
         self._compile_error: PlacetError | None = None
+        self._compiled: CompiledItems | None = None
         self._behind_since_s: float | None = None
         self._announced = State.CONNECTING
         self.judge: Judge | None = None
@@ -147,7 +149,8 @@ class Programs:
         self._subscription.recheck()
 
     def _compile(self, snapshot: Snapshot[Item]) -> Compilation:
-        return self._compiler.compile(*item_sets(self._options.tenant, snapshot))
+        platform, own = item_sets(self._options.tenant, snapshot)
+        return self._compiler.compile(platform, own, self._compiled)
 
     def _install(self, compilation: Compilation, revision: int) -> None:
         if compilation.program is None:
@@ -160,6 +163,7 @@ class Programs:
             log.error("policies do not compile", extra={"revision": revision, "problems": problems})
             return
         self.judge = Judge(compilation.program, cache_entries=self._options.cache_entries)
+        self._compiled = compilation.own
         self._compile_error = None
         self._behind_since_s = self._subscription.unread_since_s
 

@@ -1,0 +1,103 @@
+"""What of a request a policy's conditions look at.
+
+Two requests that differ only in what no policy looks at get the same verdict, so that one of them
+can be answered with what was said about the other. Analysis errs on the side of "is looked at".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from placet_engine.model import EntityUid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """The parts of a request, and the names of attributes, that conditions mention."""
+
+    variables: frozenset[str] = frozenset()
+    """``principal``, ``action``, ``resource``; and ``context`` where it is used as a whole."""
+    context: frozenset[str] = frozenset()
+    """Entries of the context."""
+    attributes: frozenset[str] = frozenset()
+    """Attributes of entities and records of any kind."""
+    tags: bool = False
+    """Whether tags are looked at. Their names can be computed, so that all count."""
+
+    def __or__(self, other: Reads) -> Reads:
+        """Return what either looks at."""
+        if other in (self, NOTHING):
+            return self
+        return Reads(
+            variables=self.variables | other.variables,
+            context=self.context | other.context,
+            attributes=self.attributes | other.attributes,
+            tags=self.tags or other.tags,
+        )
+
+
+NOTHING = Reads()
+
+
+def union(reads: Iterable[Reads]) -> Reads:
+    """Return what any of several looks at."""
+    return reduce(Reads.__or__, reads, NOTHING)
+
+
+def reads_of(conditions: list[Any]) -> Reads:
+    """Analyse the conditions of a policy in Cedar's JSON policy format."""
+    variables: set[str] = set()
+    context: set[str] = set()
+    attributes: set[str] = set()
+    tags = False
+    stack: list[Any] = list(conditions)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+            continue
+        if not isinstance(node, dict):
+            continue
+        for operator, operand in node.items():
+            if operator == "Record":
+                # Its keys are the author's, and may look like operators.
+                stack.extend(operand.values())
+            elif operator == "Var":
+                variables.add(operand)
+            elif operator in _ACCESSES and isinstance(operand, dict):
+                is_of_context = operand.get("left") == _CONTEXT
+                (context if is_of_context else attributes).add(operand["attr"])
+                if not is_of_context:
+                    stack.append(operand["left"])
+            elif operator != "Value":
+                tags = tags or operator in _TAG_ACCESSES
+                stack.append(operand)
+    found = Reads(
+        variables=frozenset(variables),
+        context=frozenset(context),
+        attributes=frozenset(attributes),
+        tags=tags,
+    )
+    return NOTHING if found == NOTHING else found
+
+
+_ACCESSES = frozenset({".", "has"})
+_TAG_ACCESSES = frozenset({"getTag", "hasTag"})
+_CONTEXT = {"Var": "context"}
+
+
+def entity_literals(document: Any) -> Iterator[EntityUid]:
+    """Walk a JSON policy's conditions for ``Value``s that are entities."""
+    stack = [document]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+        elif isinstance(node, dict):
+            entity = node.get("__entity")
+            if isinstance(entity, dict) and entity.keys() == {"type", "id"}:
+                yield EntityUid(entity["type"], entity["id"])
+            stack.extend(node.values())

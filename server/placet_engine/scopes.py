@@ -1,0 +1,85 @@
+"""Which requests a policy's scope matches, in a form that an index can hold.
+
+Of ``permit(principal in Group::"g", action == Action::"view", resource is Doc)`` the keys are "in
+that group", "that action" and "of that type". A request is asked about under the keys it has: for
+each of its entities anything, itself, its type, and all that it is in. A scope matches a request
+exactly when the request has its keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from placet_engine.model import EntityUid
+
+
+class Within(NamedTuple):
+    """In an entity: it, or what has it among its ancestors (``in``, ``is ... in``)."""
+
+    type: str | None
+    """The type it has to be of, if any."""
+    group_type: str
+    group_id: str
+
+
+Key: TypeAlias = "Within | EntityUid | str | None"
+"""In an entity; one entity (``==``); any of a type (``is``); anything at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The keys of one policy: it is about requests that have one of each."""
+
+    principal: Key
+    actions: tuple[Key, ...]
+    resource: Key
+
+
+def scope_of(document: Mapping[str, Any]) -> Scope:
+    """Read the scope of a policy in Cedar's JSON policy format.
+
+    Open slots of a template are read as if they were not there.
+    """
+    return Scope(
+        principal=_key(document["principal"]),
+        actions=_action_keys(document["action"]),
+        resource=_key(document["resource"]),
+    )
+
+
+def keys_of(uid: EntityUid, ancestors: Iterable[EntityUid]) -> Iterator[Key]:
+    """Go through the keys that an entity of a request has."""
+    yield None
+    yield uid
+    yield uid.type
+    yield Within(None, *uid)
+    yield Within(uid.type, *uid)
+    for group in ancestors:
+        yield Within(None, *group)
+        yield Within(uid.type, *group)
+
+
+def _key(constraint: dict[str, Any]) -> Key:
+    entity = slot_holder(constraint).get("entity")
+    entity_type: str | None = constraint.get("entity_type")
+    if entity is None:
+        return entity_type
+    if constraint["op"] == "==":
+        return EntityUid(entity["type"], entity["id"])
+    return Within(entity_type, entity["type"], entity["id"])
+
+
+def _action_keys(constraint: Mapping[str, Any]) -> tuple[Key, ...]:
+    """Read ``action == X``, ``action in X`` and ``action in [X, Y]``."""
+    if "entities" not in constraint:
+        return (_key(dict(constraint)),)
+    groups = constraint["entities"]
+    return tuple(dict.fromkeys(Within(None, group["type"], group["id"]) for group in groups))
+
+
+def slot_holder(constraint: dict[str, Any]) -> dict[str, Any]:
+    """Return where a constraint's entity or slot is: in itself, or in the ``in`` of an ``is``."""
+    inner: dict[str, Any] = constraint.get("in", constraint)
+    return inner
