@@ -1,64 +1,177 @@
-"""Remembers verdicts. A new revision invalidates by construction: it is in the key."""
+"""Remembers what was decided, within a bound that tenants share fairly.
+
+Keys say everything an answer depends on, the revision of the policies among it: a new revision
+invalidates by construction. Nothing in a policy can ask what time it is, so that a policy about
+time is about a time that came with the request, and is in the key like all that policies look at.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from cachetools import TTLCache
 
-from placet_engine.items import Revision
-from placet_engine.model import Verdict
+_Value = TypeVar("_Value")
+
+ENTRY_BYTES = 400
+"""What an entry takes beside its key and its value: links, times, tuples. Measured, rounded up."""
+
+# Whoever is made room from gives up this much at once, so that finding out who it is costs little.
+_ROOM_BYTES = 16 * 1024
+# One entry may take this part of the whole at most.
+_LARGEST_PART = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheStatistics:
-    """How a cache does. Counts are since it was made."""
+    """How a cache does, as a whole or for one tenant. Counts are since it was made."""
 
-    hits: int
-    misses: int
-    entries: int
-    max_entries: int
+    exact_hits: int = 0
+    """Answered by having seen the same bytes before."""
+    hits: int = 0
+    """Answered from the cache, these included."""
+    misses: int = 0
+    evictions: int = 0
+    """Entries that went because there was no room, not because of their age."""
+    entries: int = 0
+    bytes: int = 0
 
     @property
     def hit_ratio(self) -> float:
-        """Hits as a part of all look-ups, from 0 to 1."""
-        lookups = self.hits + self.misses
-        return self.hits / lookups if lookups else 0.0
+        """Hits as a part of all requests, from 0 to 1."""
+        requests = self.hits + self.misses
+        return self.hits / requests if requests else 0.0
 
 
-class VerdictCache:
-    """Least recently used verdicts, no older than a time to live.
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[_Value]):
+    value: _Value
+    bytes: int
 
-    A verdict is a pure function of program and request. The time to live only
-    bounds how long memory is held for requests that do not come again.
-    """
 
-    def __init__(self, *, max_entries: int, ttl_s: float, monotonic: Callable[[], float]) -> None:
-        self._verdicts: TTLCache[tuple[str, Revision, bytes], Verdict] = TTLCache(
-            max_entries, ttl_s, timer=monotonic
+class TenantCache(Generic[_Value]):
+    """One tenant's part of a cache, the least recently used first to go."""
+
+    __slots__ = ("_entries", "_whole", "bytes", "evictions", "exact_hits", "hits", "misses")
+
+    def __init__(self, whole: DecisionCache[_Value]) -> None:
+        self._whole = whole
+        self._entries: TTLCache[Hashable, _Entry[_Value]] = TTLCache(
+            whole.max_bytes, whole.ttl_s, timer=whole.monotonic, getsizeof=_size
         )
-        self._hits = 0
-        self._misses = 0
+        self.bytes = 0
+        # One of these grows with every request; whoever asks knows which.
+        self.exact_hits = 0
+        self.hits = 0
+        self.misses = 0
+        self.evictions = 0
 
-    def get(self, tenant: str, revision: Revision, request: bytes) -> Verdict | None:
-        """Return what was said about the same request by the same program."""
-        verdict = self._verdicts.get((tenant, revision, request))
-        if verdict is None:
-            self._misses += 1
-        else:
-            self._hits += 1
-        return verdict
+    def get(self, key: Hashable) -> _Value | None:
+        """Return what was remembered under a key."""
+        try:
+            return self._entries[key].value
+        except KeyError:
+            return None
 
-    def put(self, tenant: str, revision: Revision, request: bytes, verdict: Verdict) -> None:
-        """Remember a verdict."""
-        self._verdicts[(tenant, revision, request)] = verdict
+    def put(self, key: Hashable, value: _Value, bytes_: int) -> None:
+        """Remember a value that takes, with its key, so many bytes."""
+        entry = _Entry(value, bytes_ + ENTRY_BYTES)
+        if entry.bytes > self._whole.max_bytes // _LARGEST_PART:
+            return
+        self._whole.make_room(entry.bytes, self)
+        # Time stands still for the block, so that nothing expires uncounted.
+        with self._entries.timer:
+            self.expire()
+            replaced = self._entries[key].bytes if key in self._entries else 0
+            self._entries[key] = entry
+        self._grow(entry.bytes - replaced)
+
+    def expire(self) -> None:
+        """Let go of what is too old."""
+        self._let_go(self._entries.expire())
+
+    def evict(self, bytes_: int) -> None:
+        """Let go of so many bytes, as far as there are."""
+        goal = self.bytes - bytes_
+        self.expire()
+        while self.bytes > max(goal, 0) and self._entries:
+            self._let_go([self._entries.popitem()])
+            self.evictions += 1
+
+    def _let_go(self, gone: Iterable[tuple[Hashable, _Entry[_Value]]]) -> None:
+        self._grow(-sum(entry.bytes for _, entry in gone))
+
+    def _grow(self, bytes_: int) -> None:
+        self.bytes += bytes_
+        self._whole.bytes += bytes_
 
     def statistics(self) -> CacheStatistics:
-        """Return how the cache does."""
+        """Return how this part does."""
+        with self._entries.timer:
+            self.expire()
+            entries = len(self._entries)
         return CacheStatistics(
-            hits=self._hits,
-            misses=self._misses,
-            entries=len(self._verdicts),
-            max_entries=int(self._verdicts.maxsize),
+            exact_hits=self.exact_hits,
+            hits=self.hits,
+            misses=self.misses,
+            evictions=self.evictions,
+            entries=entries,
+            bytes=self.bytes,
         )
+
+
+def _size(entry: _Entry[_Value]) -> int:
+    return entry.bytes
+
+
+class DecisionCache(Generic[_Value]):
+    """Least recently used answers of many tenants, no older than a time to live.
+
+    All tenants share one bound. When it is reached, a tenant that has more than an equal part
+    makes room for itself; for one that has less, the tenant with the most does. Whoever floods
+    the cache floods its own part of it. Lives on one thread.
+    """
+
+    def __init__(self, *, max_bytes: int, ttl_s: float, monotonic: Callable[[], float]) -> None:
+        self.max_bytes = max_bytes
+        self.ttl_s = ttl_s
+        self.monotonic = monotonic
+        self.bytes = 0
+        self._tenants: dict[str, TenantCache[_Value]] = {}
+
+    def of(self, tenant: str) -> TenantCache[_Value]:
+        """Return a tenant's part."""
+        part = self._tenants.get(tenant)
+        if part is None:
+            part = self._tenants[tenant] = TenantCache(self)
+        return part
+
+    def make_room(self, bytes_: int, part: TenantCache[_Value]) -> None:
+        """See that a tenant can add so many bytes."""
+        while self.bytes + bytes_ > self.max_bytes:
+            if part.bytes * len(self._tenants) >= self.max_bytes:
+                part.evict(bytes_)
+            else:
+                largest = max(self._tenants.values(), key=lambda other: other.bytes)
+                largest.evict(max(bytes_, _ROOM_BYTES))
+
+    def statistics(self, tenant: str | None = None) -> CacheStatistics:
+        """Return how the cache does, for all tenants together or for one."""
+        if tenant is not None:
+            part = self._tenants.get(tenant)
+            return part.statistics() if part is not None else CacheStatistics()
+        parts = [part.statistics() for part in self._tenants.values()]
+        return CacheStatistics(
+            exact_hits=sum(part.exact_hits for part in parts),
+            hits=sum(part.hits for part in parts),
+            misses=sum(part.misses for part in parts),
+            evictions=sum(part.evictions for part in parts),
+            entries=sum(part.entries for part in parts),
+            bytes=sum(part.bytes for part in parts),
+        )
+
+    def tenants(self) -> dict[str, CacheStatistics]:
+        """Return how each tenant's part does."""
+        return {tenant: part.statistics() for tenant, part in self._tenants.items()}

@@ -39,7 +39,7 @@ from placet_engine.model import (
 )
 from placet_engine.policy_index import Bucket, PolicyIndex
 from placet_engine.precedence import EffectivePolicy, FailedPolicy, decide, to_reasons
-from placet_engine.projecting import project
+from placet_engine.projecting import project, whole
 from placet_engine.schemas import CompiledSchema
 from placet_engine.scopes import keys_of
 from placet_engine.slices import Slice, SliceCache
@@ -136,15 +136,15 @@ class Program:
         entities = self.entities.merged_with(request.entities)
         return Question(request, self._slice(request, entities), entities)
 
-    def projection(self, question: Question) -> str | None:
-        """Return what the verdict can depend on, as text; None if that may be all of the request.
+    def projection(self, question: Question) -> str:
+        """Return what the verdict can depend on, as text.
 
         Requests with the same text get the same verdict from this program.
         """
         if self._schema is not None:
             # Cedar checks the whole request against the schema, whatever policies look at.
-            return None
-        return project(question.request, question.slice)
+            return whole(question.request)
+        return project(question.request, question.slice) or whole(question.request)
 
     def answer(self, questions: Sequence[Question]) -> list[Verdict | Undecidable]:
         """Decide many requests, each as :meth:`judge` does, for less than that costs each."""

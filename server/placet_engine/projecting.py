@@ -10,6 +10,23 @@ from placet_engine.reads import Reads
 from placet_engine.slices import Slice
 
 
+def whole(request: Request) -> str:
+    """Return all of a request as text."""
+    entities = [
+        (entity.uid, entity.attributes, entity.tags, entity.parents) for entity in request.entities
+    ]
+    return _ENCODE(
+        (
+            request.subject,
+            request.action,
+            request.resource,
+            request.context,
+            entities,
+            request.approved,
+        )
+    )
+
+
 def project(request: Request, chosen: Slice) -> str | None:
     """Return as text all that the verdict by the policies of a slice can depend on.
 
@@ -32,13 +49,13 @@ def project(request: Request, chosen: Slice) -> str | None:
     variables = reads.variables
     return _ENCODE(
         (
-            chosen.serial,
             request.subject if "principal" in variables else 0,
             request.action if "action" in variables else 0,
             request.resource if "resource" in variables else 0,
             context,
             entities,
             request.approved,
+            chosen.serial,
         )
     )
 

@@ -12,9 +12,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from placet_engine.cache import VerdictCache
+from placet_engine.cache import DecisionCache
 from placet_engine.compiling import Compiler
-from placet_server.api.evaluate import EvaluateService, NodeIdentity
+from placet_server.api.encoding import lasting_part
+from placet_server.api.evaluate import EvaluateService
 from placet_server.api.policy import PolicyService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
@@ -84,24 +85,20 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
         await feed.load()
         decider = Decider(
             active,
-            VerdictCache(
-                max_entries=config.cache.max_entries,
+            DecisionCache(
+                max_bytes=config.cache.max_bytes,
                 ttl_s=config.cache.ttl_s,
                 monotonic=clock.monotonic,
+            ),
+            lasting_part(
+                node=config.server.node or socket.gethostname(), region=config.server.region
             ),
         )
         publisher = Publisher(
             store=store, compiler=compiler, executor=executor, active=active, clock=clock
         )
         services = Services(
-            evaluate=EvaluateService(
-                decider=decider,
-                active=active,
-                executor=executor,
-                identity=NodeIdentity(
-                    config.server.node or socket.gethostname(), config.server.region
-                ),
-            ),
+            evaluate=EvaluateService(decider=decider, active=active, executor=executor),
             policy=PolicyService(publisher=publisher, store=store, executor=executor),
             subscribe=SubscribeService(
                 active=active,

@@ -51,8 +51,8 @@ class StoreConfig:
 class CacheConfig:
     """``[cache]``."""
 
-    max_entries: int = 100_000
-    """How many decisions are remembered."""
+    max_bytes: int = 64 * 1024 * 1024
+    """Memory for decisions that are remembered, in bytes. Tenants share it."""
     ttl_s: float = 300.0
     """How long one is, in seconds."""
 
@@ -227,7 +227,7 @@ _TYPE_WORDS = {
 _AT_LEAST: Mapping[str, float] = {
     "server.drain_s": 0,
     "server.compile_threads": 1,
-    "cache.max_entries": 1,
+    "cache.max_bytes": 1,
     "cache.ttl_s": 0.001,
     "subscribe.heartbeat_s": 0.01,
     "subscribe.max_subscriptions": 1,

@@ -110,20 +110,20 @@ def test_config_explains_where_a_value_is_from(
     tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLACET_LOG_LEVEL", "debug")
-    (tmp_path / "placet.toml").write_text("[cache]\nmax_entries = 5\n")
+    (tmp_path / "placet.toml").write_text("[cache]\nmax_bytes = 5\n")
 
     keys = shell("config", "--json").json
     table = shell("config", "--explain").out
 
     assert keys["log.level"]["source"] == "environment PLACET_LOG_LEVEL"
-    assert keys["cache.max_entries"] == {
+    assert keys["cache.max_bytes"] == {
         "value": 5,
         "source": "file placet.toml",
-        "documentation": "How many decisions are remembered.",
+        "documentation": "Memory for decisions that are remembered, in bytes. Tenants share it.",
     }
     assert keys["server.listen"]["source"] == "default"
     assert "environment PLACET_LOG_LEVEL" in table
-    assert "How many decisions are remembered." in table
+    assert "Memory for decisions" in table
 
 
 def test_every_key_is_documented() -> None:

@@ -128,12 +128,13 @@ def _without_entities(request: Request) -> Request:
     )
 
 
+@typed_or_not
 @settings(max_examples=300)
 @given(data=st.data())
-def test_one_projection_is_one_verdict(data: st.DataObject) -> None:
+def test_one_projection_is_one_verdict(typed: bool, data: st.DataObject) -> None:
     """Whatever a projection leaves out has no part in the verdict, errors and all."""
     case = data.draw(
-        st.one_of(strategies.cases(typed=False, approvals=True), strategies.journeys(typed=False))
+        st.one_of(strategies.cases(typed=typed, approvals=True), strategies.journeys(typed=typed))
     )
     program = compiled(case)
     random_ = data.draw(st.randoms(use_true_random=False))
@@ -141,10 +142,9 @@ def test_one_projection_is_one_verdict(data: st.DataObject) -> None:
 
     for request in [*case.requests, *(_muddled(case, random_) for _ in range(20))]:
         text = program.projection(question(program, request))
-        if text is not None:
-            answer = program.judge(request)
-            event(f"seen before: {text in verdicts}")
-            assert verdicts.setdefault(text, answer) == answer
+        answer = program.judge(request)
+        event(f"seen before: {text in verdicts}")
+        assert verdicts.setdefault(text, answer) == answer
 
 
 def _muddled(case: Case, random_: random.Random) -> Request:

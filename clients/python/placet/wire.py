@@ -9,7 +9,7 @@ code, so that they refuse the same requests.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, TypeVar
@@ -291,32 +291,42 @@ class Reader:
         self, message: evaluate_service_pb2.EvaluateRequest, prefix: str = ""
     ) -> model.Request:
         """Read a request, without its tenant."""
-        subject, action, resource = message.subject, message.action, message.resource
-        uids = (
-            self.uid(subject.type, subject.id, f"{prefix}subject"),
-            self.uid(action.type or "Action", action.name, f"{prefix}action", id_field="name"),
-            self.uid(resource.type, resource.id, f"{prefix}resource"),
-        )
-        described = (
-            (uids[0], subject.properties, "subject.properties"),
-            (uids[1], action.properties, "action.properties"),
-            (uids[2], resource.properties, "resource.properties"),
-        )
-        entities = [
-            model.Entity(uid=uid, attributes=self.attributes(properties, f"{prefix}{field}"))
-            for uid, properties, field in described
-            if properties
-        ]
-        entities += self.entities(message.entities, f"{prefix}entities")
-        if message.permit:
-            self.refuse(f"{prefix}permit", "is not one this server issued; leave it out")
+        subject = self.subject(message.subject, f"{prefix}subject")
+        action = self.action(message.action, f"{prefix}action")
+        resource = self.subject(message.resource, f"{prefix}resource")
+        self.permit(message.permit, f"{prefix}permit")
         return model.Request(
-            subject=uids[0],
-            action=uids[1],
-            resource=uids[2],
+            subject=subject.uid,
+            action=action.uid,
+            resource=resource.uid,
             context=self.attributes(message.context, f"{prefix}context"),
-            entities=tuple(entities),
+            entities=(
+                *_described(subject, action, resource),
+                *self.entities(message.entities, f"{prefix}entities"),
+            ),
         )
+
+    def subject(
+        self, part: evaluate_service_pb2.Subject | evaluate_service_pb2.Resource, field: str
+    ) -> model.Entity:
+        """Read a subject or a resource."""
+        uid = self.uid(part.type, part.id, field)
+        return model.Entity(uid=uid, attributes=self._properties(part.properties, field))
+
+    def action(self, part: evaluate_service_pb2.Action, field: str) -> model.Entity:
+        """Read an action."""
+        uid = self.uid(part.type or "Action", part.name, field, id_field="name")
+        return model.Entity(uid=uid, attributes=self._properties(part.properties, field))
+
+    def _properties(
+        self, properties: Mapping[str, value_pb2.Value], field: str
+    ) -> dict[str, model.Value]:
+        return self.attributes(properties, f"{field}.properties") if properties else {}
+
+    def permit(self, permit: str, field: str) -> None:
+        """Read a permit."""
+        if permit:
+            self.refuse(field, "is not one this server issued; leave it out")
 
     def entities(self, entities: Sequence[value_pb2.Entity], field: str) -> list[model.Entity]:
         """Read entities that came with a request."""
@@ -475,37 +485,86 @@ class Reader:
             return instead
 
 
-def batch_requests(
-    message: evaluate_service_pb2.EvaluateBatchRequest,
-) -> list[evaluate_service_pb2.EvaluateRequest]:
-    """Return the requests a batch stands for, its defaults filled in.
+def _described(*entities: model.Entity) -> Iterator[model.Entity]:
+    """Go through the parts of a request that came with properties."""
+    return (entity for entity in entities if entity.attributes)
+
+
+class BatchReader:
+    """Reads the requests of a batch. What they share is read once.
 
     Raises:
-        Malformed: there are none, or too many.
+        Malformed: the batch has no items, or too many.
     """
-    count = len(message.items)
-    if not 1 <= count <= LIMITS.max_batch_items:
-        raise Malformed(
-            [Violation("items", f"has {count} entries; send 1 to {LIMITS.max_batch_items}")]
+
+    def __init__(self, message: evaluate_service_pb2.EvaluateBatchRequest, reader: Reader) -> None:
+        count = len(message.items)
+        if not 1 <= count <= LIMITS.max_batch_items:
+            refusal = Violation("items", f"has {count} entries; send 1 to {LIMITS.max_batch_items}")
+            raise Malformed([refusal])
+        self._reader = reader
+        reader.tenant(message.tenant)
+        has = message.HasField
+        self._subject = reader.subject(message.subject, "subject") if has("subject") else None
+        self._action = reader.action(message.action, "action") if has("action") else None
+        self._resource = reader.subject(message.resource, "resource") if has("resource") else None
+        self._context = reader.attributes(message.context, "context")
+        self._entities = reader.entities(message.entities, "entities")
+
+    def request(self, item: evaluate_service_pb2.BatchItem, index: int) -> model.Request:
+        """Read one item; what it leaves out is the batch's."""
+        reader, field = self._reader, f"items[{index}]"
+        subject = self._subject
+        if subject is None or item.HasField("subject"):
+            subject = reader.subject(item.subject, f"{field}.subject")
+        action = self._action
+        if action is None or item.HasField("action"):
+            action = reader.action(item.action, f"{field}.action")
+        resource = self._resource
+        if resource is None or item.HasField("resource"):
+            resource = reader.subject(item.resource, f"{field}.resource")
+        reader.permit(item.permit, f"{field}.permit")
+        return model.Request(
+            subject=subject.uid,
+            action=action.uid,
+            resource=resource.uid,
+            context=self._merged_context(item, f"{field}.context"),
+            entities=(
+                *_described(subject, action, resource),
+                *self._merged_entities(item, f"{field}.entities"),
+            ),
         )
-    return [_with_defaults(item, message) for item in message.items]
+
+    def _merged_context(
+        self, item: evaluate_service_pb2.BatchItem, field: str
+    ) -> Mapping[str, model.Value]:
+        if not item.context:
+            return self._context
+        merged = {**self._context, **self._reader.attributes(item.context, field)}
+        if len(merged) > LIMITS.max_map_entries:
+            self._reader.refuse(field, f"has more than {LIMITS.max_map_entries} entries")
+        return merged
+
+    def _merged_entities(
+        self, item: evaluate_service_pb2.BatchItem, field: str
+    ) -> list[model.Entity]:
+        if not item.entities:
+            return self._entities
+        if len(item.entities) + len(self._entities) > LIMITS.max_entities:
+            self._reader.refuse(field, f"has more than {LIMITS.max_entities} entries; send fewer")
+            return []
+        return [*self._reader.entities(item.entities, field), *self._entities]
 
 
-def _with_defaults(
-    item: evaluate_service_pb2.BatchItem, batch: evaluate_service_pb2.EvaluateBatchRequest
-) -> evaluate_service_pb2.EvaluateRequest:
-    request = evaluate_service_pb2.EvaluateRequest(
-        tenant=batch.tenant,
-        subject=item.subject if item.HasField("subject") else batch.subject,
-        action=item.action if item.HasField("action") else batch.action,
-        resource=item.resource if item.HasField("resource") else batch.resource,
-        context=batch.context,
-        entities=[*item.entities, *batch.entities],
-        permit=item.permit,
-    )
-    for name, value in item.context.items():
-        request.context[name].CopyFrom(value)
-    return request
+def shared_parts(message: evaluate_service_pb2.EvaluateBatchRequest) -> bytes:
+    """Return bytes that are equal only for batches whose items share the same."""
+    return evaluate_service_pb2.EvaluateRequest(
+        subject=message.subject if message.HasField("subject") else None,
+        action=message.action if message.HasField("action") else None,
+        resource=message.resource if message.HasField("resource") else None,
+        context=message.context,
+        entities=message.entities,
+    ).SerializeToString(deterministic=True)
 
 
 _T = TypeVar("_T")

@@ -1,138 +1,213 @@
-"""EvaluateService: requests in, decisions out."""
+"""EvaluateService: requests in, decisions out.
+
+What is hot takes bytes and returns bytes and knows no transport: whatever carries calls to a node
+calls :meth:`EvaluateService.evaluate` and its kin.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
-from placet.v1 import decision_pb2, evaluate_service_pb2, evaluate_service_pb2_grpc
-from placet.wire import Malformed, Reader, batch_requests, duration, uid_to_wire, verdict_to_wire
+from placet.v1 import decision_pb2, evaluate_service_pb2
+from placet.wire import BatchReader, Malformed, Reader, shared_parts, uid_to_wire
 from placet_engine.items import Revision
 from placet_engine.model import Outcome, Request, Undecidable
 from placet_server.api.deadlines import time_left_s
+from placet_server.api.encoding import Stamp, batch_error, decision_ids
 from placet_server.api.explanations import explanation_to_wire
-from placet_server.api.failures import to_decision_error, undecidable_to_decision_error
+from placet_server.api.failures import (
+    BadMessage,
+    MessageTooLarge,
+    to_decision_error,
+    undecidable_to_decision_error,
+)
+from placet_server.api.messages import MANY_BYTES, ONE_REQUEST_BYTES, read_message
 from placet_server.api.paging import next_page_token, read_page
-from placet_server.decisions.decider import Decider, Decision, PinnedDecider
+from placet_server.decisions.decider import Decided, Decider, PinnedDecider
 from placet_server.decisions.search import SearchTarget, candidates, hits
 from placet_server.errors import PageTokenRefused, PlacetError, Undecided
 from placet_server.policies.active import ActivePolicies
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
-# After this many decisions in a row others get a turn on the event loop.
-_DECISIONS_A_TURN = 32
+# After so much work in a row others get a turn on the event loop. It is looked
+# at the clock every few decisions only.
+_TURN_S = 0.001
+_DECISIONS_A_LOOK = 32
 _MAX_CORRELATION_BYTES = 256
 
 
-@dataclass(frozen=True, slots=True)
-class NodeIdentity:
-    """Which node answers, for every decision."""
-
-    node: str
-    region: str
-
-
-class EvaluateService(evaluate_service_pb2_grpc.EvaluateServiceServicer):
+class EvaluateService:
     """Answers from the node's memory."""
 
-    def __init__(
-        self,
-        *,
-        decider: Decider,
-        active: ActivePolicies,
-        executor: Executor,
-        identity: NodeIdentity,
-    ) -> None:
+    def __init__(self, *, decider: Decider, active: ActivePolicies, executor: Executor) -> None:
         self._decider = decider
         self._active = active
         self._executor = executor
-        self._identity = identity
+        self._ids = decision_ids()
 
-    async def Evaluate(
-        self, request: evaluate_service_pb2.EvaluateRequest, context: _Context
-    ) -> evaluate_service_pb2.EvaluateResponse:
-        """Decide one request."""
-        pinned = await self._pinned(request, context)
-        decided = pinned.decide(_key(request), lambda: _read(request))
+    # ------------------------------------------------------------------- bytes to bytes
+
+    async def evaluate(self, data: bytes, time_left_s: float) -> bytes:
+        """Decide one request: an ``EvaluateRequest`` in, an ``EvaluateResponse`` out.
+
+        Args:
+            data: the request.
+            time_left_s: how long it may wait for ``min_revision``.
+        """
+        return self.try_evaluate(data) or await self._evaluate_unknown(data, time_left_s)
+
+    def try_evaluate(self, data: bytes) -> bytes | None:
+        """Return the answer to a request that came before, or None."""
+        tenant = _leading_tenant(data)
+        if not self._active.has_program(tenant):
+            return None
+        pinned = self._decider.pin(tenant)
+        decided = pinned.recall(data)
+        if decided is None:
+            return None
+        return Stamp(self._ids, pinned.staleness_s).response(decided)
+
+    async def _evaluate_unknown(self, data: bytes, time_left_s: float) -> bytes:
+        request = read_message(evaluate_service_pb2.EvaluateRequest, data, ONE_REQUEST_BYTES)
+        pinned, decided = await self._decide(request, data, time_left_s)
         if isinstance(decided, Undecidable):
             raise Undecided(decided)
-        return evaluate_service_pb2.EvaluateResponse(decision=self._to_wire(decided))
+        return Stamp(self._ids, pinned.staleness_s).response(decided)
 
-    async def EvaluateBatch(
-        self, request: evaluate_service_pb2.EvaluateBatchRequest, context: _Context
-    ) -> evaluate_service_pb2.EvaluateBatchResponse:
-        """Decide the items of a batch against one revision."""
-        stops = _stopping_rule(request.semantics)
-        messages = batch_requests(request)
+    async def _decide(
+        self, message: evaluate_service_pb2.EvaluateRequest, exact: bytes, time_left_s: float
+    ) -> tuple[PinnedDecider, Decided | Undecidable]:
+        request = _read(message)
+        pinned = await self._pin(message.tenant, message.min_revision, time_left_s)
+        # Bytes that are written in no usual way will not be looked for.
+        key = exact if _leading_tenant(exact) == message.tenant else None
+        (decided,) = pinned.decide([request], [key])
+        return pinned, decided
+
+    async def evaluate_batch(self, data: bytes, time_left_s: float) -> bytes:
+        """Decide the items of a batch against one revision.
+
+        An ``EvaluateBatchRequest`` in, an ``EvaluateBatchResponse`` out. Arguments as of
+        :meth:`evaluate`.
+        """
+        message = read_message(evaluate_service_pb2.EvaluateBatchRequest, data, MANY_BYTES)
+        stops = _stopping_rule(message.semantics)
         reader = Reader()
-        reader.tenant(request.tenant)
-        read = [
-            reader.request(message, f"items[{index}].") for index, message in enumerate(messages)
-        ]
+        batch = BatchReader(message, reader)
+        pinned = await self._pinned_or_malformed(message, batch, reader, time_left_s)
+        shared = shared_parts(message)
+        exact = [(shared, item.SerializeToString(deterministic=True)) for item in message.items]
+        known = [pinned.recall(key) for key in exact]
+        read = {
+            index: batch.request(message.items[index], index)
+            for index, decided in enumerate(known)
+            if decided is None
+        }
         reader.finish()
-        pinned = await self._pin(request.tenant, request.min_revision, context)
-        response = evaluate_service_pb2.EvaluateBatchResponse(revision=pinned.revision)
-        for index, (message, item) in enumerate(zip(messages, read, strict=True), 1):
-            decided = pinned.decide(_key(message), lambda item=item: item)  # type: ignore[misc]
-            response.results.append(self._to_result(decided))
-            if stops(decided):
-                break
-            if index % _DECISIONS_A_TURN == 0:
-                await asyncio.sleep(0)
-        return response
+        stamp = Stamp(self._ids, pinned.staleness_s)
+        parts = [_revision_field(pinned.revision)]
+        turns = _Turns()
+        for start in range(0, len(known), _DECISIONS_A_LOOK):
+            await turns.take()
+            stop = start + _DECISIONS_A_LOOK
+            for decided in _filled(pinned, known[start:stop], exact[start:stop], read, start):
+                parts.append(_result(decided, stamp))
+                if stops(decided):
+                    return b"".join(parts)
+        return b"".join(parts)
 
-    async def EvaluateStream(
+    async def _pinned_or_malformed(
         self,
-        request_iterator: AsyncIterator[evaluate_service_pb2.EvaluateStreamRequest],
-        context: _Context,
-    ) -> AsyncIterator[evaluate_service_pb2.EvaluateStreamResponse]:
-        """Decide requests as they come. Reading waits for writing, so that nothing piles up."""
-        async for message in request_iterator:
-            response = evaluate_service_pb2.EvaluateStreamResponse(
-                correlation_id=message.correlation_id
+        message: evaluate_service_pb2.EvaluateBatchRequest,
+        batch: BatchReader,
+        reader: Reader,
+        time_left_s: float,
+    ) -> PinnedDecider:
+        """Pin the batch's tenant. What is wrong with the batch is said before that it cannot be."""
+        reader.finish()
+        try:
+            return await self._pin(message.tenant, message.min_revision, time_left_s)
+        except PlacetError:
+            for index, item in enumerate(message.items):
+                batch.request(item, index)
+            reader.finish()
+            raise
+
+    async def evaluate_streamed(self, data: bytes, time_left_s: float) -> bytes:
+        """Decide one message of a stream.
+
+        An ``EvaluateStreamRequest`` in, an ``EvaluateStreamResponse`` out. What is wrong with
+        one message is said in its answer. Arguments as of :meth:`evaluate`.
+        """
+        response = evaluate_service_pb2.EvaluateStreamResponse()
+        try:
+            message = read_message(
+                evaluate_service_pb2.EvaluateStreamRequest, data, ONE_REQUEST_BYTES
             )
-            result = await self._stream_result(message, context)
-            if isinstance(result, decision_pb2.Decision):
-                response.decision.CopyFrom(result)
-            else:
-                response.error.CopyFrom(result)
-            yield response
+            response.correlation_id = message.correlation_id
+            _check_correlation(message.correlation_id)
+            result = await self._stream_result(message.request, time_left_s)
+        except (BadMessage, MessageTooLarge):
+            raise
+        except (PlacetError, Malformed) as error:
+            response.error.CopyFrom(to_decision_error(error))
+            return response.SerializeToString()
+        return response.SerializeToString() + result
 
     async def _stream_result(
-        self, message: evaluate_service_pb2.EvaluateStreamRequest, context: _Context
-    ) -> decision_pb2.Decision | decision_pb2.DecisionError:
-        try:
-            if len(message.correlation_id.encode()) > _MAX_CORRELATION_BYTES:
-                reader = Reader()
-                reader.refuse("correlation_id", f"is longer than {_MAX_CORRELATION_BYTES} bytes")
-                reader.finish()
-            pinned = await self._pinned(message.request, context)
-            decided = pinned.decide(_key(message.request), lambda: _read(message.request))
-        except (PlacetError, Malformed) as error:
-            return to_decision_error(error)
+        self, request: evaluate_service_pb2.EvaluateRequest, time_left_s: float
+    ) -> bytes:
+        exact = request.SerializeToString(deterministic=True)
+        if self._active.has_program(request.tenant):
+            pinned = self._decider.pin(request.tenant)
+            recalled = pinned.recall(exact)
+            if recalled is not None:
+                return Stamp(self._ids, pinned.staleness_s).stream_decision(recalled)
+        pinned, decided = await self._decide(request, exact, time_left_s)
         if isinstance(decided, Undecidable):
-            return undecidable_to_decision_error(decided)
-        return self._to_wire(decided)
+            raise Undecided(decided)
+        return Stamp(self._ids, pinned.staleness_s).stream_decision(decided)
+
+    # ------------------------------------------------------------------ handlers of gRPC
+
+    async def Evaluate(self, request: bytes, context: _Context) -> bytes:
+        """Decide one request."""
+        return await self.evaluate(request, time_left_s(context))
+
+    async def EvaluateBatch(self, request: bytes, context: _Context) -> bytes:
+        """Decide the items of a batch against one revision."""
+        return await self.evaluate_batch(request, time_left_s(context))
+
+    async def EvaluateStream(
+        self, request_iterator: AsyncIterator[bytes], context: _Context
+    ) -> AsyncIterator[bytes]:
+        """Decide requests as they come. Reading waits for writing, so that nothing piles up."""
+        async for message in request_iterator:
+            yield await self.evaluate_streamed(message, time_left_s(context))
 
     async def Explain(
         self, request: evaluate_service_pb2.ExplainRequest, context: _Context
     ) -> evaluate_service_pb2.ExplainResponse:
         """Decide one request and show the work."""
-        pinned = await self._pinned(request.request, context)
+        asked = _read(request.request)
+        pinned = await self._pin(
+            request.request.tenant, request.request.min_revision, time_left_s(context)
+        )
         platform, own = self._active.platform, self._active.items(request.request.tenant)
         loop = asyncio.get_running_loop()
-        explanation = await loop.run_in_executor(
-            self._executor, pinned.program.explain, _read(request.request)
-        )
+        explanation = await loop.run_in_executor(self._executor, pinned.program.explain, asked)
         if isinstance(explanation, Undecidable):
             raise Undecided(explanation)
-        decision = self._to_wire(pinned.name(explanation.verdict))
+        stamp = Stamp(self._ids, pinned.staleness_s)
+        decision = decision_pb2.Decision.FromString(
+            stamp.decision(pinned.judged(explanation.verdict))
+        )
         return explanation_to_wire(explanation, decision, platform=platform, own=own)
 
     async def Search(
@@ -145,7 +220,9 @@ class EvaluateService(evaluate_service_pb2_grpc.EvaluateServiceServicer):
         reader.tenant(request.request.tenant, field="request.tenant")
         asked = reader.request(request.request, "request.")
         reader.finish()
-        pinned = await self._pin(request.request.tenant, request.request.min_revision, context)
+        pinned = await self._pin(
+            request.request.tenant, request.request.min_revision, time_left_s(context)
+        )
         if page.revision not in (0, pinned.revision):
             raise PageTokenRefused
         open_part = {
@@ -156,6 +233,7 @@ class EvaluateService(evaluate_service_pb2_grpc.EvaluateServiceServicer):
         uids = candidates(pinned.program, target, open_part.type)
         stop = page.start + page.size
         response = evaluate_service_pb2.SearchResponse(revision=pinned.revision)
+        turns = _Turns()
         found = hits(pinned.program, asked, target, uids[page.start : stop])
         for index, hit in enumerate(found, 1):
             if hit is not None:
@@ -166,42 +244,78 @@ class EvaluateService(evaluate_service_pb2_grpc.EvaluateServiceServicer):
                         obligations=hit.verdict.obligations,
                     )
                 )
-            if index % _DECISIONS_A_TURN == 0:
-                await asyncio.sleep(0)
+            if index % _DECISIONS_A_LOOK == 0:
+                await turns.take()
         if stop < len(uids):
             response.next_page_token = next_page_token(request, stop, pinned.revision)
         return response
 
-    async def _pinned(
-        self, request: evaluate_service_pb2.EvaluateRequest, context: _Context
-    ) -> PinnedDecider:
-        if not request.tenant:
-            _read(request)
-        reader = Reader()
-        reader.tenant(request.tenant)
-        reader.finish()
-        return await self._pin(request.tenant, request.min_revision, context)
-
-    async def _pin(self, tenant: str, min_revision: int, context: _Context) -> PinnedDecider:
+    async def _pin(self, tenant: str, min_revision: int, time_left_s: float) -> PinnedDecider:
         """Choose the revision that decides, once the node has the one the caller wants."""
         if min_revision > self._active.revision:
-            await self._active.wait_for(Revision(min_revision), time_left_s(context))
+            await self._active.wait_for(Revision(min_revision), time_left_s)
         return self._decider.pin(tenant)
 
-    def _to_result(self, decided: Decision | Undecidable) -> evaluate_service_pb2.BatchResult:
-        if isinstance(decided, Undecidable):
-            return evaluate_service_pb2.BatchResult(error=undecidable_to_decision_error(decided))
-        return evaluate_service_pb2.BatchResult(decision=self._to_wire(decided))
 
-    def _to_wire(self, decision: Decision) -> decision_pb2.Decision:
-        message = verdict_to_wire(decision.verdict)
-        message.decision_id = decision.decision_id
-        message.revision = decision.revision
-        message.staleness.CopyFrom(duration(decision.staleness_s))
-        message.cached = decision.cached
-        message.region = self._identity.region
-        message.node = self._identity.node
-        return message
+class _Turns:
+    """Lets others on the event loop when work has taken long enough."""
+
+    def __init__(self) -> None:
+        self._time = asyncio.get_running_loop().time
+        self._since_s = self._time()
+
+    async def take(self) -> None:
+        """Wait for the others, if it is their turn."""
+        if self._time() - self._since_s > _TURN_S:
+            await asyncio.sleep(0)
+            self._since_s = self._time()
+
+
+def _filled(
+    pinned: PinnedDecider,
+    known: Sequence[Decided | None],
+    exact: Sequence[Hashable],
+    read: dict[int, Request],
+    start: int,
+) -> list[Decided | Undecidable]:
+    """Decide what is not known yet of a few items in a row, the first of which is ``start``."""
+    open_ = [place for place, decided in enumerate(known) if decided is None]
+    found = iter(
+        pinned.decide([read[start + place] for place in open_], [exact[place] for place in open_])
+    )
+    return [next(found) if decided is None else decided for decided in known]
+
+
+def _result(decided: Decided | Undecidable, stamp: Stamp) -> bytes:
+    if isinstance(decided, Undecidable):
+        return batch_error(undecidable_to_decision_error(decided))
+    return stamp.batch_result(decided)
+
+
+def _revision_field(revision: Revision) -> bytes:
+    return evaluate_service_pb2.EvaluateBatchResponse(revision=revision).SerializeToString()
+
+
+def _leading_tenant(data: bytes) -> str:
+    """Return the tenant an ``EvaluateRequest`` begins with, unread; empty if it does not.
+
+    Everybody writes fields in order of their numbers, and the tenant is the first. Bytes of
+    another order are good as well; they only have to be read each time.
+    """
+    if len(data) < _SHORTEST or data[0] != _TENANT_TAG:
+        return ""
+    return data[2 : 2 + data[1]].decode("ascii", "replace")
+
+
+_SHORTEST = 3
+_TENANT_TAG = evaluate_service_pb2.EvaluateRequest.TENANT_FIELD_NUMBER << 3 | 2
+
+
+def _check_correlation(correlation_id: str) -> None:
+    if len(correlation_id.encode()) > _MAX_CORRELATION_BYTES:
+        reader = Reader()
+        reader.refuse("correlation_id", f"is longer than {_MAX_CORRELATION_BYTES} bytes")
+        reader.finish()
 
 
 def _read(message: evaluate_service_pb2.EvaluateRequest) -> Request:
@@ -212,21 +326,11 @@ def _read(message: evaluate_service_pb2.EvaluateRequest) -> Request:
     return request
 
 
-def _key(message: evaluate_service_pb2.EvaluateRequest) -> bytes:
-    """Return bytes that are equal for requests that ask the same."""
-    if message.min_revision:
-        asked = evaluate_service_pb2.EvaluateRequest()
-        asked.CopyFrom(message)
-        asked.ClearField("min_revision")
-        message = asked
-    return message.SerializeToString(deterministic=True)
+def _stopping_rule(semantics: int) -> Callable[[Decided | Undecidable], bool]:
+    def allowed(decided: Decided | Undecidable) -> bool:
+        return isinstance(decided, Decided) and decided.answer.verdict.outcome is Outcome.ALLOW
 
-
-def _stopping_rule(semantics: int) -> Callable[[Decision | Undecidable], bool]:
-    def allowed(decided: Decision | Undecidable) -> bool:
-        return isinstance(decided, Decision) and decided.verdict.outcome is Outcome.ALLOW
-
-    rules: dict[int, Callable[[Decision | Undecidable], bool]] = {
+    rules: dict[int, Callable[[Decided | Undecidable], bool]] = {
         evaluate_service_pb2.BATCH_SEMANTICS_UNSPECIFIED: lambda decided: False,
         evaluate_service_pb2.BATCH_SEMANTICS_EXECUTE_ALL: lambda decided: False,
         evaluate_service_pb2.BATCH_SEMANTICS_DENY_ON_FIRST_DENY: lambda decided: (

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.failures import BadMessage, MessageTooLarge, to_status
+from placet_server.api.messages import MANY_BYTES, ONE_REQUEST_BYTES, check_size
 from placet_server.errors import SlowReader
 
 # Handlers and messages of every method pass here, whatever their types.
@@ -57,12 +58,9 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), read, write)
 
 
-# One request for a decision is small; what holds many may be as large as gRPC
-# clients send by default. The transport takes a little more, so that it is
-# this file that says what is too large.
-_ONE_REQUEST_BYTES = 1024 * 1024
-_MANY_BYTES = 4 * 1024 * 1024
-TRANSPORT_BYTES = 2 * _MANY_BYTES
+# The transport takes a little more than a method does, so that it is us who say
+# what is too large.
+TRANSPORT_BYTES = 2 * MANY_BYTES
 _OF_ONE_REQUEST = frozenset(
     f"/placet.v1.EvaluateService/{name}"
     for name in ("Evaluate", "EvaluateStream", "Explain", "Search")
@@ -70,20 +68,22 @@ _OF_ONE_REQUEST = frozenset(
 
 
 def _max_bytes(method: str) -> int:
-    return _ONE_REQUEST_BYTES if method in _OF_ONE_REQUEST else _MANY_BYTES
+    return ONE_REQUEST_BYTES if method in _OF_ONE_REQUEST else MANY_BYTES
 
 
-def _tolerant(deserialize: Callable[[bytes], Any], max_bytes: int) -> Callable[[bytes], Any]:
+def _tolerant(deserialize: Callable[[bytes], Any] | None, max_bytes: int) -> Callable[[bytes], Any]:
     """Let unreadable bytes through to the handler, which can say what is wrong with them.
 
     gRPC would end the call with UNKNOWN or INTERNAL, as if it were the server's mistake.
     """
 
     def read(data: bytes) -> Any:
-        if len(data) > max_bytes:
-            return _Unreadable(MessageTooLarge(len(data), max_bytes))
         try:
-            return deserialize(data)
+            check_size(data, max_bytes)
+            # A method without one takes the bytes.
+            return deserialize(data) if deserialize else data
+        except MessageTooLarge as error:
+            return _Unreadable(error)
         except DecodeError as error:
             return _Unreadable(BadMessage(str(error)))
 

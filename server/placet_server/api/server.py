@@ -6,12 +6,12 @@ import logging
 from dataclasses import dataclass
 
 import grpc
+from google.protobuf.message import Message
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from placet.v1 import (
     evaluate_service_pb2,
-    evaluate_service_pb2_grpc,
     policy_service_pb2,
     policy_service_pb2_grpc,
     subscribe_service_pb2,
@@ -72,9 +72,7 @@ class ApiServer:
         self._server = grpc.aio.server(
             interceptors=(EdgeInterceptor(write_timeout_s=write_timeout_s),), options=_OPTIONS
         )
-        evaluate_service_pb2_grpc.add_EvaluateServiceServicer_to_server(
-            services.evaluate, self._server
-        )
+        self._server.add_generic_rpc_handlers((_evaluate_handlers(services.evaluate),))
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(services.policy, self._server)
         subscribe_service_pb2_grpc.add_SubscribeServiceServicer_to_server(
             services.subscribe, self._server
@@ -106,3 +104,26 @@ class ApiServer:
         self._hub.leave()
         await self._server.stop(self._drain_s)
         log.info("drained")
+
+
+def _evaluate_handlers(service: EvaluateService) -> grpc.GenericRpcHandler:
+    """Register the service by hand: its hot methods take and return bytes."""
+    pb = evaluate_service_pb2
+    return grpc.method_handlers_generic_handler(
+        pb.DESCRIPTOR.services_by_name["EvaluateService"].full_name,
+        {
+            "Evaluate": grpc.unary_unary_rpc_method_handler(service.Evaluate),
+            "EvaluateBatch": grpc.unary_unary_rpc_method_handler(service.EvaluateBatch),
+            "EvaluateStream": grpc.stream_stream_rpc_method_handler(service.EvaluateStream),
+            "Explain": grpc.unary_unary_rpc_method_handler(
+                service.Explain, pb.ExplainRequest.FromString, _serialized
+            ),
+            "Search": grpc.unary_unary_rpc_method_handler(
+                service.Search, pb.SearchRequest.FromString, _serialized
+            ),
+        },
+    )
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()

@@ -1,42 +1,63 @@
-"""The answer path: program, cache, verdict, decision. No I/O.
+"""The answer path: program, cache, verdict. No I/O, and no word about how answers travel.
 
-It takes requests unread, as canonical bytes and a function that reads them,
-so that a cached answer costs neither reading nor judging.
+A request is first looked up unread, as the bytes it came in. One that was not seen before is read,
+and looked up by what of it the policies can depend on; only then it is judged.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from placet_engine.cache import VerdictCache
+from cachetools import LRUCache
+
+from placet_engine.cache import CacheStatistics, DecisionCache
 from placet_engine.items import Revision
 from placet_engine.model import Request, Undecidable, Verdict
-from placet_engine.program import Program
+from placet_engine.program import Program, Question
 from placet_server.errors import NodeStale
 from placet_server.policies.active import ActivePolicies
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What a caller gets and the audit keeps."""
+class Answer:
+    """A verdict, and the part of a decision that is the same whenever it is given."""
 
     verdict: Verdict
-    decision_id: str
-    revision: Revision
-    staleness_s: float
+    lasting: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An answer to one request."""
+
+    answer: Answer
     cached: bool
 
 
-class Decider:
-    """Decides requests by the node's active policies."""
+Encode = Callable[[Verdict, Revision], bytes]
 
-    def __init__(self, active: ActivePolicies, cache: VerdictCache) -> None:
+_REMEMBERED_ANSWERS = 4096
+
+
+class Decider:
+    """Decides requests by the node's active policies.
+
+    Args:
+        active: the policies.
+        cache: remembers answers.
+        encode: writes the lasting part of a decision.
+    """
+
+    def __init__(
+        self, active: ActivePolicies, cache: DecisionCache[Answer], encode: Encode
+    ) -> None:
         self._active = active
         self._cache = cache
-        self._ids = _decision_ids()
+        self._encode = encode
+        # Programs hand out the same verdict object again and again; it is encoded once. An entry
+        # holds its verdict, so that no other can have its identity.
+        self._answers: LRUCache[tuple[int, Revision], Answer] = LRUCache(_REMEMBERED_ANSWERS)
 
     def pin(self, tenant: str) -> PinnedDecider:
         """Hold on to one revision of a tenant's policies, for one or many requests.
@@ -50,48 +71,108 @@ class Decider:
         bound_s = program.settings.max_staleness_s
         if bound_s is not None and staleness_s > bound_s:
             raise NodeStale(tenant, staleness_s, bound_s)
-        return PinnedDecider(program, staleness_s, self._cache, self._ids)
+        return PinnedDecider(self, program, staleness_s, self._cache)
+
+    def answer(self, verdict: Verdict, revision: Revision) -> Answer:
+        """Make an answer of a verdict."""
+        key = (id(verdict), revision)
+        answer = self._answers.get(key)
+        if answer is None:
+            answer = self._answers[key] = Answer(verdict, self._encode(verdict, revision))
+        return answer
+
+    def statistics(self, tenant: str | None = None) -> CacheStatistics:
+        """Return how the cache does, for all tenants together or for one."""
+        return self._cache.statistics(tenant)
+
+    def statistics_by_tenant(self) -> dict[str, CacheStatistics]:
+        """Return how the cache does for each tenant."""
+        return self._cache.tenants()
 
 
 class PinnedDecider:
     """Decides by one program, whatever is published meanwhile."""
 
+    __slots__ = ("_cache", "_decider", "program", "staleness_s")
+
     def __init__(
-        self, program: Program, staleness_s: float, cache: VerdictCache, ids: Iterator[str]
+        self,
+        decider: Decider,
+        program: Program,
+        staleness_s: float,
+        cache: DecisionCache[Answer],
     ) -> None:
+        self._decider = decider
         self.program = program
-        self._staleness_s = staleness_s
-        self._cache = cache
-        self._ids = ids
+        self.staleness_s = staleness_s
+        self._cache = cache.of(program.tenant)
 
     @property
     def revision(self) -> Revision:
         """The revision that decides."""
         return self.program.revision
 
-    def decide(self, key: bytes, read: Callable[[], Request]) -> Decision | Undecidable:
-        """Decide one request.
+    def recall(self, exact: Hashable) -> Decided | None:
+        """Return the answer to a request that came before.
 
         Args:
-            key: equal for equal requests, and different for different ones.
-            read: reads the request; called only when it was not seen before.
+            exact: what came, unread: equal only for requests that ask the same.
         """
-        tenant, revision = self.program.tenant, self.program.revision
-        verdict = self._cache.get(tenant, revision, key)
-        if verdict is not None:
-            return self.name(verdict, cached=True)
-        judged = self.program.judge(read())
-        if isinstance(judged, Undecidable):
-            return judged
-        self._cache.put(tenant, revision, key, judged)
-        return self.name(judged)
+        answer = self._cache.get((self.program.revision, exact))
+        if answer is None:
+            return None
+        self._cache.hits += 1
+        self._cache.exact_hits += 1
+        return Decided(answer, cached=True)
 
-    def name(self, verdict: Verdict, *, cached: bool = False) -> Decision:
-        """Make a decision of a verdict: give it an id and say how current it is."""
-        return Decision(verdict, next(self._ids), self.revision, self._staleness_s, cached)
+    def decide(
+        self, requests: Sequence[Request], exact: Sequence[Hashable | None]
+    ) -> list[Decided | Undecidable]:
+        """Decide requests that :meth:`recall` knew nothing about.
+
+        Args:
+            requests: what is asked.
+            exact: for each, what it was recalled by; None for what never is.
+        """
+        results: list[Decided | Undecidable | None] = []
+        open_: list[tuple[int, str, Question]] = []
+        for place, request in enumerate(requests):
+            question = self.program.question(request)
+            if isinstance(question, Undecidable):
+                results.append(question)
+                continue
+            text = self.program.projection(question)
+            known = self._cache.get((self.program.revision, text))
+            if known is None:
+                self._cache.misses += 1
+                results.append(None)
+                open_.append((place, text, question))
+            else:
+                self._cache.hits += 1
+                # It came twice, and so may come a third time: then it need not be read.
+                if (key := exact[place]) is not None:
+                    self._remember(key, known)
+                results.append(Decided(known, cached=True))
+        verdicts = self.program.answer([question for _, _, question in open_])
+        for (place, text, _), verdict in zip(open_, verdicts, strict=True):
+            if isinstance(verdict, Undecidable):
+                results[place] = verdict
+            else:
+                answer = self._decider.answer(verdict, self.program.revision)
+                self._remember(text, answer)
+                results[place] = Decided(answer, cached=False)
+        return results  # type: ignore[return-value]  # each is known, or was judged
+
+    def _remember(self, key: Hashable, answer: Answer) -> None:
+        self._cache.put((self.program.revision, key), answer, _size(key))
+
+    def judged(self, verdict: Verdict) -> Decided:
+        """Make a decision of a verdict that was come by in another way."""
+        return Decided(self._decider.answer(verdict, self.program.revision), cached=False)
 
 
-def _decision_ids() -> Iterator[str]:
-    """Yield ids that no other process or run yields: random once, then counted."""
-    origin = os.urandom(9).hex()
-    return (f"{origin}-{number:x}" for number in itertools.count(1))
+def _size(key: Hashable) -> int:
+    """Return the bytes of a key. Answers are shared by entries, and small."""
+    if isinstance(key, bytes | str):
+        return len(key)
+    return sum(map(_size, key)) if isinstance(key, tuple) else 0

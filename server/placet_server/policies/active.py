@@ -74,6 +74,11 @@ class ActivePolicies:
         state = self._tenants.get(owner)
         return state.compiled if state else None
 
+    def has_program(self, tenant: str) -> bool:
+        """Whether there is a program for a tenant."""
+        state = self._tenants.get(tenant)
+        return state is not None and state.program is not None
+
     def program(self, tenant: str) -> Program:
         """Return a tenant's program.
 

@@ -44,13 +44,13 @@ def test_text_is_taken_for_what_it_stands_for() -> None:
     config, _ = read_config(
         environment={
             "PLACET_SERVER_ALLOW_INSECURE": "yes",
-            "PLACET_CACHE_MAX_ENTRIES": "5",
+            "PLACET_CACHE_MAX_BYTES": "5",
             "PLACET_CACHE_TTL_S": "1.5",
         }
     )
 
     assert config.server.allow_insecure is True
-    assert (config.cache.max_entries, config.cache.ttl_s) == (5, 1.5)
+    assert (config.cache.max_bytes, config.cache.ttl_s) == (5, 1.5)
 
 
 def test_variables_of_the_command_line_are_no_configuration() -> None:
@@ -69,8 +69,8 @@ def test_variables_of_the_command_line_are_no_configuration() -> None:
         ("[server]\nlisten = '127.0.0.1'\n", "write it as host:port"),
         ("[server]\nlisten = '127.0.0.1:99999'\n", "write it as host:port"),
         ("[server]\nallow_insecure = 'maybe'\n", "not true or false"),
-        ("[cache]\nmax_entries = 0\n", "`cache.max_entries` is `0` .*at least 1"),
-        ("[cache]\nmax_entries = true\n", "not a whole number"),
+        ("[cache]\nmax_bytes = 0\n", "`cache.max_bytes` is `0` .*at least 1"),
+        ("[cache]\nmax_bytes = true\n", "not a whole number"),
         ("[subscribe]\nheartbeat_s = 9.0\n", "at most 5"),
         ("[store]\nkind = 'mysql'\n", "use one of sqlite, memory"),
         ("[log]\nlevel = 'loud'\n", "use one of debug"),
@@ -83,13 +83,13 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, message: str)
 
 
 def test_every_wrong_value_is_named_at_once(tmp_path: Path) -> None:
-    file = _file(tmp_path, "[cache]\nmax_entries = 0\n[store]\nkind = 'x'\n[log]\nlevel = 3\n")
+    file = _file(tmp_path, "[cache]\nmax_bytes = 0\n[store]\nkind = 'x'\n[log]\nlevel = 3\n")
 
     with pytest.raises(ConfigError) as caught:
         read_config(file=file, environment={})
 
     assert set(re.findall(r"`(\w+\.\w+)` is", str(caught.value))) == {
-        "cache.max_entries",
+        "cache.max_bytes",
         "store.kind",
         "log.level",
     }

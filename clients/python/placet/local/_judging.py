@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
@@ -37,7 +37,7 @@ class Judge:
     def __init__(self, program: Program, *, cache_entries: int) -> None:
         self.program = program
         # A new program gets a new judge: what another revision said is never found here.
-        self._answers: LRUCache[bytes, Decision] = LRUCache(cache_entries)
+        self._answers: LRUCache[Hashable, Decision] = LRUCache(cache_entries)
         self._lock = threading.Lock()
 
     def decide(self, message: pb.EvaluateRequest) -> Judged:
@@ -72,18 +72,17 @@ class Judge:
             InvalidRequest: one of them is malformed. Nothing was decided.
         """
         try:
-            messages = wire.batch_requests(message)
             reader = wire.Reader()
-            reader.tenant(message.tenant)
-            requests = [
-                reader.request(item, f"items[{index}].") for index, item in enumerate(messages)
-            ]
+            batch = wire.BatchReader(message, reader)
+            requests = [batch.request(item, index) for index, item in enumerate(message.items)]
             reader.finish()
         except wire.Malformed as malformed:
             raise _invalid(malformed) from malformed
-        return map(self._result, map(_key, messages), requests)
+        shared = wire.shared_parts(message)
+        keys = ((shared, item.SerializeToString(deterministic=True)) for item in message.items)
+        return map(self._result, keys, requests)
 
-    def _result(self, key: bytes, request: Request) -> Judged | DecisionError:
+    def _result(self, key: Hashable, request: Request) -> Judged | DecisionError:
         known = self._known(key)
         if known is not None:
             return Judged(known, True)
@@ -97,11 +96,11 @@ class Judge:
             )
         return Judged(answer, False)
 
-    def _known(self, key: bytes) -> Decision | None:
+    def _known(self, key: Hashable) -> Decision | None:
         with self._lock:
             return self._answers.get(key)
 
-    def _judged(self, key: bytes, request: Request) -> Decision | Undecidable:
+    def _judged(self, key: Hashable, request: Request) -> Decision | Undecidable:
         verdict = self.program.judge(request)
         if isinstance(verdict, Undecidable):
             return verdict
