@@ -7,11 +7,11 @@ time is about a time that came with the request, and is in the key like all that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from cachetools import TTLCache
+from cachetools import Cache, TTLCache
 
 _Value = TypeVar("_Value")
 
@@ -45,8 +45,7 @@ class CacheStatistics:
         return self.hits / requests if requests else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry(Generic[_Value]):
+class _Entry(NamedTuple, Generic[_Value]):
     value: _Value
     bytes: int
 
@@ -80,38 +79,31 @@ class TenantCache(Generic[_Value]):
         entry = _Entry(value, bytes_ + ENTRY_BYTES)
         if entry.bytes > self._whole.max_bytes // _LARGEST_PART:
             return
-        self._whole.make_room(entry.bytes, self)
-        # Time stands still for the block, so that nothing expires uncounted.
-        with self._entries.timer:
-            self.expire()
-            replaced = self._entries[key].bytes if key in self._entries else 0
-            self._entries[key] = entry
-        self._grow(entry.bytes - replaced)
-
-    def expire(self) -> None:
-        """Let go of what is too old."""
-        self._let_go(self._entries.expire())
+        if self._whole.bytes + entry.bytes > self._whole.max_bytes:
+            self._whole.make_room(entry.bytes, self)
+        self._entries[key] = entry
+        self._count()
 
     def evict(self, bytes_: int) -> None:
-        """Let go of so many bytes, as far as there are."""
-        goal = self.bytes - bytes_
-        self.expire()
-        while self.bytes > max(goal, 0) and self._entries:
-            self._let_go([self._entries.popitem()])
+        """Let go of so many bytes, as far as there are: first of what is too old."""
+        goal = max(self.bytes - bytes_, 0)
+        self._entries.expire()
+        self._count()
+        while self.bytes > goal:
+            self._entries.popitem()
             self.evictions += 1
+            self._count()
 
-    def _let_go(self, gone: Iterable[tuple[Hashable, _Entry[_Value]]]) -> None:
-        self._grow(-sum(entry.bytes for _, entry in gone))
-
-    def _grow(self, bytes_: int) -> None:
-        self.bytes += bytes_
-        self._whole.bytes += bytes_
+    def _count(self) -> None:
+        """Note how many bytes there are now, whatever came and went."""
+        now = _current_size(self._entries)
+        self._whole.bytes += now - self.bytes
+        self.bytes = now
 
     def statistics(self) -> CacheStatistics:
         """Return how this part does."""
-        with self._entries.timer:
-            self.expire()
-            entries = len(self._entries)
+        entries = len(self._entries)
+        self._count()
         return CacheStatistics(
             exact_hits=self.exact_hits,
             hits=self.hits,
@@ -124,6 +116,12 @@ class TenantCache(Generic[_Value]):
 
 def _size(entry: _Entry[_Value]) -> int:
     return entry.bytes
+
+
+def _current_size(entries: Cache[Hashable, _Entry[_Value]]) -> int:
+    """Return the size of all entries, without looking for old ones among them first."""
+    size: int = Cache.currsize.fget(entries)  # type: ignore[attr-defined]
+    return size
 
 
 class DecisionCache(Generic[_Value]):

@@ -136,10 +136,10 @@ class Program:
         entities = self.entities.merged_with(request.entities)
         return Question(request, self._slice(request, entities), entities)
 
-    def projection(self, question: Question) -> str:
-        """Return what the verdict can depend on, as text.
+    def projection(self, question: Question) -> bytes:
+        """Return what the verdict can depend on.
 
-        Requests with the same text get the same verdict from this program.
+        Requests with the same projection get the same verdict from this program.
         """
         if self._schema is not None:
             # Cedar checks the whole request against the schema, whatever policies look at.
@@ -213,9 +213,9 @@ class Program:
         """Choose the policies whose scope the request may match."""
         subject, action, resource = request.subject, request.action, request.resource
         more = self._schema.action_parents if self._schema is not None else None
-        principals = tuple(keys_of(subject, entities.ancestors(subject)))
-        actions = tuple(keys_of(action, entities.ancestors(action, more)))
-        resources = tuple(keys_of(resource, entities.ancestors(resource)))
+        principals = keys_of(subject, entities.ancestors(subject))
+        actions = keys_of(action, entities.ancestors(action, more))
+        resources = keys_of(resource, entities.ancestors(resource))
         buckets: list[Bucket] = []
         for index in self._indexes:
             buckets += index.select(principals, actions, resources)

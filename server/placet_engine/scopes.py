@@ -8,8 +8,9 @@ exactly when the request has its keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from placet_engine.model import EntityUid
@@ -49,16 +50,17 @@ def scope_of(document: Mapping[str, Any]) -> Scope:
     )
 
 
-def keys_of(uid: EntityUid, ancestors: Iterable[EntityUid]) -> Iterator[Key]:
-    """Go through the keys that an entity of a request has."""
-    yield None
-    yield uid
-    yield uid.type
-    yield Within(None, *uid)
-    yield Within(uid.type, *uid)
-    for group in ancestors:
-        yield Within(None, *group)
-        yield Within(uid.type, *group)
+def keys_of(uid: EntityUid, ancestors: Sequence[EntityUid]) -> tuple[Key, ...]:
+    """Return the keys that an entity of a request has."""
+    keys = _own_keys(uid)
+    if ancestors:
+        keys += tuple(Within(kind, *group) for group in ancestors for kind in (None, uid.type))
+    return keys
+
+
+@lru_cache(maxsize=8192)
+def _own_keys(uid: EntityUid) -> tuple[Key, ...]:
+    return (None, uid, uid.type, Within(None, *uid), Within(uid.type, *uid))
 
 
 def _key(constraint: dict[str, Any]) -> Key:

@@ -138,7 +138,7 @@ def test_one_projection_is_one_verdict(typed: bool, data: st.DataObject) -> None
     )
     program = compiled(case)
     random_ = data.draw(st.randoms(use_true_random=False))
-    verdicts: dict[str, Verdict | Undecidable] = {}
+    verdicts: dict[bytes, Verdict | Undecidable] = {}
 
     for request in [*case.requests, *(_muddled(case, random_) for _ in range(20))]:
         text = program.projection(question(program, request))

@@ -134,41 +134,43 @@ class PinnedDecider:
             requests: what is asked.
             exact: for each, what it was recalled by; None for what never is.
         """
+        revision = self.program.revision
         results: list[Decided | Undecidable | None] = []
-        open_: list[tuple[int, str, Question]] = []
+        open_: list[tuple[int, bytes, Question]] = []
         for place, request in enumerate(requests):
             question = self.program.question(request)
             if isinstance(question, Undecidable):
                 results.append(question)
                 continue
-            text = self.program.projection(question)
-            known = self._cache.get((self.program.revision, text))
+            read = self.program.projection(question)
+            known = self._cache.get((revision, _BY_READS, read))
             if known is None:
                 self._cache.misses += 1
                 results.append(None)
-                open_.append((place, text, question))
+                open_.append((place, read, question))
             else:
                 self._cache.hits += 1
                 # It came twice, and so may come a third time: then it need not be read.
                 if (key := exact[place]) is not None:
-                    self._remember(key, known)
+                    self._cache.put((revision, key), known, _size(key))
                 results.append(Decided(known, cached=True))
         verdicts = self.program.answer([question for _, _, question in open_])
-        for (place, text, _), verdict in zip(open_, verdicts, strict=True):
+        for (place, read, _), verdict in zip(open_, verdicts, strict=True):
             if isinstance(verdict, Undecidable):
                 results[place] = verdict
             else:
-                answer = self._decider.answer(verdict, self.program.revision)
-                self._remember(text, answer)
+                answer = self._decider.answer(verdict, revision)
+                self._cache.put((revision, _BY_READS, read), answer, len(read))
                 results[place] = Decided(answer, cached=False)
         return results  # type: ignore[return-value]  # each is known, or was judged
-
-    def _remember(self, key: Hashable, answer: Answer) -> None:
-        self._cache.put((self.program.revision, key), answer, _size(key))
 
     def judged(self, verdict: Verdict) -> Decided:
         """Make a decision of a verdict that was come by in another way."""
         return Decided(self._decider.answer(verdict, self.program.revision), cached=False)
+
+
+# Tells keys that were read from those that were not.
+_BY_READS = "reads"
 
 
 def _size(key: Hashable) -> int:
