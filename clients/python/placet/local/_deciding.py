@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from placet import _requests as building
 from placet._decisions import Decision
 from placet._errors import DecisionError, InvalidRequest
 from placet._requests import BatchSemantics
-from placet.local._judging import Stamp
+from placet.local._judging import Judge, Judged, Stamp
 from placet.local._options import LocalOptions
 from placet.local._programs import Programs
 from placet.local._standing import Recourse, standing
@@ -42,22 +44,46 @@ class Deciding:
             return self._options.start_timeout_s
         return self._options.timeout_s if timeout_s is None else timeout_s
 
-    def evaluate(self, message: pb.EvaluateRequest) -> Decision | None:
+    def recall(self, key: bytes | None, min_revision: int) -> Decision | None:
+        """Return the answer to a request that was written the same before, if there is one.
+
+        Raises:
+            StaleNode: what is known is too old.
+        """
+        judge = self._programs.judge
+        if key is None or judge is None or judge.program.revision < min_revision:
+            return None
+        known = judge.recall(key)
+        if known is None:
+            return None
+        return self._stamped(judge, lambda: Judged(known, True))
+
+    def evaluate(self, message: pb.EvaluateRequest, key: bytes | None) -> Decision | None:
         """Decide a request; None leaves it to the server.
+
+        Args:
+            message: the request.
+            key: what :meth:`recall` finds the answer by the next time.
 
         Raises:
             InvalidRequest: it is malformed, or the engine cannot judge it.
             StaleNode: what is known is too old.
         """
         judge = self._programs.judge
+        if judge is None:
+            return None
+        return self._stamped(judge, lambda: judge.decide(message, key))
+
+    def _stamped(self, judge: Judge, decide: Callable[[], Judged]) -> Decision | None:
+        """Decide, if what is known is good enough for that."""
         staleness_s = self._programs.staleness_s()
-        if judge is None or staleness_s is None:
+        if staleness_s is None:
             return None
         now = standing(judge, staleness_s, self._options)
         if now.recourse is Recourse.REMOTE:
             return None
         return self._stamp(
-            judge.decide(message),
+            decide(),
             staleness_s=now.staleness_s,
             is_stale=now.recourse is Recourse.LOCAL_THOUGH_STALE,
         )

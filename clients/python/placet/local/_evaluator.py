@@ -21,6 +21,7 @@ from placet._loop_thread import LoopThread, background_loop
 from placet._requests import ActionLike, BatchSemantics, Request, ResourceLike, SubjectLike
 from placet._values import Attributes, Entity
 from placet.local._deciding import Deciding
+from placet.local._exact import exact_key
 from placet.local._options import LocalOptions, WhenStale
 from placet.local._programs import Programs, following_programs
 
@@ -144,8 +145,14 @@ class LocalEvaluator(Enforcement):
         """
         loop, programs, deciding = self._opened()
         entities = tuple(entities)
+        of_tenant = deciding.tenant(tenant)
+        plain = not entities and not permit
+        key = exact_key(subject, action, resource, context) if plain else None
+        known = deciding.recall(key, min_revision)
+        if known is not None:
+            return known
         message = building.evaluate_request(
-            deciding.tenant(tenant),
+            of_tenant,
             subject,
             action,
             resource,
@@ -156,7 +163,7 @@ class LocalEvaluator(Enforcement):
         if not deciding.can_answer(min_revision):
             patience_s = deciding.patience_s(timeout_s)
             loop.run(programs.wait_covering(min_revision, timeout_s=patience_s))
-        decision = deciding.evaluate(message)
+        decision = deciding.evaluate(message, key)
         if decision is not None:
             return decision
         return self._remote.evaluate(

@@ -14,7 +14,7 @@ from cachetools import LRUCache
 
 from placet import _convert as convert
 from placet import wire
-from placet._decisions import Decision
+from placet._decisions import Decision, stamped
 from placet._errors import DecisionError, InvalidRequest, Violation
 from placet.v1 import evaluate_service_pb2 as pb
 from placet_engine.model import Request, Undecidable, Verdict
@@ -38,18 +38,31 @@ class Judge:
         self.program = program
         # A new program gets a new judge: what another revision said is never found here.
         self._answers: LRUCache[Hashable, Decision] = LRUCache(cache_entries)
+        # The program hands out the same verdict object again and again. An entry holds its
+        # verdict, so that no other can have its identity.
+        self._decisions: LRUCache[int, tuple[Verdict, Decision]] = LRUCache(_REMEMBERED_VERDICTS)
         self._lock = threading.Lock()
 
-    def decide(self, message: pb.EvaluateRequest) -> Judged:
+    def recall(self, key: Hashable) -> Decision | None:
+        """Return what was decided under a key."""
+        with self._lock:
+            return self._answers.get(key)
+
+    def decide(self, message: pb.EvaluateRequest, key: Hashable | None = None) -> Judged:
         """Decide one request.
+
+        Args:
+            message: the request.
+            key: what to find the answer by the next time; None for the message's own.
 
         Raises:
             InvalidRequest: it is malformed, or the engine cannot judge it.
         """
-        key = _key(message)
-        known = self._known(key)
-        if known is not None:
-            return Judged(known, True)
+        if key is None:
+            key = message.SerializeToString(deterministic=True)
+            known = self.recall(key)
+            if known is not None:
+                return Judged(known, True)
         reader = wire.Reader()
         try:
             reader.tenant(message.tenant)
@@ -63,7 +76,7 @@ class Judge:
                 violations=[Violation(answer.field or "request", answer.message)],
                 reason=answer.reason,
             )
-        return Judged(answer, False)
+        return answer
 
     def decide_batch(self, message: pb.EvaluateBatchRequest) -> Iterator[Judged | DecisionError]:
         """Decide every request of a batch, as far as the caller reads on.
@@ -83,7 +96,7 @@ class Judge:
         return map(self._result, keys, requests)
 
     def _result(self, key: Hashable, request: Request) -> Judged | DecisionError:
-        known = self._known(key)
+        known = self.recall(key)
         if known is not None:
             return Judged(known, True)
         answer = self._judged(key, request)
@@ -94,25 +107,45 @@ class Judge:
                 reason=answer.reason,
                 field=answer.field or "request",
             )
-        return Judged(answer, False)
+        return answer
 
-    def _known(self, key: Hashable) -> Decision | None:
-        with self._lock:
-            return self._answers.get(key)
-
-    def _judged(self, key: Hashable, request: Request) -> Decision | Undecidable:
-        verdict = self.program.judge(request)
+    def _judged(self, key: Hashable, request: Request) -> Judged | Undecidable:
+        """Judge a request, unless one was that differs in nothing the policies look at."""
+        question = self.program.question(request)
+        if isinstance(question, Undecidable):
+            return question
+        reads = (_BY_READS, self.program.projection(question))
+        known = self.recall(reads)
+        if known is not None:
+            with self._lock:
+                self._answers[key] = known
+            return Judged(known, True)
+        (verdict,) = self.program.answer([question])
         if isinstance(verdict, Undecidable):
             return verdict
-        answer = self._decision(verdict)
+        decision = self._decision(verdict)
         with self._lock:
-            self._answers[key] = answer
-        return answer
+            self._answers[key] = self._answers[reads] = decision
+        return Judged(decision, False)
 
     def _decision(self, verdict: Verdict) -> Decision:
         """Go by way of the wire, so that a local decision reads as a remote one does."""
-        decision = convert.decision(wire.verdict_to_wire(verdict))
-        return replace(decision, revision=int(self.program.revision), node=NODE)
+        with self._lock:
+            _, decision = self._decisions.get(id(verdict), (None, None))
+        if decision is None:
+            decision = replace(
+                convert.decision(wire.verdict_to_wire(verdict)),
+                revision=int(self.program.revision),
+                node=NODE,
+            )
+            with self._lock:
+                self._decisions[id(verdict)] = (verdict, decision)
+        return decision
+
+
+_REMEMBERED_VERDICTS = 4096
+# Tells keys that were read from those that were not.
+_BY_READS = "reads"
 
 
 class Stamp:
@@ -125,19 +158,16 @@ class Stamp:
 
     def __call__(self, judged: Judged, *, staleness_s: float, is_stale: bool) -> Decision:
         """Return the decision with what differs from call to call."""
-        return replace(
+        return stamped(
             judged.decision,
-            cached=judged.cached,
-            decision_id=f"local-{self._process}-{next(self._numbers)}",
-            staleness=timedelta(seconds=staleness_s),
-            is_stale=is_stale,
-            region=self._region,
+            {
+                "cached": judged.cached,
+                "decision_id": f"local-{self._process}-{next(self._numbers)}",
+                "staleness": timedelta(seconds=staleness_s),
+                "is_stale": is_stale,
+                "region": self._region,
+            },
         )
-
-
-def _key(message: pb.EvaluateRequest) -> bytes:
-    """Return bytes that are equal only for requests that ask the same."""
-    return message.SerializeToString(deterministic=True)
 
 
 def _invalid(malformed: wire.Malformed) -> InvalidRequest:

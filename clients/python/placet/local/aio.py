@@ -20,6 +20,7 @@ from placet._freshness import State, StateChange, Status
 from placet._requests import ActionLike, BatchSemantics, Request, ResourceLike, SubjectLike
 from placet._values import Attributes, Entity
 from placet.local._deciding import Deciding
+from placet.local._exact import exact_key
 from placet.local._options import LocalOptions, WhenStale
 from placet.local._programs import Programs, following_programs
 
@@ -116,8 +117,14 @@ class LocalEvaluator(AsyncEnforcement):
         """Decide whether a subject may do an action on a resource."""
         programs, deciding = self._opened()
         entities = tuple(entities)
+        of_tenant = deciding.tenant(tenant)
+        plain = not entities and not permit
+        key = exact_key(subject, action, resource, context) if plain else None
+        known = deciding.recall(key, min_revision)
+        if known is not None:
+            return known
         message = building.evaluate_request(
-            deciding.tenant(tenant),
+            of_tenant,
             subject,
             action,
             resource,
@@ -128,7 +135,7 @@ class LocalEvaluator(AsyncEnforcement):
         if not deciding.can_answer(min_revision):
             patience_s = deciding.patience_s(timeout_s)
             await programs.wait_covering(min_revision, timeout_s=patience_s)
-        decision = deciding.evaluate(message)
+        decision = deciding.evaluate(message, key)
         if decision is not None:
             return decision
         return await self._remote.evaluate(
