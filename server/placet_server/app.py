@@ -14,6 +14,7 @@ from pathlib import Path
 
 from placet_engine.cache import VerdictCache
 from placet_engine.compiling import Compiler
+from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.evaluate import EvaluateService, NodeIdentity
 from placet_server.api.policy import PolicyService
 from placet_server.api.server import ApiServer, Services
@@ -43,6 +44,7 @@ class Node:
     decider: Decider
     publisher: Publisher
     hub: Hub
+    admission: AdmissionControl
     api: ApiServer
 
     async def drain(self) -> None:
@@ -114,9 +116,11 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
         )
         following = asyncio.create_task(feed.run(), name="feed")
         stack.push_async_callback(_ended, following)
+        admission = AdmissionControl(_limits(config), clock.monotonic)
         api = ApiServer(
             services=services,
             hub=hub,
+            admission=admission,
             write_timeout_s=config.subscribe.write_timeout_s,
             drain_s=config.server.drain_s,
         )
@@ -132,8 +136,20 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
             decider=decider,
             publisher=publisher,
             hub=hub,
+            admission=admission,
             api=api,
         )
+
+
+def _limits(config: Config) -> Limits:
+    limits = config.limits
+    return Limits(
+        target_wait_s=limits.target_wait_s,
+        max_calls=limits.max_calls,
+        max_management_calls=limits.max_management_calls,
+        tenant_decisions_per_second=limits.tenant_decisions_per_second,
+        tenant_burst_s=limits.tenant_burst_s,
+    )
 
 
 async def _open_store(config: Config) -> Store:

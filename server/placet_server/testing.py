@@ -12,6 +12,7 @@ from placet_server.clock import Clock
 from placet_server.config import (
     CacheConfig,
     Config,
+    LimitsConfig,
     LogConfig,
     ServerConfig,
     StoreConfig,
@@ -26,6 +27,7 @@ async def running_server(
     clock: Clock | None = None,
     subscribe: SubscribeConfig | None = None,
     cache: CacheConfig | None = None,
+    limits: LimitsConfig | None = None,
     drain_s: float = 1.0,
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
@@ -37,6 +39,7 @@ async def running_server(
         store=StoreConfig(kind="sqlite", path=str(path)) if path else StoreConfig(kind="memory"),
         subscribe=subscribe or SubscribeConfig(heartbeat_s=0.2),
         cache=cache or CacheConfig(),
+        limits=limits or LimitsConfig(),
         log=LogConfig(),
     )
     async with running_node(config, clock=clock) as node:

@@ -126,7 +126,7 @@ def _streaming(
         try:
             async with aclosing(handle(readable(request), context)) as responses:
                 async for response in responses:
-                    await _write(context, response, write_timeout_s)
+                    await write(context, response, write_timeout_s)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:  # noqa: BLE001  # the edge: nothing may pass unmapped
@@ -135,7 +135,12 @@ def _streaming(
     return call
 
 
-async def _write(context: _Context, response: Any, timeout_s: float) -> None:
+async def write(context: _Context, response: Any, timeout_s: float) -> None:
+    """Write to a stream.
+
+    Raises:
+        SlowReader: its reader takes nothing.
+    """
     try:
         async with asyncio.timeout(timeout_s):
             await context.write(response)
