@@ -22,7 +22,8 @@ from placet_server.admission.control import AdmissionControl
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT_S = 5.0
+# Longer than any line: that a probe waits is what it is sent to find out.
+_TIMEOUT_S = 30.0
 
 
 class Prober:
