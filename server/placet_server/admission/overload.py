@@ -8,9 +8,9 @@ each call that would wait beyond the target is refused, until hardly one is.
 
 from __future__ import annotations
 
-_INTERVAL_S = 0.05
+_INTERVAL_S = 0.1
 # So many times the target is too long even for a burst.
-_FAR_BEYOND = 4.0
+_FAR_BEYOND = 20.0
 # Shedding is looked at anew after this long, and ends if fewer than one in so many waited too long.
 _PERIOD_S = 1.0
 _HARDLY_ONE_IN = 50

@@ -78,6 +78,7 @@ class ApiServer:
         self._hub = hub
         self._drain_s = drain_s
         self._health = HealthService(PLACET_SERVICES)
+        self._admission = admission
         self._prober = Prober(admission)
         self._server = grpc.aio.server(
             interceptors=(
@@ -110,7 +111,8 @@ class ApiServer:
                 f"cannot listen on `{address}`: it is in use or not an address of this machine; "
                 "choose another with --listen"
             ) from error
-        self._prober.listen(self._server)
+        if self._admission.limits.target_wait_s:
+            self._prober.listen(self._server)
         await self._server.start()
         await self._health.set_serving(True)
         return port

@@ -36,10 +36,10 @@ def test_overload_sheds_within_the_interval() -> None:
     node.run(1, [("acme", CEILING / 2)])
     outcome = node.run(3, [("acme", CEILING * 1.5)])
 
-    # 10 ms until the wait is above its target of 5 ms, and 50 ms in which it stays there; less
-    # if it gets four times as long before.
+    # 10 ms until the wait is above its target of 5 ms, and 100 ms in which it stays there. A call
+    # that is refused then came up to 50 ms before.
     assert outcome.first_refusal_s is not None
-    assert 0.01 < outcome.first_refusal_s < 0.08
+    assert 0.1 < outcome.first_refusal_s < 0.17
 
 
 def test_those_admitted_under_overload_are_answered_in_time() -> None:
