@@ -15,7 +15,7 @@ from dataclasses import dataclass
 # Calls handed over between two probes: often enough to see a backlog within a
 # few milliseconds, seldom enough to cost about 2 % of a busy node.
 _CALLS_A_PROBE = 32
-# A rate of arrival is believed for this long without a probe on its way.
+# What a probe said is believed for this long after it arrived, and while another is on its way.
 _BELIEVED_S = 0.05
 # Shorter lines say nothing about the time a call takes.
 _TELLING_LINE = 4
@@ -36,6 +36,7 @@ class Backlog:
         self._accepted = 0
         self._on_its_way: _Probe | None = None
         self._last = _Probe(float("-inf"), 0)
+        self._believed_until = float("-inf")
         self._ahead = 0
         self._arrivals_per_s = 0.0
         self._s_a_call = 0.0
@@ -57,6 +58,7 @@ class Backlog:
         """Note that the probe on its way will not arrive."""
         self._on_its_way = None
         self._last = _Probe(float("-inf"), self._accepted)
+        self._ahead, self._arrivals_per_s = 0, 0.0
 
     def probe_arrived(self, now: float) -> float:
         """Learn from the probe; return how long it waited behind others, in seconds."""
@@ -65,25 +67,22 @@ class Backlog:
             return 0.0
         ahead = self._accepted - probe.accepted
         waited_s = now - probe.sent_at
-        between_s = probe.sent_at - self._last.sent_at
-        if between_s < _BELIEVED_S * 2:
-            arrivals = ahead - self._ahead + probe.accepted - self._last.accepted
-            self._arrivals_per_s = max(0.0, arrivals / between_s)
-        else:
-            self._arrivals_per_s = 0.0
+        arrivals = ahead - self._ahead + probe.accepted - self._last.accepted
+        self._arrivals_per_s = max(0.0, arrivals / (probe.sent_at - self._last.sent_at))
         if ahead >= _TELLING_LINE:
             s_a_call = waited_s / ahead
             known = self._s_a_call or s_a_call
             self._s_a_call = known + _WEIGHT_OF_NEW * (s_a_call - known)
         self._last, self._ahead, self._on_its_way = probe, ahead, None
+        self._believed_until = now + _BELIEVED_S
         # One that waited without others before it was held up by something else.
         return waited_s if ahead >= _TELLING_LINE else 0.0
 
     def wait_s(self, now: float) -> float:
         """Return how long a call that arrives now is going to wait, in seconds."""
-        since_s = now - self._last.sent_at
-        if since_s > _BELIEVED_S and self._on_its_way is None:
+        if now > self._believed_until and self._on_its_way is None:
             return 0.0
+        since_s = now - self._last.sent_at
         handed_over = self._accepted - self._last.accepted
         waiting = self._ahead + self._arrivals_per_s * since_s - handed_over
         return waiting * self._s_a_call if waiting > 0 else 0.0

@@ -63,6 +63,10 @@ class Node:
             self._deliver(self._probe_at)
         return outcome
 
+    def stall(self, seconds: float) -> None:
+        """Let the node do nothing for a while from now on."""
+        self._free_at = self.clock.monotonic() + seconds
+
     def _deliver(self, probe_at: float) -> None:
         self._work_until(probe_at)
         self.control.probe_arrived()

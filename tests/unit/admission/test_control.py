@@ -52,6 +52,17 @@ def test_those_admitted_under_overload_are_answered_in_time() -> None:
     assert outcome.admitted.total() > 0.45 * 5 * CEILING
 
 
+def test_a_line_that_is_long_already_is_got_rid_of() -> None:
+    """Probes come back seldom then: what they say was forgotten by the time they did."""
+    node = Node()
+    node.stall(0.5)
+    node.run(2, [("acme", CEILING * 1.5)])
+    outcome = node.run(1, [("acme", CEILING * 1.5)])
+
+    assert max(outcome.waits_s) < 0.02
+    assert outcome.admitted.total() > 0.4 * CEILING
+
+
 def test_without_a_target_nothing_is_shed() -> None:
     outcome = Node(Limits(target_wait_s=0)).run(2, [("acme", CEILING * 1.5)])
 
