@@ -56,7 +56,7 @@ def test_a_line_that_is_long_already_is_got_rid_of() -> None:
     """Probes come back seldom then: what they say was forgotten by the time they did."""
     node = Node()
     node.stall(0.5)
-    outcome = node.run(5, [("acme", CEILING * 1.5)])
+    outcome = node.run(8, [("acme", CEILING * 1.5)])
 
     assert max(outcome.waits_s[-1000:]) < 0.02
 
