@@ -18,7 +18,6 @@ from placet_engine.changes import ChangeSet
 from placet_engine.items import Policy
 from placet_engine.model import EntityUid, Request
 from placet_server.app import Node
-from placet_server.config import LimitsConfig
 from placet_server.testing import running_server
 
 if TYPE_CHECKING:
@@ -43,10 +42,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def running_bench(limits: LimitsConfig | None = None) -> AsyncIterator[Bench]:
+async def running_bench() -> AsyncIterator[Bench]:
     """Run a node with a small policy set, and connect to it."""
     async with (
-        running_server(limits=limits) as node,
+        running_server() as node,
         grpc.aio.insecure_channel(node.address) as channel,
     ):
         await node.publisher.publish(
@@ -64,7 +63,7 @@ def _policies() -> Iterator[Policy]:
         )
 
 
-def message(id_: str) -> evaluate_pb2.EvaluateRequest:
+def _message(id_: str) -> evaluate_pb2.EvaluateRequest:
     message = evaluate_pb2.EvaluateRequest(
         tenant=TENANT,
         subject=evaluate_pb2.Subject(type="User", id="u1"),
@@ -98,14 +97,14 @@ def _timed(work: Callable[[], object]) -> float:
 
 async def unary_warm(bench: Bench, calls: int) -> list[float]:
     """Ask the same over and over, one request a call."""
-    return await _spread(calls, lambda: bench.stub.Evaluate(message("one"), timeout=_TIMEOUT_S))
+    return await _spread(calls, lambda: bench.stub.Evaluate(_message("one"), timeout=_TIMEOUT_S))
 
 
 async def unary_cold(bench: Bench, calls: int) -> list[float]:
     """Ask something new each time, one request a call."""
     return await _spread(
         calls,
-        lambda: bench.stub.Evaluate(message(str(next(bench.fresh))), timeout=_TIMEOUT_S),
+        lambda: bench.stub.Evaluate(_message(str(next(bench.fresh))), timeout=_TIMEOUT_S),
     )
 
 
@@ -126,7 +125,7 @@ async def batch_cold(bench: Bench, calls: int) -> list[float]:
 
 
 def _batch(ids: list[str]) -> evaluate_pb2.EvaluateBatchRequest:
-    first = message("")
+    first = _message("")
     return evaluate_pb2.EvaluateBatchRequest(
         tenant=TENANT,
         subject=first.subject,
@@ -142,11 +141,11 @@ def _batch(ids: list[str]) -> evaluate_pb2.EvaluateBatchRequest:
 async def stream_warm(bench: Bench, calls: int) -> list[float]:
     """Ask the same over and over on one stream, the next when the answer is there."""
     call = bench.stub.EvaluateStream(timeout=_TIMEOUT_S)
-    asking = evaluate_pb2.EvaluateStreamRequest(correlation_id="c", request=message("one"))
+    message = evaluate_pb2.EvaluateStreamRequest(correlation_id="c", request=_message("one"))
     times = []
     for _ in range(calls):
         start = time.perf_counter()
-        await call.write(asking)
+        await call.write(message)
         await call.read()
         times.append(time.perf_counter() - start)
     await call.done_writing()
