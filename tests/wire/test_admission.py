@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -16,8 +17,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import placet.aio
 from placet.v1 import evaluate_service_pb2 as evaluate_pb2
 from placet.v1 import policy_service_pb2
-from placet_server.admission.control import Reason
+from placet_server.admission.control import AdmissionControl, Limits, Reason
+from placet_server.api.admitting import AdmissionInterceptor
+from placet_server.api.probe import Prober
 from placet_server.config import LimitsConfig
+from placet_server.errors import DeadlinePassed
 from tests.wire.details import details, info
 from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, request, running_service
 
@@ -110,6 +114,36 @@ async def test_a_call_whose_deadline_has_passed_is_no_work() -> None:
     codes = {answer.code() for answer in answers if isinstance(answer, grpc.aio.AioRpcError)}
     assert {grpc.StatusCode.DEADLINE_EXCEEDED} == codes
     assert before + 1 == admission.statistics().admitted
+
+
+class _TooLate:
+    """The context of a call that gRPC did not cancel although its deadline has passed."""
+
+    def time_remaining(self) -> float:
+        return 0.0
+
+
+async def test_a_call_that_is_late_is_counted_and_takes_nothing_of_its_tenant() -> None:
+    control = AdmissionControl(Limits(tenant_decisions_per_second=1), time.monotonic)
+    interceptor: Any = AdmissionInterceptor(control, Prober(control), write_timeout_s=TIMEOUT_S)
+
+    async def next_one(details: object) -> object:
+        async def late(request: object, context: object) -> None:
+            raise DeadlinePassed
+
+        return grpc.unary_unary_rpc_method_handler(late)
+
+    details = SimpleNamespace(method="/placet.v1.EvaluateService/Evaluate", invocation_metadata=())
+    handler = await interceptor.intercept_service(next_one, details)
+    for _ in range(3):
+        with pytest.raises(DeadlinePassed):
+            await handler.unary_unary(request(), _TooLate())
+
+    assert (3, 0, 0) == (
+        control.statistics().expired,
+        control.statistics().admitted,
+        control.statistics().tenants,
+    )
 
 
 async def test_one_tenant_s_rate_is_not_another_s() -> None:
