@@ -77,7 +77,7 @@ class SubscribeConfig:
 class LimitsConfig:
     """``[limits]``. Zero turns a limit off."""
 
-    target_wait_s: float = 0.005
+    target_wait_s: float = 0.004
     """How long calls may wait for their turn. Beyond it some are refused, in seconds."""
     max_calls: int = 1000
     """Calls for decisions in work at the same time."""

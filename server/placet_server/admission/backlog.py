@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Calls handed over between two probes: often enough to see a backlog within a
-# few milliseconds, seldom enough to cost about 2 % of a busy node.
-_CALLS_A_PROBE = 32
+# Calls handed over between two probes. A probe costs what three decisions do: seldom enough to
+# cost about 2 % of a busy node, and twice as often when there is a line to follow.
+_CALLS_A_PROBE = 128
+_CALLS_A_PROBE_IN_LINE = 64
+_LINE = 16
 # What a probe said is believed for this long after it arrived, and while another is on its way.
 _BELIEVED_S = 0.05
 # Shorter lines say nothing about the time a call takes.

@@ -69,7 +69,7 @@ class AdmissionStatistics:
 class Limits:
     """What is allowed. Zero turns a limit off."""
 
-    target_wait_s: float = 0.005
+    target_wait_s: float = 0.004
     max_calls: int = 1000
     max_management_calls: int = 32
     tenant_decisions_per_second: float = 0.0
@@ -114,6 +114,11 @@ class AdmissionControl:
         self._expired = 0
         self._turn = 0
         self._refused = dict.fromkeys(Reason, 0)
+
+    @property
+    def is_shedding(self) -> bool:
+        """Whether the node is overloaded."""
+        return self._overload.is_shedding
 
     def probe_sent(self) -> None:
         """Note that a probe was sent."""

@@ -75,7 +75,9 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             self._control.backlog.accepted()
             handler = await continuation(handler_call_details)
             return self._managed(handler) if method.startswith(_MANAGING) else handler
-        arrival = self._control.try_arrive(_named_tenant(handler_call_details))
+        # Who calls is of no interest as long as there is room for everybody.
+        named = _named_tenant(handler_call_details) if self._control.is_shedding else None
+        arrival = self._control.try_arrive(named)
         self._prober.send_if_due()
         if isinstance(arrival, Refusal):
             return _refusing(arrival, self._control.limits.tenant_decisions_per_second)
