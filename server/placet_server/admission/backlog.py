@@ -13,15 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Calls handed over between two probes. A probe costs what three decisions do: seldom enough to
-# cost about 2 % of a busy node, and twice as often when there is a line to follow.
+# cost about 2 % of a busy node, and more often when calls are refused by what they say.
 _CALLS_A_PROBE = 128
-_CALLS_A_PROBE_IN_LINE = 64
-_LINE = 16
+_CALLS_A_PROBE_WATCHED = 48
 # What a probe said is believed for this long after it arrived, and while another is on its way.
 _BELIEVED_S = 0.05
 # Shorter lines say nothing about the time a call takes.
 _TELLING_LINE = 4
 _WEIGHT_OF_NEW = 0.25
+# What was measured so long before a probe counts nothing against it.
+_REMEMBERED_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Backlog:
     """Estimates the wait of a call that arrives now."""
 
     def __init__(self) -> None:
+        self.is_watched = False
+        """Whether calls are refused by what this says."""
         self._accepted = 0
         self._on_its_way: _Probe | None = None
         self._last = _Probe(float("-inf"), 0)
@@ -70,7 +73,10 @@ class Backlog:
         ahead = self._accepted - probe.accepted
         waited_s = now - probe.sent_at
         arrivals = ahead - self._ahead + probe.accepted - self._last.accepted
-        self._arrivals_per_s = max(0.0, arrivals / (probe.sent_at - self._last.sent_at))
+        between_s = probe.sent_at - self._last.sent_at
+        rate = max(0.0, arrivals / between_s)
+        weight = min(1.0, max(_WEIGHT_OF_NEW, between_s / _REMEMBERED_S))
+        self._arrivals_per_s += weight * (rate - self._arrivals_per_s)
         if ahead >= _TELLING_LINE:
             s_a_call = waited_s / ahead
             known = self._s_a_call or s_a_call

@@ -128,6 +128,7 @@ class AdmissionControl:
         """Note that the probe arrived where calls do."""
         now = self._monotonic()
         self._overload.measured(self.backlog.probe_arrived(now), now)
+        self.backlog.is_watched = self._overload.is_shedding
 
     def try_arrive(self, tenant: str | None = None) -> Arrival | Refusal:
         """Take or refuse a call that was not read yet, which is the cheapest moment to refuse.

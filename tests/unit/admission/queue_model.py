@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from placet_server.admission.control import AdmissionControl, Arrival, Limits, Refusal
@@ -11,7 +12,7 @@ from placet_server.testing import ManualClock
 
 DECIDING_S = 0.0002
 REFUSING_S = 0.0001
-TARGET_S = 0.005
+TARGET_S = Limits().target_wait_s
 
 
 @dataclass(slots=True)
@@ -26,6 +27,17 @@ class Outcome:
     """Seconds from the beginning of the run."""
 
 
+def _times(rate: float, seconds: float, seed: int | None) -> Iterator[float]:
+    if seed is None:
+        yield from ((number + 0.5) / rate for number in range(int(rate * seconds)))
+        return
+    rng = random.Random(seed)
+    at = rng.expovariate(rate)
+    while at < seconds:
+        yield at
+        at += rng.expovariate(rate)
+
+
 class Node:
     """Takes calls in the order they come; a probe stands in line as a call does."""
 
@@ -38,15 +50,21 @@ class Node:
         self._probe_at: float | None = None
 
     def run(
-        self, seconds: float, rates: Sequence[tuple[str, float]], *, named: bool = False
+        self,
+        seconds: float,
+        rates: Sequence[tuple[str, float]],
+        *,
+        named: bool = False,
+        seed: int | None = None,
     ) -> Outcome:
-        """Let tenants call at rates per second, evenly spaced; return what became of the calls."""
+        """Let tenants call at rates per second; return what became of the calls.
+
+        They come evenly spaced, or with a seed as independent callers do.
+        """
         outcome = Outcome()
         start = self.clock.monotonic()
         calls = sorted(
-            (start + (number + 0.5) / rate, tenant)
-            for tenant, rate in rates
-            for number in range(int(rate * seconds))
+            (start + at, tenant) for tenant, rate in rates for at in _times(rate, seconds, seed)
         )
         for arrived, tenant in calls:
             if self._probe_at is not None and self._probe_at <= arrived:
