@@ -14,6 +14,7 @@ from pathlib import Path
 
 from placet_engine.cache import DecisionCache
 from placet_engine.compiling import Compiler
+from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.encoding import lasting_part
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.policy import PolicyService
@@ -44,6 +45,7 @@ class Node:
     decider: Decider
     publisher: Publisher
     hub: Hub
+    admission: AdmissionControl
     api: ApiServer
 
     async def drain(self) -> None:
@@ -97,8 +99,11 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
         publisher = Publisher(
             store=store, compiler=compiler, executor=executor, active=active, clock=clock
         )
+        admission = AdmissionControl(_limits(config), clock.monotonic)
         services = Services(
-            evaluate=EvaluateService(decider=decider, active=active, executor=executor),
+            evaluate=EvaluateService(
+                decider=decider, active=active, admission=admission, executor=executor
+            ),
             policy=PolicyService(publisher=publisher, store=store, executor=executor),
             subscribe=SubscribeService(
                 active=active,
@@ -114,6 +119,7 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
         api = ApiServer(
             services=services,
             hub=hub,
+            admission=admission,
             write_timeout_s=config.subscribe.write_timeout_s,
             drain_s=config.server.drain_s,
         )
@@ -129,8 +135,20 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
             decider=decider,
             publisher=publisher,
             hub=hub,
+            admission=admission,
             api=api,
         )
+
+
+def _limits(config: Config) -> Limits:
+    limits = config.limits
+    return Limits(
+        target_wait_s=limits.target_wait_s,
+        max_calls=limits.max_calls,
+        max_management_calls=limits.max_management_calls,
+        tenant_decisions_per_second=limits.tenant_decisions_per_second,
+        tenant_burst_s=limits.tenant_burst_s,
+    )
 
 
 async def _open_store(config: Config) -> Store:

@@ -74,6 +74,22 @@ class SubscribeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsConfig:
+    """``[limits]``. Zero turns a limit off."""
+
+    target_wait_s: float = 0.004
+    """How long calls may wait for their turn. Beyond it some are refused, in seconds."""
+    max_calls: int = 1000
+    """Calls for decisions in work at the same time."""
+    max_management_calls: int = 32
+    """Calls about policies in work at the same time. They are not counted as the others."""
+    tenant_decisions_per_second: float = 0.0
+    """Decisions a tenant may ask this node for, in batches and streams too."""
+    tenant_burst_s: float = 1.0
+    """How many seconds' worth of decisions a tenant may ask for at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
     """``[log]``."""
 
@@ -91,6 +107,7 @@ class Config:
     store: StoreConfig = field(default_factory=StoreConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     subscribe: SubscribeConfig = field(default_factory=SubscribeConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -234,6 +251,11 @@ _AT_LEAST: Mapping[str, float] = {
     "subscribe.max_waiting": 1,
     "subscribe.write_timeout_s": 0.1,
     "subscribe.max_window_commits": 1,
+    "limits.target_wait_s": 0,
+    "limits.max_calls": 0,
+    "limits.max_management_calls": 0,
+    "limits.tenant_decisions_per_second": 0,
+    "limits.tenant_burst_s": 0.001,
 }
 _AT_MOST: Mapping[str, float] = {"subscribe.heartbeat_s": 5}
 _CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -11,6 +11,8 @@ PlacetError
 ├── PageTokenRefused       a page token of another request or revision
 ├── CursorRefused          a subscription cursor of another filter
 ├── TooManySubscribers     the node holds as many streams as it may
+├── Overloaded             the node has more to do than it can do in time
+├── TenantLimited          a tenant asks for more than its rate
 ├── SlowReader             a stream's reader takes nothing
 ├── NotOffered             a part of the API this node does not do
 └── Draining               the node is about to stop
@@ -120,6 +122,30 @@ class TooManySubscribers(PlacetError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"this node holds {limit} subscriptions and takes no more; use another")
         self.limit = limit
+
+
+class Overloaded(PlacetError):
+    """The node has more to do than it can do in time. Nothing was decided."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(
+            f"this node has more calls than it can answer in time; try again in "
+            f"{retry_after_s:.2f} s, or at another node"
+        )
+        self.retry_after_s = retry_after_s
+
+
+class TenantLimited(PlacetError):
+    """A tenant asks for more decisions than its rate. Nothing was decided."""
+
+    def __init__(self, tenant: str, decisions_per_second: float, retry_after_s: float) -> None:
+        super().__init__(
+            f"tenant `{tenant}` asks for more than its {decisions_per_second:g} decisions per "
+            f"second; try again in {retry_after_s:.2f} s"
+        )
+        self.tenant = tenant
+        self.decisions_per_second = decisions_per_second
+        self.retry_after_s = retry_after_s
 
 
 class SlowReader(PlacetError):

@@ -12,6 +12,7 @@ from placet_server.clock import Clock
 from placet_server.config import (
     CacheConfig,
     Config,
+    LimitsConfig,
     LogConfig,
     ServerConfig,
     StoreConfig,
@@ -26,17 +27,21 @@ async def running_server(
     clock: Clock | None = None,
     subscribe: SubscribeConfig | None = None,
     cache: CacheConfig | None = None,
+    limits: LimitsConfig | None = None,
     drain_s: float = 1.0,
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
 
-    With a ``path`` the store is SQLite's in that file, otherwise one in memory.
+    With a ``path`` the store is SQLite's in that file, otherwise one in memory. Without
+    ``limits`` no call is refused for having to wait: client and server share one loop here, and
+    whoever asks for much at once has to wait.
     """
     config = Config(
         server=ServerConfig(listen="127.0.0.1:0", node="test-node", drain_s=drain_s),
         store=StoreConfig(kind="sqlite", path=str(path)) if path else StoreConfig(kind="memory"),
         subscribe=subscribe or SubscribeConfig(heartbeat_s=0.2),
         cache=cache or CacheConfig(),
+        limits=limits or LimitsConfig(target_wait_s=0),
         log=LogConfig(),
     )
     async with running_node(config, clock=clock) as node:

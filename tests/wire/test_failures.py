@@ -33,6 +33,8 @@ _EXAMPLES: list[Exception] = [
     errors.PageTokenRefused(),
     errors.CursorRefused("is old"),
     errors.TooManySubscribers(5),
+    errors.Overloaded(0.2),
+    errors.TenantLimited("t", 10.0, 0.5),
     errors.SlowReader(60),
     errors.NotOffered("not here"),
     errors.Draining(),

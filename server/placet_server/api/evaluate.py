@@ -17,6 +17,7 @@ from placet.v1 import decision_pb2, evaluate_service_pb2
 from placet.wire import BatchReader, Malformed, Reader, shared_parts, uid_to_wire
 from placet_engine.items import Revision
 from placet_engine.model import Outcome, Request, Undecidable
+from placet_server.admission.control import AdmissionControl
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.encoding import Stamp, batch_error, decision_ids
 from placet_server.api.explanations import explanation_to_wire
@@ -27,10 +28,16 @@ from placet_server.api.failures import (
     undecidable_to_decision_error,
 )
 from placet_server.api.messages import MANY_BYTES, ONE_REQUEST_BYTES, read_message
-from placet_server.api.paging import next_page_token, read_page
+from placet_server.api.paging import Page, next_page_token, read_page
 from placet_server.decisions.decider import Decided, Decider, PinnedDecider
 from placet_server.decisions.search import SearchTarget, candidates, hits
-from placet_server.errors import PageTokenRefused, PlacetError, Undecided
+from placet_server.errors import (
+    Overloaded,
+    PageTokenRefused,
+    PlacetError,
+    TenantLimited,
+    Undecided,
+)
 from placet_server.policies.active import ActivePolicies
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,13 +47,23 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 _TURN_S = 0.001
 _DECISIONS_A_LOOK = 32
 _MAX_CORRELATION_BYTES = 256
+# A stream that was refused something is not read again for its delay, up to this long.
+_LONGEST_HOLD_S = 0.1
 
 
 class EvaluateService:
     """Answers from the node's memory."""
 
-    def __init__(self, *, decider: Decider, active: ActivePolicies, executor: Executor) -> None:
+    def __init__(
+        self,
+        *,
+        decider: Decider,
+        active: ActivePolicies,
+        admission: AdmissionControl,
+        executor: Executor,
+    ) -> None:
         self._decider = decider
+        self._admission = admission
         self._active = active
         self._executor = executor
         self._ids = decision_ids()
@@ -71,11 +88,13 @@ class EvaluateService:
         decided = pinned.recall(data)
         if decided is None:
             return None
-        return Stamp(self._ids, pinned.staleness_s).response(decided)
+        with self._admission.admitted(tenant):
+            return Stamp(self._ids, pinned.staleness_s).response(decided)
 
     async def _evaluate_unknown(self, data: bytes, time_left_s: float) -> bytes:
         request = read_message(evaluate_service_pb2.EvaluateRequest, data, ONE_REQUEST_BYTES)
-        pinned, decided = await self._decide(request, data, time_left_s)
+        with self._admission.admitted(request.tenant):
+            pinned, decided = await self._decide(request, data, time_left_s)
         if isinstance(decided, Undecidable):
             raise Undecided(decided)
         return Stamp(self._ids, pinned.staleness_s).response(decided)
@@ -98,6 +117,15 @@ class EvaluateService:
         """
         message = read_message(evaluate_service_pb2.EvaluateBatchRequest, data, MANY_BYTES)
         stops = _stopping_rule(message.semantics)
+        with self._admission.admitted(message.tenant, len(message.items)):
+            return await self._evaluate_items(message, stops, time_left_s)
+
+    async def _evaluate_items(
+        self,
+        message: evaluate_service_pb2.EvaluateBatchRequest,
+        stops: Callable[[Decided | Undecidable], bool],
+        time_left_s: float,
+    ) -> bytes:
         reader = Reader()
         batch = BatchReader(message, reader)
         pinned = await self._pinned_or_malformed(message, batch, reader, time_left_s)
@@ -152,7 +180,13 @@ class EvaluateService:
             )
             response.correlation_id = message.correlation_id
             _check_correlation(message.correlation_id)
-            result = await self._stream_result(message.request, time_left_s)
+            with self._admission.admitted(message.request.tenant, in_stream=True):
+                result = await self._stream_result(message.request, time_left_s)
+        except (Overloaded, TenantLimited) as error:
+            # Who asks for too much is kept waiting, and so reads and writes less.
+            await asyncio.sleep(min(error.retry_after_s, _LONGEST_HOLD_S))
+            response.error.CopyFrom(to_decision_error(error))
+            return response.SerializeToString()
         except (BadMessage, MessageTooLarge):
             raise
         except (PlacetError, Malformed) as error:
@@ -196,10 +230,14 @@ class EvaluateService:
     ) -> evaluate_service_pb2.ExplainResponse:
         """Decide one request and show the work."""
         asked = _read(request.request)
-        pinned = await self._pin(
-            request.request.tenant, request.request.min_revision, time_left_s(context)
-        )
-        platform, own = self._active.platform, self._active.items(request.request.tenant)
+        with self._admission.admitted(request.request.tenant):
+            return await self._explain(request.request, asked, time_left_s(context))
+
+    async def _explain(
+        self, message: evaluate_service_pb2.EvaluateRequest, asked: Request, time_left_s: float
+    ) -> evaluate_service_pb2.ExplainResponse:
+        pinned = await self._pin(message.tenant, message.min_revision, time_left_s)
+        platform, own = self._active.platform, self._active.items(message.tenant)
         loop = asyncio.get_running_loop()
         explanation = await loop.run_in_executor(self._executor, pinned.program.explain, asked)
         if isinstance(explanation, Undecidable):
@@ -220,9 +258,19 @@ class EvaluateService:
         reader.tenant(request.request.tenant, field="request.tenant")
         asked = reader.request(request.request, "request.")
         reader.finish()
-        pinned = await self._pin(
-            request.request.tenant, request.request.min_revision, time_left_s(context)
-        )
+        with self._admission.admitted(request.request.tenant, page.size):
+            return await self._search(request, asked, target, page, time_left_s(context))
+
+    async def _search(
+        self,
+        request: evaluate_service_pb2.SearchRequest,
+        asked: Request,
+        target: SearchTarget,
+        page: Page,
+        time_left_s: float,
+    ) -> evaluate_service_pb2.SearchResponse:
+        message = request.request
+        pinned = await self._pin(message.tenant, message.min_revision, time_left_s)
         if page.revision not in (0, pinned.revision):
             raise PageTokenRefused
         open_part = {

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from placet.v1 import decision_pb2
-from placet.wire import Malformed, Violation
+from placet.wire import Malformed, Violation, duration
 from placet_engine.model import Undecidable
 from placet_server import errors
 from placet_server.store import contract
@@ -53,7 +53,7 @@ class Failure:
     """Stable upper-case identifier."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     violations: tuple[Violation, ...] = ()
-    retry_after_s: int = 0
+    retry_after_s: float = 0.0
 
 
 def _malformed(error: Malformed) -> Failure:
@@ -99,8 +99,23 @@ def _conflict(error: contract.RevisionConflict) -> Failure:
     )
 
 
+def _overloaded(error: errors.Overloaded) -> Failure:
+    return Failure(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", retry_after_s=error.retry_after_s
+    )
+
+
+def _tenant_limited(error: errors.TenantLimited) -> Failure:
+    return Failure(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "TENANT_LIMIT",
+        {"tenant": error.tenant, "decisions_per_second": f"{error.decisions_per_second:g}"},
+        retry_after_s=error.retry_after_s,
+    )
+
+
 def _always(
-    code: grpc.StatusCode, reason: str, *, retry_after_s: int = 0
+    code: grpc.StatusCode, reason: str, *, retry_after_s: float = 0.0
 ) -> Callable[[Exception], Failure]:
     return lambda error: Failure(code, reason, retry_after_s=retry_after_s)
 
@@ -125,6 +140,8 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.TooManySubscribers: _always(
         _Code.RESOURCE_EXHAUSTED, "TOO_MANY_SUBSCRIBERS", retry_after_s=_RETRY_SOON_S
     ),
+    errors.Overloaded: _overloaded,
+    errors.TenantLimited: _tenant_limited,
     errors.SlowReader: _always(_Code.RESOURCE_EXHAUSTED, "SLOW_READER"),
     errors.NotOffered: _always(_Code.UNIMPLEMENTED, "NOT_OFFERED"),
     errors.Draining: _always(_Code.UNAVAILABLE, "DRAINING", retry_after_s=_RETRY_SOON_S),
@@ -207,11 +224,7 @@ def _details(failure: Failure) -> Iterable[any_pb2.Any]:
             )
         )
     if failure.retry_after_s:
-        yield _packed(
-            error_details_pb2.RetryInfo(
-                retry_delay=duration_pb2.Duration(seconds=failure.retry_after_s)
-            )
-        )
+        yield _packed(error_details_pb2.RetryInfo(retry_delay=duration(failure.retry_after_s)))
 
 
 def _packed(message: Message) -> any_pb2.Any:

@@ -17,10 +17,13 @@ from placet.v1 import (
     subscribe_service_pb2,
     subscribe_service_pb2_grpc,
 )
+from placet_server.admission.control import AdmissionControl
+from placet_server.api.admitting import AdmissionInterceptor
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.health import HealthService
 from placet_server.api.interceptor import TRANSPORT_BYTES, EdgeInterceptor
 from placet_server.api.policy import PolicyService
+from placet_server.api.probe import Prober
 from placet_server.api.reflection import add_reflection
 from placet_server.api.subscribe import SubscribeService
 from placet_server.policies.hub import Hub
@@ -64,13 +67,25 @@ class ApiServer:
     """One gRPC server on one address."""
 
     def __init__(
-        self, *, services: Services, hub: Hub, write_timeout_s: float, drain_s: float
+        self,
+        *,
+        services: Services,
+        hub: Hub,
+        admission: AdmissionControl,
+        write_timeout_s: float,
+        drain_s: float,
     ) -> None:
         self._hub = hub
         self._drain_s = drain_s
         self._health = HealthService(PLACET_SERVICES)
+        self._admission = admission
+        self._prober = Prober(admission)
         self._server = grpc.aio.server(
-            interceptors=(EdgeInterceptor(write_timeout_s=write_timeout_s),), options=_OPTIONS
+            interceptors=(
+                AdmissionInterceptor(admission, self._prober),
+                EdgeInterceptor(write_timeout_s=write_timeout_s),
+            ),
+            options=_OPTIONS,
         )
         self._server.add_generic_rpc_handlers((_evaluate_handlers(services.evaluate),))
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(services.policy, self._server)
@@ -94,6 +109,8 @@ class ApiServer:
                 f"cannot listen on `{address}`: it is in use or not an address of this machine; "
                 "choose another with --listen"
             ) from error
+        if self._admission.limits.target_wait_s:
+            self._prober.listen(self._server)
         await self._server.start()
         await self._health.set_serving(True)
         return port
@@ -102,6 +119,7 @@ class ApiServer:
         """Stop: tell health watchers and subscribers first, then let calls under way finish."""
         await self._health.set_serving(False)
         self._hub.leave()
+        await self._prober.aclose()
         await self._server.stop(self._drain_s)
         log.info("drained")
 

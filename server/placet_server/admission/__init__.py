@@ -1,0 +1,1 @@
+"""Which calls are taken when there are more than can be answered in time. Knows no transport."""
