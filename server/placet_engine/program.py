@@ -27,6 +27,7 @@ from placet_engine.entities import (
 )
 from placet_engine.items import Revision, Settings
 from placet_engine.model import (
+    Attributes,
     Cause,
     Effect,
     EntityUid,
@@ -85,15 +86,32 @@ class Question:
             starts.extend(references(request.context))
         return self.entities.reach(starts)
 
-    def to_json(self) -> dict[str, object]:
-        """Return the request in Cedar's form."""
-        request = self.request
+
+class _Cedars:
+    """Puts questions in Cedar's form. Those of a batch mostly share subject, action and context."""
+
+    def __init__(self) -> None:
+        self._context: Attributes = {}
+        self._context_text = "{}"
+        self._uids: dict[EntityUid, dict[str, str]] = {}
+
+    def __call__(self, question: Question) -> dict[str, object]:
+        request = question.request
+        if request.context is not self._context:
+            self._context = request.context
+            self._context_text = json.dumps(self._context)
         return {
-            "principal": request.subject.to_json(),
-            "action": request.action.to_json(),
+            "principal": self._uid(request.subject),
+            "action": self._uid(request.action),
             "resource": request.resource.to_json(),
-            "context": json.dumps(request.context) if request.context else "{}",
+            "context": self._context_text,
         }
+
+    def _uid(self, uid: EntityUid) -> dict[str, str]:
+        known = self._uids.get(uid)
+        if known is None:
+            known = self._uids[uid] = uid.to_json()
+        return known
 
 
 class Program:
@@ -234,28 +252,29 @@ class Program:
             return
         asked = self._ask(group.slice.enforced, group.questions, group.reached)
         for place, question, answer in zip(group.places, group.questions, asked, strict=True):
-            if answer.decision is cedarpy.Decision.NoDecision:
+            verdict = self._verdict(answer, question, group.reached)
+            if isinstance(verdict, Undecidable):
                 # Perhaps for what another of them sent along.
-                yield place, self._judge(question)
-            else:
-                yield place, self._verdict(answer, question, group.reached)
+                verdict = self._judge(question)
+            yield place, verdict
 
     def _verdict(
         self, answer: cedarpy.AuthzResult, question: Question, reached: Reached
     ) -> Verdict | Undecidable:
+        diagnostics = answer.diagnostics
         if answer.decision is cedarpy.Decision.NoDecision:
-            return _undecidable(answer.diagnostics.errors)
+            return _undecidable(diagnostics.errors)
         chosen, approved = question.slice, question.request.approved
         if chosen.with_log_only is not None:
             verdict = decide(*_determining(answer, chosen), approved=approved)
             (shadow,) = self._ask(chosen.with_log_only, [question], reached)
             # What one set could be asked, the other can be.
             return _with_report(verdict, _determining(shadow, chosen), approved=approved)
-        if answer.diagnostics.errors:
+        if diagnostics.errors:
             return decide(*_determining(answer, chosen), approved=approved)
         # Without errors a verdict follows from the policies that matched, and those of one slice
         # match in a few combinations only.
-        places = tuple(answer.diagnostics.reasons)
+        places = tuple(diagnostics.reasons)
         known = chosen.verdicts.get((places, approved))
         if known is None:
             known = decide(*_determining(answer, chosen), approved=approved)
@@ -302,7 +321,7 @@ class Program:
             with contextlib.suppress(ValueError):
                 entities = cedarpy.Entities.from_json_str(text, schema)
         return cedarpy.is_authorized_batch(
-            [question.to_json() for question in questions], policies, entities, schema
+            list(map(_Cedars(), questions)), policies, entities, schema
         )
 
 

@@ -95,7 +95,7 @@ class SliceCache:
         # A slice holds on to its buckets, so that no other object can have their identity.
         key = tuple(map(id, buckets))
         with self._lock:
-            found = self._slices.get(key)
+            found: Slice | None = self._slices.get(key)
         if found is not None:
             return found
         built = Slice(buckets)

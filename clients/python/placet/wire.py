@@ -9,7 +9,7 @@ code, so that they refuse the same requests.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, TypeVar
@@ -273,7 +273,11 @@ class Reader:
         """Read named values."""
         if not values:
             return {}
-        return self._reading(field, lambda: _fields_from_wire(values), {})
+        try:
+            return _fields_from_wire(values)
+        except _ValueRefused as refused:
+            self.refuse(f"{field}{refused.path}", refused.message)
+            return {}
 
     def entity(self, entity: value_pb2.Entity, field: str) -> model.Entity:
         """Read an entity."""
@@ -476,13 +480,6 @@ class Reader:
             what = f"is `{id_[:80]}`" if id_ else "is missing"
             self.refuse(field, f"{what}; use 1 to 256 letters, digits and `._-/:@#+`")
         return id_
-
-    def _reading(self, field: str, read: Callable[[], _T], instead: _T) -> _T:
-        try:
-            return read()
-        except _ValueRefused as refused:
-            self.refuse(f"{field}{refused.path}", refused.message)
-            return instead
 
 
 def _described(*entities: model.Entity) -> Iterator[model.Entity]:
