@@ -23,7 +23,7 @@ from placet._requests import whole_request
 from placet.cli.compiling import TENANT, compile_documents, findings_of
 from placet.cli.contents import Documents
 from placet.cli.findings import FilesRefused, Finding
-from placet.wire import Malformed, Reader, verdict_to_wire
+from placet.wire import Malformed, Reader, read_request, verdict_to_wire
 from placet_engine import model
 
 
@@ -92,7 +92,7 @@ def _read(request: Request) -> model.Request | DecisionError:
     """Read a request as the server does, or say what it would answer to it."""
     reader = Reader()
     try:
-        read = reader.request(whole_request(TENANT, request))
+        read = read_request(whole_request(TENANT, request), reader)
         reader.finish()
     except (Malformed, InvalidRequest) as error:
         first = error.violations[0] if error.violations else None
