@@ -156,20 +156,6 @@ def test_a_case_that_is_wrong_says_what_to_do(tmp_path: Path, text: str, expecte
     assert place(finding.position).startswith(f"{tmp_path.name}/tests/t.yaml:")
 
 
-def test_no_case_of_the_golden_files_is_lost() -> None:
-    """Two readers of one format: each golden file has as many cases for both."""
-    ours = {
-        Path(file.file).stem: [case.name for case in file.cases]
-        for file in read_folder([GOLDEN], with_cases=True).cases
-    }
-
-    theirs = {
-        file.name: [case.name.removeprefix(f"{file.name}/") for case in file.cases]
-        for file in loader.files()
-    }
-    assert theirs == ours
-
-
 # --------------------------------------------------------------------------- what is compared
 
 ALLOW = Decision(

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from placet.v1 import decision_pb2, evaluate_service_pb2
-from placet.wire import BatchReader, Malformed, Reader, shared_parts, uid_to_wire
+from placet.wire import BatchReader, Malformed, Reader, read_request, shared_parts, uid_to_wire
 from placet_engine.items import Revision
 from placet_engine.model import Outcome, Request, Undecidable
 from placet_server.admission.control import AdmissionControl
@@ -256,7 +256,7 @@ class EvaluateService:
         page = read_page(request, reader)
         target = reader.choice(SearchTarget, request.target, "target", SearchTarget.SUBJECT)
         reader.tenant(request.request.tenant, field="request.tenant")
-        asked = reader.request(request.request, "request.")
+        asked = read_request(request.request, reader, "request.")
         reader.finish()
         with self._admission.admitted(request.request.tenant, page.size):
             return await self._search(request, asked, target, page, time_left_s(context))
@@ -369,7 +369,7 @@ def _check_correlation(correlation_id: str) -> None:
 def _read(message: evaluate_service_pb2.EvaluateRequest) -> Request:
     reader = Reader()
     reader.tenant(message.tenant)
-    request = reader.request(message)
+    request = read_request(message, reader)
     reader.finish()
     return request
 

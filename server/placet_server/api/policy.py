@@ -16,7 +16,17 @@ from placet.v1 import (
     policy_service_pb2_grpc,
     rollout_pb2,
 )
-from placet.wire import LIMITS, Reader, item_to_wire, problem_to_wire, verdict_to_wire
+from placet.wire import (
+    LIMITS,
+    Reader,
+    item_to_wire,
+    problem_to_wire,
+    read_change_set,
+    read_key,
+    read_kind,
+    read_request,
+    verdict_to_wire,
+)
 from placet_engine.changes import ItemSet, diff
 from placet_engine.items import PLATFORM, Item, ItemKey, ItemKind, Revision
 from placet_engine.model import Request, Undecidable
@@ -48,7 +58,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         """Check a change set and commit it."""
         reader = Reader()
         owner = reader.tenant(request.tenant, platform=True)
-        change_set = reader.change_set(request.change_set, owner=owner)
+        change_set = read_change_set(request.change_set, reader, owner=owner)
         if len(request.message) > _MAX_MESSAGE_CHARS:
             reader.refuse("message", f"is longer than {_MAX_MESSAGE_CHARS} characters")
         if len(request.request_id) > _MAX_REQUEST_ID_CHARS:
@@ -91,7 +101,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         owner = reader.tenant(request.tenant, platform=True)
         if not 1 <= len(request.keys) <= LIMITS.max_batch_items:
             reader.refuse("keys", f"has {len(request.keys)} entries; name 1 to 1,000 items")
-        keys = [reader.key(key, f"keys[{index}]") for index, key in enumerate(request.keys)]
+        keys = [read_key(key, reader, f"keys[{index}]") for index, key in enumerate(request.keys)]
         reader.finish()
         items = await self._read(owner, request.revision)
         response = policy_service_pb2.GetResponse(revision=items.revision)
@@ -110,7 +120,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         owner = reader.tenant(request.tenant, platform=True)
         page = read_page(request, reader)
         kinds = {
-            reader.kind(kind, f"kinds[{index}]") for index, kind in enumerate(request.kinds)
+            read_kind(kind, reader, f"kinds[{index}]") for index, kind in enumerate(request.kinds)
         } or set(ItemKind)
         reader.finish()
         items = await self._read(owner, page.revision or request.revision)
@@ -133,7 +143,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         reader = Reader()
         owner = reader.tenant(request.tenant, platform=True)
         page = read_page(request, reader)
-        key = reader.key(request.key, "key") if request.HasField("key") else None
+        key = read_key(request.key, reader, "key") if request.HasField("key") else None
         reader.finish()
         await self._check_known(owner)
         # One more than the page has, to know whether there is another page.
@@ -183,10 +193,10 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         if not 1 <= len(request.requests) <= LIMITS.max_batch_items:
             reader.refuse("requests", f"has {len(request.requests)} entries; send 1 to 1,000")
         asked = [
-            reader.request(message, f"requests[{index}].")
+            read_request(message, reader, f"requests[{index}].")
             for index, message in enumerate(request.requests)
         ]
-        change_set = reader.change_set(request.change_set, owner=owner)
+        change_set = read_change_set(request.change_set, reader, owner=owner)
         reader.finish()
         candidate = await self._publisher.check(owner, change_set)
         program = _program_of(candidate)
@@ -204,7 +214,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
     async def _candidate(self, tenant: str, message: policy_pb2.ChangeSet) -> Candidate:
         reader = Reader()
         owner = reader.tenant(tenant, platform=True)
-        change_set = reader.change_set(message, owner=owner)
+        change_set = read_change_set(message, reader, owner=owner)
         reader.finish()
         return await self._publisher.check(owner, change_set)
 

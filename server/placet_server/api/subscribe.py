@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from placet.v1 import policy_pb2, subscribe_service_pb2, subscribe_service_pb2_grpc
-from placet.wire import Reader, change_to_wire, duration, item_to_wire
+from placet.wire import Reader, change_to_wire, duration, item_to_wire, read_kind
 from placet_engine.changes import Commit, ItemSet
 from placet_engine.items import CHECKSUM_MODULUS, Item, Revision, checksum
 from placet_server.clock import Clock
@@ -229,7 +229,7 @@ def _selection(request: subscribe_service_pb2.SubscribeRequest) -> Selection:
                 f"is `{pattern}`; use an id, or a prefix with one `*` at its end",
             )
     kinds = frozenset(
-        reader.kind(kind, f"filter.kinds[{index}]")
+        read_kind(kind, reader, f"filter.kinds[{index}]")
         for index, kind in enumerate(request.filter.kinds)
     )
     reader.finish()

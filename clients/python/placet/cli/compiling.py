@@ -14,7 +14,7 @@ from placet import _convert as convert
 from placet._publishing import change_set_to_wire
 from placet.cli.contents import Documents
 from placet.cli.findings import FilesRefused, Finding, in_order, place
-from placet.wire import Malformed, Reader, problem_to_wire
+from placet.wire import Malformed, Reader, problem_to_wire, read_change_set
 from placet_engine.changes import ChangeSet, ItemSet, resolve
 from placet_engine.items import PLATFORM, Revision
 from placet_engine.model import NOWHERE
@@ -63,7 +63,9 @@ def to_engine(documents: Documents, owner: str) -> ChangeSet:
     """
     reader = Reader()
     try:
-        change_set = reader.change_set(change_set_to_wire(documents.change_set()), owner=owner)
+        change_set = read_change_set(
+            change_set_to_wire(documents.change_set()), reader, owner=owner
+        )
         reader.finish()
     except (Malformed, InvalidRequest) as error:
         violations = [Violation(bad.field, bad.message) for bad in error.violations]

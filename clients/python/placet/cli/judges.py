@@ -23,7 +23,7 @@ from placet._requests import whole_request
 from placet.cli.compiling import TENANT, compile_documents, findings_of
 from placet.cli.contents import Documents
 from placet.cli.findings import FilesRefused, Finding
-from placet.wire import Malformed, Reader, verdict_to_wire
+from placet.wire import Malformed, Reader, read_request, verdict_to_wire
 from placet_engine import model
 
 
@@ -65,22 +65,17 @@ class LocalJudge:
         return results
 
     def _decide(self, request: Request) -> Decision | DecisionError:
-        read = _read(request)
+        read = request_to_engine(request)
         if isinstance(read, DecisionError):
             return read
         explanation = self._program.explain(read)
         if isinstance(explanation, model.Undecidable):
-            return DecisionError(
-                explanation.message,
-                code="INVALID_ARGUMENT",
-                reason=explanation.reason,
-                field=explanation.field or "request",
-            )
+            return answer_of(explanation)
         for layer in explanation.layers:
             self._unmatched -= {policy.id for policy in layer.matched}
             # What could not be evaluated was tried as well.
             self._unmatched -= {failure.policy.id for failure in layer.failed}
-        return convert.decision(verdict_to_wire(explanation.verdict))
+        return answer_of(explanation.verdict)
 
     @property
     def uncovered(self) -> frozenset[str]:
@@ -88,11 +83,11 @@ class LocalJudge:
         return frozenset(self._unmatched)
 
 
-def _read(request: Request) -> model.Request | DecisionError:
+def request_to_engine(request: Request) -> model.Request | DecisionError:
     """Read a request as the server does, or say what it would answer to it."""
     reader = Reader()
     try:
-        read = reader.request(whole_request(TENANT, request))
+        read = read_request(whole_request(TENANT, request), reader)
         reader.finish()
     except (Malformed, InvalidRequest) as error:
         first = error.violations[0] if error.violations else None
@@ -103,6 +98,18 @@ def _read(request: Request) -> model.Request | DecisionError:
             field=first.field if first else "",
         )
     return read
+
+
+def answer_of(found: model.Verdict | model.Undecidable) -> Decision | DecisionError:
+    """Return what the engine says as a server tells it."""
+    if isinstance(found, model.Undecidable):
+        return DecisionError(
+            found.message,
+            code="INVALID_ARGUMENT",
+            reason=found.reason,
+            field=found.field or "request",
+        )
+    return convert.decision(verdict_to_wire(found))
 
 
 class ServerJudge:
@@ -131,7 +138,7 @@ class ServerJudge:
         """
         # One malformed request would fail the whole call.
         results: list[Decision | DecisionError | None] = [
-            read if isinstance(read := _read(request), DecisionError) else None
+            read if isinstance(read := request_to_engine(request), DecisionError) else None
             for request in requests
         ]
         good = [index for index, result in enumerate(results) if result is None]

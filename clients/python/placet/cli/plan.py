@@ -18,7 +18,7 @@ from placet import (
 )
 from placet._publishing import change_set_to_wire
 from placet.cli.items import change_word
-from placet.wire import Reader
+from placet.wire import Reader, read_change_set
 from placet_engine import changes, items
 
 
@@ -51,7 +51,7 @@ def _change_set_of(current: Iterable[Item]) -> ChangeSet:
 
 
 def _to_engine(change_set: ChangeSet, owner: str) -> changes.ChangeSet:
-    return Reader().change_set(change_set_to_wire(change_set), owner=owner)
+    return read_change_set(change_set_to_wire(change_set), Reader(), owner=owner)
 
 
 def _key(key: items.ItemKey) -> ItemKey:

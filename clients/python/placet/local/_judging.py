@@ -66,7 +66,7 @@ class Judge:
         reader = wire.Reader()
         try:
             reader.tenant(message.tenant)
-            request = reader.request(message)
+            request = wire.read_request(message, reader)
             reader.finish()
         except wire.Malformed as malformed:
             raise _invalid(malformed) from malformed

@@ -1,0 +1,70 @@
+"""What is published, and what subscribers are told: changes of items."""
+
+from __future__ import annotations
+
+from placet.v1 import policy_pb2, subscribe_service_pb2
+from placet.wire.items import item_to_wire, read_link, read_policy, read_schema, read_settings
+from placet.wire.keys import key_to_wire, read_key
+from placet.wire.limits import LIMITS
+from placet.wire.reader import Reader
+from placet_engine.changes import ChangeSet, ItemChange
+from placet_engine.items import Body, ItemKey, StoredEntity
+
+
+def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str) -> ChangeSet:
+    """Read a change set for an owner."""
+    count = (
+        len(message.policies)
+        + len(message.template_links)
+        + len(message.entities)
+        + len(message.deletes)
+    )
+    if count > LIMITS.max_change_items:
+        reader.refuse(
+            "change_set", f"has {count} items; publish {LIMITS.max_change_items} at a time"
+        )
+        return ChangeSet()
+    upserts: list[Body] = [
+        read_policy(policy, reader, f"change_set.policies[{index}]", owner)
+        for index, policy in enumerate(message.policies)
+    ]
+    upserts += (
+        read_link(link, reader, f"change_set.template_links[{index}]")
+        for index, link in enumerate(message.template_links)
+    )
+    upserts += (
+        StoredEntity(reader.entity(entity, f"change_set.entities[{index}]"))
+        for index, entity in enumerate(message.entities)
+    )
+    if message.HasField("schema"):
+        upserts.append(read_schema(message.schema, reader, "change_set.schema"))
+    if message.HasField("settings"):
+        upserts.append(read_settings(message.settings, reader, "change_set.settings"))
+    return ChangeSet(
+        upserts=tuple(upserts),
+        deletes=tuple(
+            read_key(key, reader, f"change_set.deletes[{index}]")
+            for index, key in enumerate(message.deletes)
+        ),
+        replace_all=message.replace_all,
+    )
+
+
+def change_to_wire(owner: str, change: ItemChange) -> subscribe_service_pb2.Change:
+    """Return one change of an owner's items as a message."""
+    if change.after is not None:
+        return subscribe_service_pb2.Change(upsert=item_to_wire(change.after))
+    removal = subscribe_service_pb2.Removal(owner=owner, key=key_to_wire(change.key))
+    return subscribe_service_pb2.Change(removal=removal)
+
+
+def removal_from_wire(message: subscribe_service_pb2.Removal) -> tuple[str, ItemKey]:
+    """Read which item of which owner is gone.
+
+    Raises:
+        Malformed: the key is not well formed.
+    """
+    reader = Reader()
+    key = read_key(message.key, reader, "key")
+    reader.finish()
+    return message.owner, key
