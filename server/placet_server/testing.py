@@ -16,6 +16,7 @@ from placet_server.config import (
     ServerConfig,
     StoreConfig,
     SubscribeConfig,
+    TelemetryConfig,
 )
 
 
@@ -27,6 +28,7 @@ async def running_server(
     subscribe: SubscribeConfig | None = None,
     cache: CacheConfig | None = None,
     drain_s: float = 1.0,
+    telemetry: TelemetryConfig | None = None,
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
 
@@ -38,6 +40,7 @@ async def running_server(
         subscribe=subscribe or SubscribeConfig(heartbeat_s=0.2),
         cache=cache or CacheConfig(),
         log=LogConfig(),
+        telemetry=telemetry or TelemetryConfig(),
     )
     async with running_node(config, clock=clock) as node:
         yield node

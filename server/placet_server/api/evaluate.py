@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from placet.wire import Malformed, Reader, batch_requests, duration, uid_to_wire
 from placet_engine.items import Revision
 from placet_engine.model import Outcome, Request, Undecidable
 from placet_server.api.deadlines import time_left_s
+from placet_server.api.decision_records import DecisionReporter
 from placet_server.api.explanations import explanation_to_wire
 from placet_server.api.failures import to_decision_error, undecidable_to_decision_error
 from placet_server.api.paging import next_page_token, read_page
@@ -48,18 +50,20 @@ class EvaluateService(evaluate_service_pb2_grpc.EvaluateServiceServicer):
         active: ActivePolicies,
         executor: Executor,
         identity: NodeIdentity,
+        reporter: DecisionReporter | None = None,
     ) -> None:
         self._decider = decider
         self._active = active
         self._executor = executor
         self._identity = identity
+        self._reporter = reporter or DecisionReporter()
 
     async def Evaluate(
         self, request: evaluate_service_pb2.EvaluateRequest, context: _Context
     ) -> evaluate_service_pb2.EvaluateResponse:
         """Decide one request."""
         pinned = await self._pinned(request, context)
-        decided = pinned.decide(_key(request), lambda: _read(request))
+        decided = self._decide(pinned, request, lambda: _read(request))
         if isinstance(decided, Undecidable):
             raise Undecided(decided)
         return evaluate_service_pb2.EvaluateResponse(decision=self._to_wire(decided))
@@ -76,10 +80,10 @@ class EvaluateService(evaluate_service_pb2_grpc.EvaluateServiceServicer):
             reader.request(message, f"items[{index}].") for index, message in enumerate(messages)
         ]
         reader.finish()
-        pinned = await self._pin(request.tenant, request.min_revision, context)
+        pinned = await self._pin(request.tenant, request.min_revision, context, len(messages))
         response = evaluate_service_pb2.EvaluateBatchResponse(revision=pinned.revision)
         for index, (message, item) in enumerate(zip(messages, read, strict=True), 1):
-            decided = pinned.decide(_key(message), lambda item=item: item)  # type: ignore[misc]
+            decided = self._decide(pinned, message, lambda item=item: item)  # type: ignore[misc]
             response.results.append(self._to_result(decided))
             if stops(decided):
                 break
@@ -113,7 +117,7 @@ class EvaluateService(evaluate_service_pb2_grpc.EvaluateServiceServicer):
                 reader.refuse("correlation_id", f"is longer than {_MAX_CORRELATION_BYTES} bytes")
                 reader.finish()
             pinned = await self._pinned(message.request, context)
-            decided = pinned.decide(_key(message.request), lambda: _read(message.request))
+            decided = self._decide(pinned, message.request, lambda: _read(message.request))
         except (PlacetError, Malformed) as error:
             return to_decision_error(error)
         if isinstance(decided, Undecidable):
@@ -182,11 +186,36 @@ class EvaluateService(evaluate_service_pb2_grpc.EvaluateServiceServicer):
         reader.finish()
         return await self._pin(request.tenant, request.min_revision, context)
 
-    async def _pin(self, tenant: str, min_revision: int, context: _Context) -> PinnedDecider:
+    async def _pin(
+        self, tenant: str, min_revision: int, context: _Context, decisions: int = 1
+    ) -> PinnedDecider:
         """Choose the revision that decides, once the node has the one the caller wants."""
+        await self._reporter.room_for(decisions)
         if min_revision > self._active.revision:
             await self._active.wait_for(Revision(min_revision), time_left_s(context))
         return self._decider.pin(tenant)
+
+    def _decide(
+        self,
+        pinned: PinnedDecider,
+        request: evaluate_service_pb2.EvaluateRequest,
+        read: Callable[[], Request],
+    ) -> Decision | Undecidable:
+        started_s = perf_counter()
+        decided = pinned.decide(_key(request), read)
+        if isinstance(decided, Undecidable):
+            self._reporter.failed(decided.reason)
+            return decided
+        self._reporter.decided(
+            pinned.program.tenant,
+            request,
+            decided.verdict,
+            decision_id=decided.decision_id,
+            revision=decided.revision,
+            cached=decided.cached,
+            duration_s=perf_counter() - started_s,
+        )
+        return decided
 
     def _to_result(self, decided: Decision | Undecidable) -> evaluate_service_pb2.BatchResult:
         if isinstance(decided, Undecidable):

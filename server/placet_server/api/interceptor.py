@@ -13,7 +13,9 @@ from google.protobuf.message import DecodeError
 
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.failures import BadMessage, MessageTooLarge, to_status
+from placet_server.api.observing import observed
 from placet_server.errors import SlowReader
+from placet_server.telemetry.rpc import RpcTelemetry
 
 # Handlers and messages of every method pass here, whatever their types.
 _Handler = Any
@@ -30,8 +32,9 @@ class _Unreadable:
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of ``placet.v1``; health, reflection and channelz stay as they are."""
 
-    def __init__(self, *, write_timeout_s: float) -> None:
+    def __init__(self, *, write_timeout_s: float, telemetry: RpcTelemetry | None = None) -> None:
         self._write_timeout_s = write_timeout_s
+        self._telemetry = telemetry
 
     async def intercept_service(
         self,
@@ -43,18 +46,23 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or not handler_call_details.method.startswith("/placet.v1."):
             return handler
         read = _tolerant(handler.request_deserializer, _max_bytes(handler_call_details.method))
-        write = handler.response_serializer
         if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                _streaming(handler.stream_stream, _readable_stream, self._write_timeout_s),
-                read,
-                write,
-            )
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                _streaming(handler.unary_stream, _readable, self._write_timeout_s), read, write
-            )
-        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), read, write)
+            call = _streaming(handler.stream_stream, _readable_stream, self._write_timeout_s)
+            wrapped = grpc.stream_stream_rpc_method_handler(call, read, handler.response_serializer)
+        elif handler.response_streaming:
+            call = _streaming(handler.unary_stream, _readable, self._write_timeout_s)
+            wrapped = grpc.unary_stream_rpc_method_handler(call, read, handler.response_serializer)
+        else:
+            call = _unary(handler.unary_unary)
+            wrapped = grpc.unary_unary_rpc_method_handler(call, read, handler.response_serializer)
+        if self._telemetry is None:
+            return wrapped
+        return observed(
+            wrapped,
+            self._telemetry.call(
+                handler_call_details.method, handler_call_details.invocation_metadata
+            ),
+        )
 
 
 # One request for a decision is small; what holds many may be as large as gRPC

@@ -24,6 +24,7 @@ from placet_server.api.policy import PolicyService
 from placet_server.api.reflection import add_reflection
 from placet_server.api.subscribe import SubscribeService
 from placet_server.policies.hub import Hub
+from placet_server.telemetry.rpc import RpcTelemetry
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +65,20 @@ class ApiServer:
     """One gRPC server on one address."""
 
     def __init__(
-        self, *, services: Services, hub: Hub, write_timeout_s: float, drain_s: float
+        self,
+        *,
+        services: Services,
+        hub: Hub,
+        write_timeout_s: float,
+        drain_s: float,
+        telemetry: RpcTelemetry | None = None,
     ) -> None:
         self._hub = hub
         self._drain_s = drain_s
         self._health = HealthService(PLACET_SERVICES)
         self._server = grpc.aio.server(
-            interceptors=(EdgeInterceptor(write_timeout_s=write_timeout_s),), options=_OPTIONS
+            interceptors=(EdgeInterceptor(write_timeout_s=write_timeout_s, telemetry=telemetry),),
+            options=_OPTIONS,
         )
         evaluate_service_pb2_grpc.add_EvaluateServiceServicer_to_server(
             services.evaluate, self._server

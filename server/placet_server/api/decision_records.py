@@ -1,0 +1,143 @@
+"""Tells metrics, traces and the decision log about decisions, and turns requests to and from JSON.
+
+The one place where telemetry and wire types meet.
+"""
+
+from __future__ import annotations
+
+from placet.v1 import evaluate_service_pb2, value_pb2
+from placet.wire import Reader, attributes_to_wire
+from placet_engine.items import Revision
+from placet_engine.model import Entity, Verdict
+from placet_server.telemetry.decision_log.log import DecisionLog
+from placet_server.telemetry.decision_log.records import AskedRequest, DecisionRecord, Document
+from placet_server.telemetry.decisions import DecisionTelemetry
+
+
+class DecisionReporter:
+    """Reports decisions to whoever wants to know. One call a decision, on the event loop."""
+
+    def __init__(
+        self, telemetry: DecisionTelemetry | None = None, log: DecisionLog | None = None
+    ) -> None:
+        self._telemetry = telemetry
+        self._log = log
+
+    async def room_for(self, decisions: int = 1) -> None:
+        """Wait until decisions may be made; at once unless none may go unrecorded.
+
+        Raises:
+            DecisionLogFull: there was no room in the decision log in time.
+        """
+        if self._log is not None:
+            await self._log.room_for(decisions)
+
+    def decided(
+        self,
+        tenant: str,
+        request: evaluate_service_pb2.EvaluateRequest,
+        verdict: Verdict,
+        *,
+        decision_id: str,
+        revision: Revision,
+        cached: bool,
+        duration_s: float,
+    ) -> None:
+        """Report a decision. The request must not be changed afterwards."""
+        if self._telemetry is not None:
+            self._telemetry.record(tenant, verdict.outcome, verdict.cause, cached, duration_s)
+            self._telemetry.describe(tenant, verdict.outcome, revision, cached)
+        if self._log is not None:
+            self._log.offer(
+                tenant,
+                request,
+                verdict,
+                decision_id=decision_id,
+                revision=revision,
+                cached=cached,
+                duration_s=duration_s,
+            )
+
+    def failed(self, reason: str) -> None:
+        """Report a request that could not be decided, by the stable reason of its error."""
+        if self._telemetry is not None:
+            self._telemetry.error(reason)
+
+
+def read_asked(request: object) -> AskedRequest:
+    """Return the JSON form of a request: a message, or the bytes of one."""
+    if isinstance(request, bytes):
+        request = evaluate_service_pb2.EvaluateRequest.FromString(request)
+    assert isinstance(request, evaluate_service_pb2.EvaluateRequest)
+    reader = Reader()
+    asked = AskedRequest(
+        subject={
+            "type": request.subject.type,
+            "id": request.subject.id,
+            "properties": reader.attributes(request.subject.properties, "subject.properties"),
+        },
+        action={
+            "type": request.action.type or "Action",
+            "name": request.action.name,
+            "properties": reader.attributes(request.action.properties, "action.properties"),
+        },
+        resource={
+            "type": request.resource.type,
+            "id": request.resource.id,
+            "properties": reader.attributes(request.resource.properties, "resource.properties"),
+        },
+        context=reader.attributes(request.context, "context"),
+        entities=[_entity(entity) for entity in reader.entities(request.entities, "entities")],
+    )
+    reader.finish()
+    return asked
+
+
+def _entity(entity: Entity) -> Document:
+    return {
+        "uid": entity.uid.to_json(),
+        "attributes": dict(entity.attributes),
+        "parents": [parent.to_json() for parent in entity.parents],
+        "tags": dict(entity.tags),
+    }
+
+
+def request_of(record: DecisionRecord) -> evaluate_service_pb2.EvaluateRequest:
+    """Return the request of a record, to ask again.
+
+    Masked values stay masked; what was masked as a whole is left out.
+    """
+    subject, action, resource = record.subject, record.action, record.resource
+    return evaluate_service_pb2.EvaluateRequest(
+        tenant=record.tenant,
+        subject=evaluate_service_pb2.Subject(
+            type=subject.get("type", ""),
+            id=subject.get("id", ""),
+            properties=_values(subject.get("properties")),
+        ),
+        action=evaluate_service_pb2.Action(
+            type=action.get("type", ""),
+            name=action.get("name", ""),
+            properties=_values(action.get("properties")),
+        ),
+        resource=evaluate_service_pb2.Resource(
+            type=resource.get("type", ""),
+            id=resource.get("id", ""),
+            properties=_values(resource.get("properties")),
+        ),
+        context=_values(record.context),
+        entities=[
+            value_pb2.Entity(
+                uid=value_pb2.EntityUid(**entity["uid"]),
+                attributes=_values(entity.get("attributes")),
+                parents=[value_pb2.EntityUid(**parent) for parent in entity["parents"]],
+                tags=_values(entity.get("tags")),
+            )
+            for entity in record.entities
+            if "uid" in entity
+        ],
+    )
+
+
+def _values(attributes: object) -> dict[str, value_pb2.Value]:
+    return attributes_to_wire(attributes) if isinstance(attributes, dict) else {}

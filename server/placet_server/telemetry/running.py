@@ -1,0 +1,194 @@
+"""Puts a node's telemetry together, and takes it apart at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Tracer
+from prometheus_client import CollectorRegistry
+
+from placet_server.config import ConfigError, TelemetryConfig
+from placet_server.telemetry.decision_log.log import DecisionLog
+from placet_server.telemetry.decision_log.opening import running_decision_log
+from placet_server.telemetry.decision_log.records import AskedRequest
+from placet_server.telemetry.decisions import DecisionTelemetry
+from placet_server.telemetry.endpoint import MetricsEndpoint
+from placet_server.telemetry.process import measure_loop_lag, observe_process
+from placet_server.telemetry.propagation import PropagationTelemetry
+from placet_server.telemetry.reading import NODE, REGION, PrometheusReader, PushingReader
+from placet_server.telemetry.recorders import Histograms, Metrics
+from placet_server.telemetry.rpc import RpcTelemetry
+
+_SCOPE = "placet"
+_SHUTDOWN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTelemetry:
+    """What the parts of a node report to. What is None is told nothing, and costs nothing."""
+
+    metrics: Metrics
+    propagation: PropagationTelemetry
+    rpc: RpcTelemetry | None
+    decisions: DecisionTelemetry | None
+    decision_log: DecisionLog | None
+    prometheus_address: str
+    """Where Prometheus may scrape, ``host:port``. Empty: nowhere."""
+
+
+@asynccontextmanager
+async def running_telemetry(
+    config: TelemetryConfig,
+    *,
+    node: str,
+    region: str,
+    read_request: Callable[[object], AskedRequest],
+) -> AsyncIterator[NodeTelemetry]:
+    """Run a node's telemetry for the length of the block; at its end, flush it.
+
+    Args:
+        config: what is wanted.
+        node: name of the node.
+        region: its region.
+        read_request: makes the JSON form of requests that the decision log is offered.
+
+    Raises:
+        ConfigError: what is wanted cannot be had.
+    """
+    resource = Resource.create(
+        {"service.name": "placet", "service.version": _version(), NODE: node, REGION: region}
+    )
+    pushes = bool(config.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    if not pushes and (config.traces or config.decision_log == "otlp"):
+        wanted = "traces" if config.traces else "decision_log"
+        raise ConfigError(f"telemetry.{wanted} has nowhere to go; set telemetry.otlp_endpoint")
+    is_measured = pushes or bool(config.prometheus_listen)
+    registry = CollectorRegistry()
+    async with AsyncExitStack() as stack:
+        if is_measured:
+            metrics = stack.enter_context(_running_metrics(config, resource, registry, pushes))
+            await stack.enter_async_context(_measuring_lag(metrics))
+            _observe_build(metrics, node, region)
+        else:
+            metrics = Metrics()
+        tracer = stack.enter_context(_running_tracer(config, resource)) if config.traces else None
+        yield NodeTelemetry(
+            metrics=metrics,
+            propagation=PropagationTelemetry(metrics),
+            rpc=RpcTelemetry(metrics, tracer) if is_measured else None,
+            decisions=(
+                DecisionTelemetry(metrics, max_tenants=config.max_tenants, is_traced=bool(tracer))
+                if is_measured
+                else None
+            ),
+            decision_log=await stack.enter_async_context(
+                running_decision_log(
+                    config,
+                    metrics=metrics,
+                    resource=resource,
+                    node=node,
+                    region=region,
+                    read=read_request,
+                )
+            ),
+            prometheus_address=await stack.enter_async_context(_running_endpoint(config, registry)),
+        )
+
+
+@contextmanager
+def _running_metrics(
+    config: TelemetryConfig, resource: Resource, registry: CollectorRegistry, pushes: bool
+) -> Iterator[Metrics]:
+    histograms = Histograms()
+    readers: list[MetricReader] = []
+    if config.prometheus_listen:
+        readers.append(PrometheusReader(histograms, registry))
+    if pushes:
+        _need_otlp()
+        from placet_server.telemetry.otlp import metric_exporter
+
+        exporter = metric_exporter(config.otlp_endpoint)
+        readers.append(PushingReader(histograms, exporter, interval_s=config.otlp_interval_s))
+    provider = MeterProvider(readers, resource, shutdown_on_exit=False)
+    try:
+        yield Metrics(provider.get_meter(_SCOPE), histograms)
+    finally:
+        provider.shutdown(timeout_millis=_SHUTDOWN_S * 1000)
+
+
+@contextmanager
+def _running_tracer(config: TelemetryConfig, resource: Resource) -> Iterator[Tracer]:
+    _need_otlp()
+    from placet_server.telemetry.otlp import span_exporter
+
+    provider = TracerProvider(
+        sampler=ParentBased(TraceIdRatioBased(config.trace_ratio)),
+        resource=resource,
+        shutdown_on_exit=False,
+    )
+    provider.add_span_processor(BatchSpanProcessor(span_exporter(config.otlp_endpoint)))
+    try:
+        yield provider.get_tracer(_SCOPE)
+    finally:
+        provider.shutdown()
+
+
+@asynccontextmanager
+async def _measuring_lag(metrics: Metrics) -> AsyncIterator[None]:
+    task = asyncio.create_task(measure_loop_lag(metrics), name="event-loop-lag")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _running_endpoint(
+    config: TelemetryConfig, registry: CollectorRegistry
+) -> AsyncIterator[str]:
+    if not config.prometheus_listen:
+        yield ""
+        return
+    endpoint = MetricsEndpoint(registry)
+    try:
+        port = await endpoint.start(config.prometheus_listen)
+        yield f"{config.prometheus_listen.rpartition(':')[0]}:{port}"
+    finally:
+        await endpoint.aclose()
+
+
+def _observe_build(metrics: Metrics, node: str, region: str) -> None:
+    observe_process(metrics)
+    build = {"version": _version(), "node": node, "region": region}
+    metrics.observe(
+        "placet.build.info", "", "Always 1; says what runs where.", lambda: [(1, build)]
+    )
+
+
+def _version() -> str:
+    try:
+        return version("placet")
+    except PackageNotFoundError:
+        # Run from its source.
+        return "unknown"
+
+
+def _need_otlp() -> None:
+    try:
+        import opentelemetry.exporter.otlp.proto.grpc  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "pushing telemetry needs what is not installed; pip install 'placet[otlp]'"
+        ) from error
