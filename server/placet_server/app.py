@@ -74,6 +74,7 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
                 node=identity.node,
                 region=identity.region,
                 read_request=read_asked,
+                now=clock.now,
             )
         )
         store = await _open_store(config)

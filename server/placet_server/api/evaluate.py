@@ -119,7 +119,9 @@ class EvaluateService(evaluate_service_pb2_grpc.EvaluateServiceServicer):
             pinned = await self._pinned(message.request, context)
             decided = self._decide(pinned, message.request, lambda: _read(message.request))
         except (PlacetError, Malformed) as error:
-            return to_decision_error(error)
+            refusal = to_decision_error(error)
+            self._reporter.failed(refusal.reason)
+            return refusal
         if isinstance(decided, Undecidable):
             return undecidable_to_decision_error(decided)
         return self._to_wire(decided)

@@ -67,23 +67,24 @@ class MetricsEndpoint:
             await self._server.wait_closed()
         self._threads.shutdown(cancel_futures=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.current_task()
-        assert connection is not None
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= _MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
+        connection = asyncio.create_task(self._serve(reader, writer), name="scrape")
         self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                if len(self._connections) > _MAX_CONNECTIONS:
-                    answer = _answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many scrapes at once\n")
-                else:
-                    answer = await self._answer_to(await reader.readuntil(b"\r\n\r\n"))
-                writer.write(answer)
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(await self._answer_to(head))
                 await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             log.debug("a scrape was given up", exc_info=True)
         finally:
             writer.close()
-            self._connections.discard(connection)
 
     async def _answer_to(self, head: bytes) -> bytes:
         lines = head.decode("latin-1").split("\r\n")

@@ -4,7 +4,8 @@ The specification has a *MetricProducer* for metrics that come ready made from e
 for Python has not. What it has is ``MetricReader._receive_metrics``, documented as the method to
 override: every reader gets there what was collected from the instruments, before it exports it. Our
 readers are the SDK's own with one step before that: histograms made of the recorders are put into
-the collected data. Counters and gauges need no such step, they are observable instruments.
+the collected data. Counters and gauges need no such step, they are observable instruments. (A
+reader is handed nothing as long as there is no instrument at all; a node always has some.)
 """
 
 from __future__ import annotations

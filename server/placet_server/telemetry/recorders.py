@@ -69,7 +69,7 @@ class Distribution:
     __slots__ = ("bounds", "counts", "largest", "smallest", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = tuple(bounds)
+        self.bounds = tuple(map(float, bounds))
         self.counts = [0] * (len(bounds) + 1)
         self.total: float = 0
         self.smallest = math.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -54,6 +55,7 @@ async def running_telemetry(
     node: str,
     region: str,
     read_request: Callable[[object], AskedRequest],
+    now: Callable[[], datetime.datetime],
 ) -> AsyncIterator[NodeTelemetry]:
     """Run a node's telemetry for the length of the block; at its end, flush it.
 
@@ -62,6 +64,7 @@ async def running_telemetry(
         node: name of the node.
         region: its region.
         read_request: makes the JSON form of requests that the decision log is offered.
+        now: the time of day, as commits are stamped with it.
 
     Raises:
         ConfigError: what is wanted cannot be had.
@@ -85,7 +88,7 @@ async def running_telemetry(
         tracer = stack.enter_context(_running_tracer(config, resource)) if config.traces else None
         yield NodeTelemetry(
             metrics=metrics,
-            propagation=PropagationTelemetry(metrics),
+            propagation=PropagationTelemetry(metrics, now),
             rpc=RpcTelemetry(metrics, tracer) if is_measured else None,
             decisions=(
                 DecisionTelemetry(metrics, max_tenants=config.max_tenants, is_traced=bool(tracer))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import itertools
 import logging
@@ -44,6 +45,7 @@ _OUTBOX_BATCHES = 4
 # Records are written this long after the first of them came, so that the thread that writes is not
 # woken for each of them in the middle of answering.
 _LINGER_S = 0.02
+_SPILLING_S = 5.0
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 5.0
 
 
@@ -259,7 +261,9 @@ class DecisionLog:
         self._is_closing = True
         self._wake.set()
         writer, deliverer = self._threads
-        writer.join(max(deadline - time.monotonic(), 0))
+        # With a spool it waits for nobody, and what it leaves is lost.
+        spills = self._settings.when_slow is WhenSlow.SPILL
+        writer.join(max(deadline - time.monotonic(), _SPILLING_S if spills else 0))
         self._outbox.close()
         deliverer.join(max(deadline - time.monotonic(), 0))
         self._over.set()
@@ -279,21 +283,23 @@ class DecisionLog:
         while not self._over.is_set():
             self._wake.wait()
             self._wake.clear()
-            if not self._is_closing:
+            if not self._is_closing and len(self._queue) * 4 < self._settings.max_queue:
                 self._over.wait(_LINGER_S)
             while self._queue and not self._over.is_set():
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
+                self._tell_of_room()
                 lines = [line for entry in batch if (line := self._line(entry))]
                 not_taken = self._outbox.put(lines) if lines else 0
                 if not_taken:
                     self._lost["spool_full"].add(not_taken)
-                self._tell_of_room()
             if self._is_closing and not self._queue:
                 return
 
     def _tell_of_room(self) -> None:
-        if self._waiters and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake_waiters)
+        # Even if nobody seems to wait: who is about to is seen by the event loop only.
+        if self._settings.when_slow is WhenSlow.BLOCK and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._wake_waiters)
 
     def _wake_waiters(self) -> None:
         for waiter in self._waiters:
