@@ -10,6 +10,7 @@ reader is handed nothing as long as there is no instrument at all; a node always
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -19,15 +20,11 @@ from opentelemetry.sdk.metrics.export import (
     MetricReader,
     MetricsData,
     PeriodicExportingMetricReader,
-    ResourceMetrics,
-    ScopeMetrics,
 )
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import CollectorRegistry
 
 from placet_server.telemetry.recorders import Histograms
 
-SCOPE = InstrumentationScope("placet")
 REGION, NODE = "cloud.region", "service.instance.id"
 """Resource attributes that say which node it is; in Prometheus they are labels of every series."""
 
@@ -49,16 +46,10 @@ class _WithHistograms(MetricReader):
 def completed(collected: MetricsData, histograms: Histograms) -> MetricsData:
     """Return the collected metrics with the histograms among them."""
     resource = collected.resource_metrics[0]
-    ours = ScopeMetrics(scope=SCOPE, metrics=histograms.collect(), schema_url="")
-    return MetricsData(
-        resource_metrics=[
-            ResourceMetrics(
-                resource=resource.resource,
-                scope_metrics=[*resource.scope_metrics, ours],
-                schema_url=resource.schema_url,
-            )
-        ]
-    )
+    # Into the scope there is: of two with one name, the encoder for OTLP keeps the last only.
+    first, *others = resource.scope_metrics
+    scope = replace(first, metrics=[*first.metrics, *histograms.collect()])
+    return MetricsData(resource_metrics=[replace(resource, scope_metrics=[scope, *others])])
 
 
 class PrometheusReader(_WithHistograms, PrometheusMetricReader):
