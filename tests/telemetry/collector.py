@@ -95,9 +95,15 @@ def running_collector() -> Iterator[Collector]:
     """Run a collector on a free port for the length of the block."""
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(4))
-    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(collector, server)
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(collector, server)
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(  # type: ignore[no-untyped-call]
+        collector, server
+    )
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(  # type: ignore[no-untyped-call]
+        collector, server
+    )
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(  # type: ignore[no-untyped-call]
+        collector, server
+    )
     collector.address = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:

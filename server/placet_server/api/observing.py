@@ -1,4 +1,4 @@
-"""Measures one call: what goes in and out of a handler, and how it ends."""
+"""Measures calls: what goes in and out of a handler, and how it ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from placet_server.telemetry.rpc import RpcCall
+from placet_server.telemetry.rpc import RpcCall, RpcMethod
 
 _Handler = Any
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -19,63 +19,102 @@ _UNKNOWN: int = grpc.StatusCode.UNKNOWN.value[0]
 _CANCELLED: int = grpc.StatusCode.CANCELLED.value[0]
 
 
-def observed(handler: _Handler, call: RpcCall) -> _Handler:
-    """Return a handler that does the same and reports to ``call``; good for this one call."""
+def observed_stream(handler: _Handler, method: RpcMethod) -> _Handler:
+    """Return a handler that does the same and measures; good for one call."""
+    call = method.call()
     read, write = handler.request_deserializer, handler.response_serializer
 
-    def measured_read(data: bytes) -> Any:
+    def counted_read(data: bytes) -> Any:
         call.received += len(data)
         return read(data)
 
-    def measured_write(response: Any) -> bytes:
+    def counted_write(response: Any) -> bytes:
         data: bytes = write(response)
         call.sent += len(data)
         return data
 
-    if handler.request_streaming:
-        return grpc.stream_stream_rpc_method_handler(
-            _measured(handler.stream_stream, call), measured_read, measured_write
-        )
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(
-            _measured(handler.unary_stream, call), measured_read, measured_write
-        )
+    async def streamed(request: Any, context: _Context) -> None:
+        await _measured(call, handler.stream_stream or handler.unary_stream, request, context)
 
-    async def written(request: Any, context: _Context) -> bytes:
-        # Here and not in gRPC's hands, so that size and time of it count.
-        return measured_write(await handler.unary_unary(request, context))
-
-    return grpc.unary_unary_rpc_method_handler(_measured(written, call), measured_read, None)
+    make = (
+        grpc.stream_stream_rpc_method_handler
+        if handler.request_streaming
+        else grpc.unary_stream_rpc_method_handler
+    )
+    return make(streamed, counted_read, counted_write)
 
 
-def _measured(
-    handle: Callable[[Any, _Context], Awaitable[Any]], call: RpcCall
-) -> Callable[[Any, _Context], Awaitable[Any]]:
-    async def measured(request: Any, context: _Context) -> Any:
+def observed_unary(handler: _Handler, method: RpcMethod) -> _Handler:
+    """Return a handler that does the same and measures; good for every call of the method."""
+    read, write, handle = (
+        handler.request_deserializer,
+        handler.response_serializer,
+        handler.unary_unary,
+    )
+
+    def begin(data: bytes) -> tuple[RpcCall, Any]:
+        call = method.call()
+        call.received = len(data)
+        return call, read(data)
+
+    async def unary(begun: tuple[RpcCall, Any], context: _Context) -> bytes:
+        # The same as `_counted`, in one coroutine: this is the answer path.
+        call, request = begun
         code = _UNKNOWN
         try:
-            answer = await handle(request, context)
+            # Written here and not in gRPC's hands, so that size and time of it count.
+            data: bytes = write(await handle(request, context))
+            call.sent = len(data)
             code = _OK
-            return answer
-        except asyncio.CancelledError:
-            code = _CANCELLED
-            raise
-        except grpc.aio.AbortError:
-            code = _number(context.code())
+            return data
+        except BaseException as error:
+            code = _code_of(error, context)
             raise
         finally:
             call.ended(_NAMES[code], code)
 
+    async def traced(begun: tuple[RpcCall, Any], context: _Context) -> bytes:
+        with begun[0].span(context.invocation_metadata() or ()):
+            return await unary(begun, context)
+
+    return grpc.unary_unary_rpc_method_handler(traced if method.tracer else unary, begin, None)
+
+
+async def _measured(
+    call: RpcCall,
+    handle: Callable[[Any, _Context], Awaitable[None]],
+    request: Any,
+    context: _Context,
+) -> None:
     if not call.is_traced:
-        return measured
-
-    async def traced(request: Any, context: _Context) -> Any:
-        with call.span():
-            return await measured(request, context)
-
-    return traced
+        return await _counted(call, handle, request, context)
+    with call.span(context.invocation_metadata() or ()):
+        return await _counted(call, handle, request, context)
 
 
-def _number(code: Any) -> int:
+async def _counted(
+    call: RpcCall,
+    handle: Callable[[Any, _Context], Awaitable[None]],
+    request: Any,
+    context: _Context,
+) -> None:
+    code = _UNKNOWN
+    try:
+        await handle(request, context)
+        code = _OK
+    except BaseException as error:
+        code = _code_of(error, context)
+        raise
+    finally:
+        call.ended(_NAMES[code], code)
+
+
+def _code_of(error: BaseException, context: _Context) -> int:
+    """Return the number of the status of a call that ended so."""
+    if isinstance(error, asyncio.CancelledError):
+        return _CANCELLED
+    if not isinstance(error, grpc.aio.AbortError):
+        return _UNKNOWN
+    code: Any = context.code()
     number = code.value[0] if isinstance(code, grpc.StatusCode) else code
     return number if number in _NAMES else _UNKNOWN

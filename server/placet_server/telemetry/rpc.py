@@ -26,7 +26,7 @@ class RpcTelemetry:
 
     def __init__(self, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._tracer = tracer
-        self._methods: dict[str, _Method] = {}
+        self._methods: dict[str, RpcMethod] = {}
         self.started = metrics.counter(
             "grpc.server.call.started", "{call}", "Calls that came in, by method."
         )
@@ -46,30 +46,28 @@ class RpcTelemetry:
             SIZE_BOUNDS_BYTES,
         )
 
-    def call(self, path: str, metadata: Iterable[tuple[str, str | bytes]] = ()) -> RpcCall:
-        """Begin a call.
-
-        Args:
-            path: ``/package.Service/Method`` of a method that is served.
-            metadata: what the caller sent along; a ``traceparent`` in it becomes the span's parent.
-        """
-        method = self._methods.get(path)
-        if method is None:
-            method = self._methods[path] = _Method(path.removeprefix("/"), self)
-        method.started.value += 1
-        return RpcCall(method, self._tracer, metadata)
+    def method(self, path: str) -> RpcMethod:
+        """Return the recorders of a method that is served, ``/package.Service/Method``."""
+        found = self._methods.get(path)
+        if found is None:
+            found = self._methods[path] = RpcMethod(path.removeprefix("/"), self, self._tracer)
+        return found
 
 
-class _Method:
-    """The recorders of one method, resolved once."""
+class RpcMethod:
+    """One method, with its recorders resolved."""
 
-    __slots__ = ("_by_status", "_rpcs", "name", "started")
-
-    def __init__(self, name: str, rpcs: RpcTelemetry) -> None:
+    def __init__(self, name: str, rpcs: RpcTelemetry, tracer: Tracer | None) -> None:
         self.name = name
+        self.tracer = tracer
         self._rpcs = rpcs
         self._by_status: dict[str, tuple[Distribution, Distribution, Distribution]] = {}
-        self.started: Counter = rpcs.started.child({"grpc.method": name})
+        self._started: Counter = rpcs.started.child({"grpc.method": name})
+
+    def call(self) -> RpcCall:
+        """Begin a call."""
+        self._started.value += 1
+        return RpcCall(self)
 
     def of(self, status: str) -> tuple[Distribution, Distribution, Distribution]:
         """Return durations, received and sent sizes of calls that ended so."""
@@ -85,20 +83,13 @@ class _Method:
 
 
 class RpcCall:
-    """One call, from the moment its headers came to its status."""
+    """One call, from its beginning to its status."""
 
-    __slots__ = ("_metadata", "_method", "_started_s", "_tracer", "received", "sent")
+    __slots__ = ("_method", "_started_s", "received", "sent")
 
-    def __init__(
-        self,
-        method: _Method,
-        tracer: Tracer | None,
-        metadata: Iterable[tuple[str, str | bytes]],
-    ) -> None:
+    def __init__(self, method: RpcMethod) -> None:
         self._started_s = perf_counter()
         self._method = method
-        self._tracer = tracer
-        self._metadata = metadata
         self.received = 0
         """Bytes of messages that came in so far."""
         self.sent = 0
@@ -107,23 +98,28 @@ class RpcCall:
     @property
     def is_traced(self) -> bool:
         """Whether there is any use in a span."""
-        return self._tracer is not None
+        return self._method.tracer is not None
 
     @contextmanager
-    def span(self) -> Iterator[None]:
-        """Have a span, the caller's child, for the length of the block."""
-        assert self._tracer is not None
+    def span(self, metadata: Iterable[tuple[str, str | bytes]]) -> Iterator[None]:
+        """Have a span for the length of the block.
+
+        Args:
+            metadata: what the caller sent along; a ``traceparent`` in it names the span's parent.
+        """
+        method = self._method
+        assert method.tracer is not None
         carrier = {
             key: value
-            for key, value in self._metadata
+            for key, value in metadata
             if key in _TRACE_CONTEXT.fields and isinstance(value, str)
         }
-        service, _, method = self._method.name.rpartition("/")
-        with self._tracer.start_as_current_span(
-            self._method.name,
+        service, _, name = method.name.rpartition("/")
+        with method.tracer.start_as_current_span(
+            method.name,
             context=_TRACE_CONTEXT.extract(carrier),
             kind=SpanKind.SERVER,
-            attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
+            attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
             record_exception=False,
             set_status_on_exception=False,
         ):
@@ -140,7 +136,7 @@ class RpcCall:
         duration.record(perf_counter() - self._started_s)
         received.record(self.received)
         sent.record(self.sent)
-        if self._tracer is not None:
+        if self._method.tracer is not None:
             span = get_current_span()
             span.set_attribute("rpc.grpc.status_code", code)
             if status in _SERVER_ERRORS:
