@@ -6,7 +6,15 @@ from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    TraceState,
+    use_span,
+)
 
+import placet.aio
 from placet_server.config import TelemetryConfig
 from tests.telemetry.collector import Collector, attributes, running_collector
 from tests.telemetry.scraping import TIMEOUT_S, value
@@ -39,7 +47,7 @@ async def test_the_collector_gets_the_numbers_that_prometheus_reads(collector: C
 
     decisions = collector.metrics("placet.decisions")[-1].sum
     durations = collector.metrics("placet.decision.duration")[-1].histogram
-    assert scraped == (3, 3)
+    assert scraped == (3.0, 3.0)
     assert sum(point.as_double or point.as_int for point in decisions.data_points) == 3
     assert sum(point.count for point in durations.data_points) == 3
     assert decisions.is_monotonic
@@ -106,3 +114,25 @@ async def test_decisions_are_log_records_within_their_trace(collector: Collector
     assert (record.trace_id, record.span_id) == (span.trace_id, span.span_id)
     assert body["decision_id"].string_value == answer.decision.decision_id
     assert body["trace_id"].string_value == span.trace_id.hex()
+
+
+@pytest.mark.parametrize("state", ["", "vendor=x"])
+async def test_the_sdk_passes_its_callers_trace_on(collector: Collector, state: str) -> None:
+    context = SpanContext(
+        trace_id=int(TRACE, 16),
+        span_id=int(PARENT, 16),
+        is_remote=False,
+        trace_flags=TraceFlags(TraceFlags.SAMPLED),
+        trace_state=TraceState.from_header([state]),
+    )
+    telemetry = config(collector, traces=True, trace_ratio=0.0)
+    async with running_service(telemetry=telemetry) as service:
+        await service.publish(policy("p", ALLOW))
+        async with placet.aio.Client(service.node.address, tenant="acme") as client:
+            with use_span(NonRecordingSpan(context)):
+                await client.evaluate(("User", "alice"), "view", ("Document", "one"))
+            await client.evaluate(("User", "alice"), "view", ("Document", "one"))
+
+    [span] = collector.spans
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
+    assert span.trace_state == state

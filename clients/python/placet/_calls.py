@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 
 from placet._errors import InvalidRequest, Unavailable
 from placet._status import from_rpc_error
+from placet._trace_context import trace_metadata
 
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
 RequestT = TypeVar("RequestT", contravariant=True)
 ResponseT = TypeVar("ResponseT", covariant=True)
 
@@ -19,13 +21,17 @@ ResponseT = TypeVar("ResponseT", covariant=True)
 class Method(Protocol[RequestT, ResponseT]):
     """An rpc of a stub."""
 
-    def __call__(self, request: RequestT, /, *, timeout: float) -> ResponseT: ...
+    def __call__(
+        self, request: RequestT, /, *, timeout: float, metadata: Metadata | None
+    ) -> ResponseT: ...
 
 
 class AsyncMethod(Protocol[RequestT, ResponseT]):
     """An rpc of an asyncio stub."""
 
-    def __call__(self, request: RequestT, /, *, timeout: float) -> Awaitable[ResponseT]: ...
+    def __call__(
+        self, request: RequestT, /, *, timeout: float, metadata: Metadata | None
+    ) -> Awaitable[ResponseT]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +68,7 @@ CLOSED = (ValueError, grpc.aio.UsageError)
 def call(method: Method[RequestT, ResponseT], request: RequestT, timeout_s: float) -> ResponseT:
     """Make a call; raise what it failed with as an error of ours."""
     try:
-        return method(request, timeout=timeout_s)
+        return method(request, timeout=timeout_s, metadata=trace_metadata())
     except grpc.RpcError as error:
         raise from_rpc_error(error) from error
     except CLOSED as error:
@@ -74,7 +80,7 @@ async def call_aio(
 ) -> ResponseT:
     """Make a call; raise what it failed with as an error of ours."""
     try:
-        return await method(request, timeout=timeout_s)
+        return await method(request, timeout=timeout_s, metadata=trace_metadata())
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
     except CLOSED as error:
