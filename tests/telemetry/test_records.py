@@ -1,22 +1,26 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from placet.v1 import decision_pb2, evaluate_service_pb2, value_pb2
 from placet.wire import attributes_to_wire
 from placet_server.api.decision_records import read_asked, request_of
-from placet_server.config import TelemetryConfig
+from placet_server.config import ConfigError, TelemetryConfig
 from placet_server.telemetry.decision_log.records import (
     DecisionRecord,
     RecordsUnreadable,
     read_records,
 )
+from placet_server.testing import running_server
 from tests.telemetry.scraping import TIMEOUT_S
-from tests.wire.service import TENANT, policy, request, running_service
+from tests.wire.service import TENANT, Service, policy, request, running_service
 
 PERMIT = 'permit(principal, action == Action::"view", resource);'
 
@@ -215,3 +219,84 @@ def test_what_is_no_record_is_told_by_line(tmp_path: Path, line: object, why: st
 def test_a_log_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(RecordsUnreadable, match="there is no decision log at"):
         list(read_records(tmp_path / "log"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        (
+            {"decision_log_mask": ("ssn",)},
+            "telemetry.decision_log_mask: `ssn` names nothing to mask",
+        ),
+        ({"decision_log_mask_salt_file": "/no/such/file"}, "cannot read `/no/such/file`"),
+        ({"decision_log_path": "/no/such/folder/log"}, "cannot write the decision log"),
+        (
+            {"decision_log_when_slow": "spill", "decision_log_spool_path": "/no/such/folder/x"},
+            "cannot spill decisions to",
+        ),
+    ],
+)
+async def test_a_log_that_cannot_be_is_told(
+    tmp_path: Path, fields: dict[str, Any], why: str
+) -> None:
+    telemetry = TelemetryConfig(
+        **{"decision_log": "file", "decision_log_path": str(tmp_path / "log"), **fields}
+    )
+
+    with pytest.raises(ConfigError, match=why):
+        async with running_server(telemetry=telemetry):
+            pass
+
+
+async def test_a_key_makes_hashes_the_same_in_every_run(tmp_path: Path) -> None:
+    (tmp_path / "salt").write_text("a key\n")
+    telemetry = to_file(
+        tmp_path / "log",
+        decision_log_mask=("subject.id",),
+        decision_log_mask_mode="hash",
+        decision_log_mask_salt_file=str(tmp_path / "salt"),
+    )
+    for _ in range(2):
+        async with running_service(telemetry=telemetry) as service:
+            await service.publish(policy("p", PERMIT))
+            await service.evaluate.Evaluate(request(), timeout=TIMEOUT_S)
+
+    first, second = read_records(tmp_path / "log")
+    assert first.run != second.run
+    assert first.subject["id"] == second.subject["id"]
+    assert first.subject["id"].startswith("hmac-sha256:")
+
+
+@pytest.fixture
+def full_stdout() -> Iterator[None]:
+    """Have standard output take nothing."""
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full here")
+    former, full = os.dup(1), os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, 1)
+    yield
+    os.dup2(former, 1)
+    os.close(former)
+    os.close(full)
+
+
+async def test_under_block_nothing_is_decided_without_a_record(full_stdout: None) -> None:
+    telemetry = TelemetryConfig(
+        decision_log="stdout",
+        decision_log_when_slow="block",
+        decision_log_queue=2,
+        decision_log_block_s=0.01,
+        decision_log_flush_s=0.05,
+    )
+    async with running_service(telemetry=telemetry) as service:
+        await service.publish(policy("p", PERMIT))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask_until_refused(service)
+
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "decides nothing unrecorded" in (caught.value.details() or "")
+
+
+async def ask_until_refused(service: Service) -> None:
+    for _ in range(3000):
+        await service.evaluate.Evaluate(request(), timeout=TIMEOUT_S)

@@ -78,10 +78,25 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         FileSink(tmp_path / "no" / "log", max_bytes=10, keep=1)
 
 
-def test_standard_output_gets_whole_lines(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    StdoutSink().write(lines(1, 2))
+def test_standard_output_gets_each_line_once(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, write = StdoutSink(), os.write
+    failing = iter([False, True, False])
 
-    assert capsysbinary.readouterr().out == b"".join(lines(1, 2))
+    def now_and_then(file: int, data: bytes) -> int:
+        if next(failing, False):
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return write(file, data[:12])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", now_and_then)
+        with pytest.raises(SinkFailed, match="temporarily unavailable"):
+            sink.write(lines(1, 2))
+        sink.write(lines(1, 2))
+        sink.write(lines(3))
+
+    assert capfdbinary.readouterr().out == b"".join(lines(1, 2, 3))
 
 
 def test_a_spool_is_a_queue_on_disk(tmp_path: Path) -> None:

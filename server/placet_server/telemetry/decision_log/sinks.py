@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +13,9 @@ class SinkFailed(Exception):
 
 
 class Sink(Protocol):
-    """Takes lines in order. Called by one thread at a time."""
+    """Takes lines in order. Called by one thread at a time, with the same lines until they are
+    taken.
+    """
 
     def write(self, lines: Sequence[bytes]) -> None:
         """Take all of the lines, or none and raise :class:`SinkFailed`."""
@@ -26,15 +27,21 @@ class Sink(Protocol):
 
 
 class StdoutSink:
-    """Writes lines to standard output."""
+    """Writes lines to standard output, past Python's buffer: what failed must not stay in there."""
+
+    def __init__(self, file: int = 1) -> None:
+        self._file = file
+        self._done = 0
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Write and flush. When the pipe breaks in the middle, some lines may come twice."""
+        """Write. What was written before a failure is not written again with the next try."""
+        data = memoryview(b"".join(lines))
         try:
-            sys.stdout.buffer.write(b"".join(lines))
-            sys.stdout.buffer.flush()
+            while self._done < len(data):
+                self._done += os.write(self._file, data[self._done :])
         except OSError as error:
             raise SinkFailed(f"standard output takes nothing: {error.strerror}") from error
+        self._done = 0
 
     def close(self) -> None:
         """Leave standard output to the process."""
