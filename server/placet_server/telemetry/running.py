@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -69,50 +69,49 @@ async def running_telemetry(
     Raises:
         ConfigError: what is wanted cannot be had.
     """
+    pushes = _pushes(config)
+    is_measured = pushes or bool(config.prometheus_listen)
     resource = Resource.create(
         {"service.name": "placet", "service.version": _version(), NODE: node, REGION: region}
     )
-    pushes = bool(config.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
-    if not pushes and (config.traces or config.decision_log == "otlp"):
-        wanted = "traces" if config.traces else "decision_log"
-        raise ConfigError(f"telemetry.{wanted} has nowhere to go; set telemetry.otlp_endpoint")
-    is_measured = pushes or bool(config.prometheus_listen)
     registry = CollectorRegistry()
     async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        metrics, tracer = Metrics(), None
         if is_measured:
-            metrics = stack.enter_context(_running_metrics(config, resource, registry, pushes))
-            await stack.enter_async_context(_measuring_lag(metrics))
-            _observe_build(metrics, node, region)
-        else:
-            metrics = Metrics()
-        tracer = stack.enter_context(_running_tracer(config, resource)) if config.traces else None
+            metrics = await enter(_running_metrics(config, resource, registry, pushes))
+            await enter(_measuring_process(metrics, node, region))
+        if config.traces:
+            tracer = await enter(_running_tracer(config, resource))
+        decisions = DecisionTelemetry(
+            metrics, max_tenants=config.max_tenants, is_traced=tracer is not None
+        )
+        identity = {"node": node, "region": region}
         yield NodeTelemetry(
             metrics=metrics,
             propagation=PropagationTelemetry(metrics, now),
             rpc=RpcTelemetry(metrics, tracer) if is_measured else None,
-            decisions=(
-                DecisionTelemetry(metrics, max_tenants=config.max_tenants, is_traced=bool(tracer))
-                if is_measured
-                else None
+            decisions=decisions if is_measured else None,
+            decision_log=await enter(
+                running_decision_log(config, metrics, resource, read=read_request, **identity)
             ),
-            decision_log=await stack.enter_async_context(
-                running_decision_log(
-                    config,
-                    metrics=metrics,
-                    resource=resource,
-                    node=node,
-                    region=region,
-                    read=read_request,
-                )
-            ),
-            prometheus_address=await stack.enter_async_context(_running_endpoint(config, registry)),
+            prometheus_address=await enter(_running_endpoint(config, registry)),
         )
 
 
-@contextmanager
-def _running_metrics(
+def _pushes(config: TelemetryConfig) -> bool:
+    """Return whether there is a collector to push to."""
+    pushes = bool(config.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    if not pushes and (config.traces or config.decision_log == "otlp"):
+        wanted = "traces" if config.traces else "decision_log"
+        raise ConfigError(f"telemetry.{wanted} has nowhere to go; set telemetry.otlp_endpoint")
+    return pushes
+
+
+@asynccontextmanager
+async def _running_metrics(
     config: TelemetryConfig, resource: Resource, registry: CollectorRegistry, pushes: bool
-) -> Iterator[Metrics]:
+) -> AsyncIterator[Metrics]:
     histograms = Histograms()
     readers: list[MetricReader] = []
     if config.prometheus_listen:
@@ -127,11 +126,12 @@ def _running_metrics(
     try:
         yield Metrics(provider.get_meter(_SCOPE), histograms)
     finally:
-        provider.shutdown(timeout_millis=_SHUTDOWN_S * 1000)
+        # Pushes once more, which may take as long as the exporter tries.
+        await asyncio.to_thread(provider.shutdown, timeout_millis=_SHUTDOWN_S * 1000)
 
 
-@contextmanager
-def _running_tracer(config: TelemetryConfig, resource: Resource) -> Iterator[Tracer]:
+@asynccontextmanager
+async def _running_tracer(config: TelemetryConfig, resource: Resource) -> AsyncIterator[Tracer]:
     _need_otlp()
     from placet_server.telemetry.otlp import span_exporter
 
@@ -144,11 +144,16 @@ def _running_tracer(config: TelemetryConfig, resource: Resource) -> Iterator[Tra
     try:
         yield provider.get_tracer(_SCOPE)
     finally:
-        provider.shutdown()
+        await asyncio.to_thread(provider.shutdown)
 
 
 @asynccontextmanager
-async def _measuring_lag(metrics: Metrics) -> AsyncIterator[None]:
+async def _measuring_process(metrics: Metrics, node: str, region: str) -> AsyncIterator[None]:
+    build = {"version": _version(), "node": node, "region": region}
+    metrics.observe(
+        "placet.build.info", "", "Always 1; says what runs where.", lambda: [(1, build)]
+    )
+    observe_process(metrics)
     task = asyncio.create_task(measure_loop_lag(metrics), name="event-loop-lag")
     try:
         yield
@@ -170,14 +175,6 @@ async def _running_endpoint(
         yield f"{config.prometheus_listen.rpartition(':')[0]}:{port}"
     finally:
         await endpoint.aclose()
-
-
-def _observe_build(metrics: Metrics, node: str, region: str) -> None:
-    observe_process(metrics)
-    build = {"version": _version(), "node": node, "region": region}
-    metrics.observe(
-        "placet.build.info", "", "Always 1; says what runs where.", lambda: [(1, build)]
-    )
 
 
 def _version() -> str:

@@ -20,9 +20,9 @@ from placet_server.telemetry.recorders import Metrics
 @asynccontextmanager
 async def running_decision_log(
     config: TelemetryConfig,
-    *,
     metrics: Metrics,
     resource: Resource,
+    *,
     node: str,
     region: str,
     read: Callable[[object], AskedRequest],
