@@ -118,6 +118,8 @@ class TelemetryConfig:
     """When records are not taken fast enough: `block`, `spill` to disk, `sample` or `drop`."""
     decision_log_queue: int = 10_000
     """Decisions that may wait to be written down."""
+    decision_log_queue_bytes: int = 64_000_000
+    """Size of their requests past which the queue counts as full."""
     decision_log_block_s: float = 1.0
     """How long `block` lets a request wait before it is refused, in seconds."""
     decision_log_sample_one_in: int = 10
@@ -300,6 +302,7 @@ _AT_LEAST: Mapping[str, float] = {
     "telemetry.decision_log_max_bytes": 1,
     "telemetry.decision_log_keep": 0,
     "telemetry.decision_log_queue": 1,
+    "telemetry.decision_log_queue_bytes": 1,
     "telemetry.decision_log_block_s": 0,
     "telemetry.decision_log_sample_one_in": 2,
     "telemetry.decision_log_spool_max_bytes": 1,

@@ -82,6 +82,7 @@ class Log:
                 revision=7,
                 cached=False,
                 duration_s=0.001,
+                size_bytes=100,
             )
 
     async def hold_up(self) -> None:
@@ -186,7 +187,14 @@ async def test_one_decision_that_cannot_be_written_is_counted_and_shows_as_a_gap
         log.sink.gate.set()
         log.offer()
         log.log.offer(
-            "acme", "bad", VERDICT, decision_id="d", revision=1, cached=False, duration_s=0
+            "acme",
+            "bad",
+            VERDICT,
+            decision_id="d",
+            revision=1,
+            cached=False,
+            duration_s=0,
+            size_bytes=100,
         )
         log.offer()
 
@@ -203,6 +211,16 @@ async def test_drop_leaves_out_what_finds_no_room() -> None:
     assert kept == sorted(kept)
     assert len(kept) < 5001
     assert log.lost() == {"queue_full": 5001 - len(kept)}
+
+
+async def test_large_requests_fill_the_queue_by_their_size() -> None:
+    async with running(when_slow=WhenSlow.DROP, max_queue_bytes=1000) as log:
+        await log.hold_up()
+        log.offer(5000)
+
+    kept = len(log.sink.lines)
+    assert kept < 5001
+    assert log.lost() == {"queue_full": 5001 - kept}
 
 
 async def test_sample_keeps_one_of_n_and_says_so() -> None:

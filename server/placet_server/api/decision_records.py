@@ -56,6 +56,7 @@ class DecisionReporter:
                 revision=revision,
                 cached=cached,
                 duration_s=duration_s,
+                size_bytes=request.ByteSize(),
             )
 
     def failed(self, reason: str) -> None:

@@ -39,7 +39,7 @@ from placet_server.telemetry.recorders import Metrics
 
 log = logging.getLogger(__name__)
 
-_BATCH = 256
+_BATCH, _BATCH_BYTES = 256, 4_000_000
 # How many records the outbox holds, as a part of what the queue does, in batches.
 _OUTBOX_BATCHES = 4
 # Records are written this long after the first of them came, so that the thread that writes is not
@@ -69,6 +69,8 @@ class DecisionLogSettings:
     when_slow: WhenSlow = WhenSlow.SAMPLE
     max_queue: int = 10_000
     """Decisions that wait to be written down."""
+    max_queue_bytes: int = 64_000_000
+    """Size of their requests."""
     block_s: float = 1.0
     """How long a request waits for room."""
     sample_one_in: int = 10
@@ -77,8 +79,10 @@ class DecisionLogSettings:
 
 
 # What the hot path hands over: time, sequence, what it stands for, tenant, request, verdict,
-# decision id, revision, cached, duration, span.
-_Entry: TypeAlias = tuple[float, int, int, str, object, Verdict, str, int, bool, float, SpanContext]
+# decision id, revision, cached, duration, span, size of the request.
+_Entry: TypeAlias = tuple[
+    float, int, int, str, object, Verdict, str, int, bool, float, SpanContext, int
+]
 
 
 class DecisionLog:
@@ -122,6 +126,8 @@ class DecisionLog:
         self._sequence = itertools.count(1)
         self._sampled = itertools.count(1)
         self._queue: deque[_Entry] = deque()
+        # What came in is the event loop's to count, what went out the first thread's.
+        self._bytes_in = self._bytes_out = 0
         self._outbox = Outbox(max_batches=_OUTBOX_BATCHES, spool=spool)
         self._wake = threading.Event()
         self._over = threading.Event()
@@ -194,7 +200,10 @@ class DecisionLog:
 
     def _has_room(self, count: int) -> bool:
         # More than the queue ever takes can only wait until it is empty.
-        return not self._queue or len(self._queue) + count <= self._settings.max_queue
+        return not self._queue or (
+            len(self._queue) + count <= self._settings.max_queue
+            and self._bytes_in - self._bytes_out < self._settings.max_queue_bytes
+        )
 
     def offer(
         self,
@@ -206,6 +215,7 @@ class DecisionLog:
         revision: int,
         cached: bool,
         duration_s: float,
+        size_bytes: int,
     ) -> None:
         """Have a decision written down. Never waits.
 
@@ -217,12 +227,13 @@ class DecisionLog:
             revision: the revision that decided.
             cached: whether the verdict was remembered.
             duration_s: how long it took, in seconds.
+            size_bytes: about how much memory the request holds.
         """
         sequence = next(self._sequence)
         waiting, kept_one_in = len(self._queue), 1
         settings = self._settings
-        if self._is_closing or waiting >= self._hard_limit():
-            self._lost["queue_full"].add()
+        if self._is_closing or self._is_full(waiting):
+            self._lost["shutdown" if self._is_closing else "queue_full"].add()
             return
         if settings.when_slow is WhenSlow.SAMPLE and waiting * 2 >= settings.max_queue:
             if next(self._sampled) % settings.sample_one_in:
@@ -242,15 +253,20 @@ class DecisionLog:
                 cached,
                 duration_s,
                 get_current_span().get_span_context(),
+                size_bytes,
             )
         )
+        self._bytes_in += size_bytes
         if not self._wake.is_set():
             self._wake.set()
 
-    def _hard_limit(self) -> int:
-        # Blocked requests were let in one by one and decide a moment later, all at once.
-        doubled = self._settings.when_slow is WhenSlow.BLOCK
-        return self._settings.max_queue * (2 if doubled else 1)
+    def _is_full(self, waiting: int) -> bool:
+        # Under `BLOCK` requests were let in one by one and may decide a moment later all at once.
+        factor = 2 if self._settings.when_slow is WhenSlow.BLOCK else 1
+        return (
+            waiting >= self._settings.max_queue * factor
+            or self._bytes_in - self._bytes_out >= self._settings.max_queue_bytes * factor
+        )
 
     async def aclose(self) -> None:
         """Deliver what there is, for as long as allowed; count the rest as lost."""
@@ -286,7 +302,7 @@ class DecisionLog:
             if not self._is_closing and len(self._queue) * 4 < self._settings.max_queue:
                 self._over.wait(_LINGER_S)
             while self._queue and not self._over.is_set():
-                batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
+                batch = self._next_batch()
                 self._tell_of_room()
                 lines = [line for entry in batch if (line := self._line(entry))]
                 not_taken = self._outbox.put(lines) if lines else 0
@@ -294,6 +310,14 @@ class DecisionLog:
                     self._lost["spool_full"].add(not_taken)
             if self._is_closing and not self._queue:
                 return
+
+    def _next_batch(self) -> list[_Entry]:
+        batch: list[_Entry] = []
+        start_bytes = self._bytes_out
+        while self._queue and len(batch) < _BATCH and self._bytes_out - start_bytes < _BATCH_BYTES:
+            batch.append(self._queue.popleft())
+            self._bytes_out += batch[-1][-1]
+        return batch
 
     def _tell_of_room(self) -> None:
         # Even if nobody seems to wait: who is about to is seen by the event loop only.
@@ -316,7 +340,7 @@ class DecisionLog:
 
     def _document(self, entry: _Entry) -> Document:
         moment, sequence, kept_one_in, tenant, request, verdict = entry[:6]
-        decision_id, revision, cached, duration_s, span = entry[6:]
+        decision_id, revision, cached, duration_s, span = entry[6:-1]
         asked = self._read(request)
         document = DecisionRecord(
             run=self._run,

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -97,8 +97,7 @@ def _keys(holder: Any, name: str) -> Iterator[Any]:
     if isinstance(holder, dict):
         yield from list(holder) if name == "*" else [name] if name in holder else []
     elif isinstance(holder, list):
-        matches: Callable[[int], bool] = lambda place: name in ("*", str(place))  # noqa: E731
-        yield from (place for place in range(len(holder)) if matches(place))
+        yield from (place for place in range(len(holder)) if name in ("*", str(place)))
 
 
 def _segments(path: str) -> list[str]:

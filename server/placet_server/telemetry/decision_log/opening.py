@@ -49,6 +49,7 @@ async def running_decision_log(
         settings=DecisionLogSettings(
             when_slow=when_slow,
             max_queue=config.decision_log_queue,
+            max_queue_bytes=config.decision_log_queue_bytes,
             block_s=config.decision_log_block_s,
             sample_one_in=config.decision_log_sample_one_in,
             flush_s=config.decision_log_flush_s,
