@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,6 +31,8 @@ from placet_server.telemetry.propagation import PropagationTelemetry
 from placet_server.telemetry.reading import NODE, REGION, PrometheusReader, PushingReader
 from placet_server.telemetry.recorders import Histograms, Metrics
 from placet_server.telemetry.rpc import RpcTelemetry
+
+log = logging.getLogger(__name__)
 
 _SCOPE = "placet"
 _SHUTDOWN_S = 5.0
@@ -172,7 +175,9 @@ async def _running_endpoint(
     endpoint = MetricsEndpoint(registry)
     try:
         port = await endpoint.start(config.prometheus_listen)
-        yield f"{config.prometheus_listen.rpartition(':')[0]}:{port}"
+        address = f"{config.prometheus_listen.rpartition(':')[0]}:{port}"
+        log.info("metrics can be scraped", extra={"url": f"http://{address}/metrics"})
+        yield address
     finally:
         await endpoint.aclose()
 

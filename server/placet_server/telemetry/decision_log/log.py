@@ -290,8 +290,13 @@ class DecisionLog:
         if lost:
             self._lost["shutdown"].add(lost)
             log.error("decisions were lost at the end", extra={"records": lost})
-        if not deliverer.is_alive():
+        if deliverer.is_alive():
+            # It is stuck with the sink, which must not be closed under its hands.
+            return
+        try:
             self._sink.close()
+        except SinkFailed:
+            log.exception("the decision log may lack its last records")
 
     # ------------------------------------------------------------------ the first thread's
 
@@ -307,7 +312,7 @@ class DecisionLog:
                 lines = [line for entry in batch if (line := self._line(entry))]
                 not_taken = self._outbox.put(lines) if lines else 0
                 if not_taken:
-                    self._lost["spool_full"].add(not_taken)
+                    self._lost["shutdown" if self._over.is_set() else "spool_full"].add(not_taken)
             if self._is_closing and not self._queue:
                 return
 

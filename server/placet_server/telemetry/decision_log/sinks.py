@@ -22,7 +22,7 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Make what was taken as durable as the sink can."""
+        """Make what was taken as durable as the sink can, or raise :class:`SinkFailed`."""
         ...
 
 
@@ -90,8 +90,12 @@ class FileSink:
 
     def close(self) -> None:
         """Flush to the disk and close."""
-        os.fsync(self._file)
-        os.close(self._file)
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise SinkFailed(f"cannot flush `{self._path}`: {error.strerror}") from error
+        finally:
+            os.close(self._file)
 
     def _append(self, data: bytes) -> None:
         rest = memoryview(data)
