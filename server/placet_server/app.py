@@ -15,21 +15,25 @@ from pathlib import Path
 from placet_engine.cache import DecisionCache
 from placet_engine.compiling import Compiler
 from placet_server.admission.control import AdmissionControl, Limits
-from placet_server.api.encoding import lasting_part
+from placet_server.api.admitting import observe_admission
+from placet_server.api.decision_records import DecisionReporter, read_asked
+from placet_server.api.encoding import CACHED, lasting_part
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.policy import PolicyService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError
-from placet_server.decisions.decider import Decider
+from placet_server.decisions.decider import Decided, Decider
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
+from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
 from placet_server.store.contract import Store
 from placet_server.store.memory import MemoryStore
 from placet_server.store.sqlite import SqliteStore
+from placet_server.telemetry.running import NodeTelemetry, running_telemetry
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ class Node:
     hub: Hub
     admission: AdmissionControl
     api: ApiServer
+    telemetry: NodeTelemetry
 
     async def drain(self) -> None:
         """Take no more calls; return when those under way are done, or out of time."""
@@ -62,9 +67,20 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
         AddressUnavailable: the address cannot be listened on.
         StoreError: the store cannot be opened.
     """
-    _refuse_open_address(config)
+    for address in filter(None, (config.server.listen, config.telemetry.prometheus_listen)):
+        _refuse_open_address(address, config.server.allow_insecure)
     clock = clock or SystemClock()
+    node, region = config.server.node or socket.gethostname(), config.server.region
     async with AsyncExitStack() as stack:
+        telemetry = await stack.enter_async_context(
+            running_telemetry(
+                config.telemetry,
+                node=node,
+                region=region,
+                read_request=read_asked,
+                now=clock.now,
+            )
+        )
         store = await _open_store(config)
         stack.push_async_callback(store.aclose)
         executor = stack.enter_context(
@@ -83,26 +99,36 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
             active=active,
             hub=hub,
             max_window_commits=config.subscribe.max_window_commits,
+            telemetry=telemetry.propagation,
         )
         await feed.load()
+        cache: DecisionCache[Decided] = DecisionCache(
+            max_bytes=config.cache.max_bytes, ttl_s=config.cache.ttl_s, monotonic=clock.monotonic
+        )
         decider = Decider(
             active,
-            DecisionCache(
-                max_bytes=config.cache.max_bytes,
-                ttl_s=config.cache.ttl_s,
-                monotonic=clock.monotonic,
-            ),
-            lasting_part(
-                node=config.server.node or socket.gethostname(), region=config.server.region
-            ),
+            cache,
+            lasting_part(node=node, region=region),
+            CACHED,
         )
+        observe_node(telemetry.metrics, active=active, cache=cache, hub=hub)
         publisher = Publisher(
-            store=store, compiler=compiler, executor=executor, active=active, clock=clock
+            store=store,
+            compiler=compiler,
+            executor=executor,
+            active=active,
+            clock=clock,
+            telemetry=telemetry.propagation,
         )
         admission = AdmissionControl(_limits(config), clock.monotonic)
+        observe_admission(telemetry.metrics, admission)
         services = Services(
             evaluate=EvaluateService(
-                decider=decider, active=active, admission=admission, executor=executor
+                decider=decider,
+                active=active,
+                admission=admission,
+                executor=executor,
+                reporter=DecisionReporter(telemetry.decisions, telemetry.decision_log),
             ),
             policy=PolicyService(publisher=publisher, store=store, executor=executor),
             subscribe=SubscribeService(
@@ -122,6 +148,7 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
             admission=admission,
             write_timeout_s=config.subscribe.write_timeout_s,
             drain_s=config.server.drain_s,
+            telemetry=telemetry.rpc,
         )
         host, _, _ = config.server.listen.rpartition(":")
         port = await api.start(config.server.listen)
@@ -137,6 +164,7 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
             hub=hub,
             admission=admission,
             api=api,
+            telemetry=telemetry,
         )
 
 
@@ -162,10 +190,10 @@ async def _ended(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _refuse_open_address(config: Config) -> None:
+def _refuse_open_address(address: str, allow_insecure: bool) -> None:
     """Keep plain-text ports on this machine unless somebody says they know better."""
-    host = config.server.listen.rpartition(":")[0].strip("[]")
-    if config.server.allow_insecure or host == "localhost":
+    host = address.rpartition(":")[0].strip("[]")
+    if allow_insecure or host == "localhost":
         return
     try:
         loopback = ipaddress.ip_address(host).is_loopback
@@ -173,6 +201,6 @@ def _refuse_open_address(config: Config) -> None:
         loopback = False
     if not loopback:
         raise ConfigError(
-            f"`{config.server.listen}` can be reached by others and this server has no TLS; "
+            f"`{address}` can be reached by others and this server has no TLS; "
             "listen on 127.0.0.1, or set server.allow_insecure where the network is yours"
         )

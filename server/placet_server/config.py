@@ -100,6 +100,55 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TelemetryConfig:
+    """``[telemetry]``."""
+
+    prometheus_listen: str = ""
+    """Address for Prometheus to scrape, ``host:port``, path /metrics. Empty: none."""
+    otlp_endpoint: str = ""
+    """Collector to push to, such as ``http://127.0.0.1:4317``. Empty: that of
+    OTEL_EXPORTER_OTLP_ENDPOINT, if set. Needs the extra `otlp`."""
+    otlp_interval_s: float = 30.0
+    """How often metrics are pushed, in seconds."""
+    max_tenants: int = 100
+    """Tenants that decisions are counted for by name; all others together are `_other`."""
+    traces: bool = False
+    """Whether to make spans of calls and push them to the collector."""
+    trace_ratio: float = 0.01
+    """Part of the calls to trace whose caller does not say, from 0 to 1."""
+    decision_log: str = "off"
+    """Where to record every decision: `off`, `stdout`, `file` or `otlp`."""
+    decision_log_path: str = "decisions.jsonl"
+    """File for `file`."""
+    decision_log_max_bytes: int = 100_000_000
+    """Size past which a new file is started."""
+    decision_log_keep: int = 10
+    """Full files that are kept beside the one written to."""
+    decision_log_mask: tuple[str, ...] = ()
+    """Fields to mask, such as ``context.ssn`` and ``subject.properties.*``."""
+    decision_log_mask_mode: str = "replace"
+    """`replace` by ***, `drop`, or `hash` with a key."""
+    decision_log_mask_salt_file: str = ""
+    """File with the key for `hash`. Empty: a new key at every start."""
+    decision_log_when_slow: str = "sample"
+    """When records are not taken fast enough: `block`, `spill` to disk, `sample` or `drop`."""
+    decision_log_queue: int = 10_000
+    """Decisions that may wait to be written down."""
+    decision_log_queue_bytes: int = 64_000_000
+    """Size of their requests past which the queue counts as full."""
+    decision_log_block_s: float = 1.0
+    """How long `block` lets a request wait before it is refused, in seconds."""
+    decision_log_sample_one_in: int = 10
+    """Of how many decisions `sample` keeps one."""
+    decision_log_spool_path: str = "decisions.spool"
+    """File for `spill`."""
+    decision_log_spool_max_bytes: int = 1_000_000_000
+    """Size of that file past which records are lost."""
+    decision_log_flush_s: float = 5.0
+    """How long delivering what is left may take when the server stops, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that can be configured."""
 
@@ -109,6 +158,7 @@ class Config:
     subscribe: SubscribeConfig = field(default_factory=SubscribeConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +274,8 @@ def _converted(origin: Origin, wanted: type) -> Any:
             return wanted(value)
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
+        if wanted == tuple[str, ...]:
+            return _texts(value)
         if type(value) is wanted:
             return value
     except (KeyError, ValueError):
@@ -233,12 +285,22 @@ def _converted(origin: Origin, wanted: type) -> Any:
     )
 
 
+def _texts(value: object) -> tuple[str, ...]:
+    """Take a list of texts, or one text with commas."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    raise ValueError(value)
+
+
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_TYPE_WORDS = {
+_TYPE_WORDS: Mapping[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "text in quotes",
+    tuple[str, ...]: "a list of texts",
 }
 
 _AT_LEAST: Mapping[str, float] = {
@@ -256,13 +318,34 @@ _AT_LEAST: Mapping[str, float] = {
     "limits.max_management_calls": 0,
     "limits.tenant_decisions_per_second": 0,
     "limits.tenant_burst_s": 0.001,
+    "telemetry.otlp_interval_s": 0.1,
+    "telemetry.max_tenants": 0,
+    "telemetry.trace_ratio": 0,
+    "telemetry.decision_log_max_bytes": 1,
+    "telemetry.decision_log_keep": 0,
+    "telemetry.decision_log_queue": 1,
+    "telemetry.decision_log_queue_bytes": 1,
+    "telemetry.decision_log_block_s": 0,
+    "telemetry.decision_log_sample_one_in": 2,
+    "telemetry.decision_log_spool_max_bytes": 1,
+    "telemetry.decision_log_flush_s": 0,
 }
-_AT_MOST: Mapping[str, float] = {"subscribe.heartbeat_s": 5}
+_AT_MOST: Mapping[str, float] = {
+    "subscribe.heartbeat_s": 5,
+    # Times twelve outcomes, causes and caches is what the SDK takes of one metric: 2,000 points.
+    "telemetry.max_tenants": 150,
+    "telemetry.trace_ratio": 1,
+}
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "store.kind": ("sqlite", "memory"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("text", "json"),
+    "telemetry.decision_log": ("off", "stdout", "file", "otlp"),
+    "telemetry.decision_log_mask_mode": ("replace", "drop", "hash"),
+    "telemetry.decision_log_when_slow": ("block", "spill", "sample", "drop"),
 }
+_ADDRESSES = frozenset({"server.listen", "telemetry.prometheus_listen"})
+_NOT_LISTENING = ("telemetry.prometheus_listen", "")
 
 
 def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
@@ -275,7 +358,9 @@ def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
                 yield f"{where}; use at most {_AT_MOST[origin.key]:g}"
         elif origin.key in _CHOICES and value not in _CHOICES[origin.key]:
             yield f"{where}; use one of {', '.join(_CHOICES[origin.key])}"
-        elif origin.key == "server.listen" and not _is_address(str(value)):
+        elif (origin.key, value) == _NOT_LISTENING:
+            continue
+        elif origin.key in _ADDRESSES and not _is_address(str(value)):
             yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"
 
 

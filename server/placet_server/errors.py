@@ -14,6 +14,7 @@ PlacetError
 ├── Overloaded             the node has more to do than it can do in time
 ├── TenantLimited          a tenant asks for more than its rate
 ├── SlowReader             a stream's reader takes nothing
+├── DecisionLogFull        no decision may be made without a record of it
 ├── NotOffered             a part of the API this node does not do
 └── Draining               the node is about to stop
 
@@ -154,6 +155,16 @@ class SlowReader(PlacetError):
     def __init__(self, timeout_s: float) -> None:
         super().__init__(
             f"nothing was read from this stream for {timeout_s:g} s; read on, or subscribe to less"
+        )
+
+
+class DecisionLogFull(PlacetError):
+    """No decision may be made without a record of it, and the log has no room."""
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(
+            f"the decision log had no room for {waited_s:g} s and this node decides nothing "
+            "unrecorded; try again, or ask another node"
         )
 
 

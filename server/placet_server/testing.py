@@ -17,6 +17,7 @@ from placet_server.config import (
     ServerConfig,
     StoreConfig,
     SubscribeConfig,
+    TelemetryConfig,
 )
 
 
@@ -29,6 +30,7 @@ async def running_server(
     cache: CacheConfig | None = None,
     limits: LimitsConfig | None = None,
     drain_s: float = 1.0,
+    telemetry: TelemetryConfig | None = None,
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
 
@@ -43,6 +45,7 @@ async def running_server(
         cache=cache or CacheConfig(),
         limits=limits or LimitsConfig(target_wait_s=0),
         log=LogConfig(),
+        telemetry=telemetry or TelemetryConfig(),
     )
     async with running_node(config, clock=clock) as node:
         yield node

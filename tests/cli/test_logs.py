@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 
 from placet.cli.logs import JsonFormatter, TextFormatter, set_up_logging
 
@@ -42,6 +43,18 @@ def test_json_is_one_object_with_the_fields_beside_the_message() -> None:
         "tenant": "ä",
         "problem": "x",
     }
+
+
+def test_a_line_leads_to_the_trace_it_was_written_in() -> None:
+    context = SpanContext(trace_id=0xABC, span_id=0xD, is_remote=False)
+    with use_span(NonRecordingSpan(context)):
+        document = json.loads(JsonFormatter().format(record()))
+        line = TextFormatter().format(record())
+
+    trace_id, span_id = "abc".rjust(32, "0"), "d".rjust(16, "0")
+    assert (document["trace_id"], document["span_id"]) == (trace_id, span_id)
+    assert line.endswith(f"policy published trace_id={trace_id} span_id={span_id}")
+    assert "trace_id" not in json.loads(JsonFormatter().format(record()))
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])

@@ -30,6 +30,7 @@ _EXAMPLES: list[Exception] = [
     errors.NodeStale("t", 9.0, 3.0),
     errors.RevisionNotReached(Revision(9), Revision(1)),
     errors.DeadlinePassed(),
+    errors.DecisionLogFull(1.0),
     errors.PageTokenRefused(),
     errors.CursorRefused("is old"),
     errors.TooManySubscribers(5),

@@ -11,6 +11,7 @@ import grpc.aio
 
 from placet._errors import InvalidRequest, Unavailable
 from placet._status import from_rpc_error
+from placet._trace_context import trace_metadata
 
 RequestT = TypeVar("RequestT", contravariant=True)
 ResponseT = TypeVar("ResponseT", covariant=True)
@@ -66,21 +67,20 @@ def _positive(timeout_s: float) -> float:
 CLOSED = (ValueError, grpc.aio.UsageError)
 
 
-def _naming_tenant(request: object) -> Metadata:
-    """Say whose call it is where a server sees it before it reads the request.
+def _metadata(request: object) -> Metadata:
+    """Say whose call it is where a server sees it before it reads the request, and whose trace.
 
     An overloaded server can then refuse a tenant that floods it, and only that one, unread.
     """
     tenant = getattr(request, "tenant", "")
-    if tenant and tenant.isascii() and tenant.isprintable():
-        return (("placet-tenant", tenant),)
-    return ()
+    named = tenant and tenant.isascii() and tenant.isprintable()
+    return (*((("placet-tenant", tenant),) if named else ()), *(trace_metadata() or ()))
 
 
 def call(method: Method[RequestT, ResponseT], request: RequestT, timeout_s: float) -> ResponseT:
     """Make a call; raise what it failed with as an error of ours."""
     try:
-        return method(request, timeout=timeout_s, metadata=_naming_tenant(request))
+        return method(request, timeout=timeout_s, metadata=_metadata(request))
     except grpc.RpcError as error:
         raise from_rpc_error(error) from error
     except CLOSED as error:
@@ -92,7 +92,7 @@ async def call_aio(
 ) -> ResponseT:
     """Make a call; raise what it failed with as an error of ours."""
     try:
-        return await method(request, timeout=timeout_s, metadata=_naming_tenant(request))
+        return await method(request, timeout=timeout_s, metadata=_metadata(request))
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
     except CLOSED as error:

@@ -16,6 +16,7 @@ import grpc
 from placet_server.admission.control import AdmissionControl, Refusal
 from placet_server.api.failures import to_status
 from placet_server.api.probe import Prober
+from placet_server.telemetry.recorders import Metrics
 
 # Handlers and messages of every method pass here, whatever their types.
 _Handler = Any
@@ -88,6 +89,33 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
 
     def _end(self, context: _Context, refusal: Refusal) -> None:
         _end(context, _status(self._control, refusal))
+
+
+def observe_admission(metrics: Metrics, control: AdmissionControl) -> None:
+    """Have the numbers of admission control read with the other metrics."""
+    metrics.observe(
+        "placet.admission.refused",
+        "{call}",
+        "Calls and messages that were not taken, by reason.",
+        lambda: [
+            (count, {"reason": reason.value})
+            for reason, count in control.statistics().refused.items()
+        ],
+        monotonic=True,
+    )
+    metrics.observe(
+        "placet.admission.admitted",
+        "{call}",
+        "Calls and messages that were taken.",
+        lambda: control.statistics().admitted,
+        monotonic=True,
+    )
+    metrics.observe(
+        "placet.admission.wait",
+        "s",
+        "How long a call that arrives now waits before it is looked at.",
+        lambda: control.statistics().wait_s,
+    )
 
 
 def _named_tenant(details: grpc.HandlerCallDetails) -> str | None:

@@ -19,7 +19,7 @@ from placet_server.decisions.decider import Decided
 
 
 def lasting_part(*, node: str, region: str) -> Callable[[Verdict, Revision], bytes]:
-    """Return what encodes the part of a decision that is the same whenever it is given."""
+    """Return what encodes the part of a decision that lasts, except whether it was cached."""
 
     def encode(verdict: Verdict, revision: Revision) -> bytes:
         message = verdict_to_wire(verdict)
@@ -40,34 +40,27 @@ def decision_ids() -> Iterator[str]:
 class Stamp:
     """Puts to answers what differs from one time to the next. For one call."""
 
-    __slots__ = ("_age", "_ids")
+    __slots__ = ("_age",)
 
-    def __init__(self, ids: Iterator[str], staleness_s: float) -> None:
-        self._ids = ids
+    def __init__(self, staleness_s: float) -> None:
         self._age = decision_pb2.Decision(staleness=duration(staleness_s)).SerializeToString()
 
-    def decision(self, decided: Decided) -> bytes:
+    def decision(self, decided: Decided, decision_id: str) -> bytes:
         """Return a whole ``Decision``."""
-        return b"".join(
-            (
-                decided.answer.lasting,
-                self._age,
-                _CACHED if decided.cached else b"",
-                delimited(_ID, next(self._ids).encode()),
-            )
-        )
+        return b"".join((decided.lasting, self._age, delimited(_ID, decision_id.encode())))
 
-    def response(self, decided: Decided) -> bytes:
+    def response(self, decided: Decided, decision_id: str) -> bytes:
         """Return a whole ``EvaluateResponse``."""
-        return delimited(_RESPONSE_DECISION, self.decision(decided))
+        return delimited(_RESPONSE_DECISION, self.decision(decided, decision_id))
 
-    def stream_decision(self, decided: Decided) -> bytes:
+    def stream_decision(self, decided: Decided, decision_id: str) -> bytes:
         """Return the decision as a field of an ``EvaluateStreamResponse``."""
-        return delimited(_STREAM_DECISION, self.decision(decided))
+        return delimited(_STREAM_DECISION, self.decision(decided, decision_id))
 
-    def batch_result(self, decided: Decided) -> bytes:
+    def batch_result(self, decided: Decided, decision_id: str) -> bytes:
         """Return a whole ``BatchResult``, as a field of an ``EvaluateBatchResponse``."""
-        return delimited(_RESULTS, delimited(_RESULT_DECISION, self.decision(decided)))
+        decision = self.decision(decided, decision_id)
+        return delimited(_RESULTS, delimited(_RESULT_DECISION, decision))
 
 
 def delimited(tag: bytes, content: bytes) -> bytes:
@@ -102,4 +95,6 @@ _RESPONSE_DECISION = _tag(evaluate_service_pb2.EvaluateResponse.DECISION_FIELD_N
 _RESULTS = _tag(evaluate_service_pb2.EvaluateBatchResponse.RESULTS_FIELD_NUMBER)
 _RESULT_DECISION = _tag(evaluate_service_pb2.BatchResult.DECISION_FIELD_NUMBER)
 _STREAM_DECISION = _tag(evaluate_service_pb2.EvaluateStreamResponse.DECISION_FIELD_NUMBER)
-_CACHED = decision_pb2.Decision(cached=True).SerializeToString()
+
+CACHED: bytes = decision_pb2.Decision(cached=True).SerializeToString()
+"""What says in a decision that it came from the cache."""

@@ -7,8 +7,10 @@ calls :meth:`EvaluateService.evaluate` and its kin.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
+from itertools import repeat
+from time import perf_counter
 from typing import Any
 
 import grpc
@@ -19,6 +21,7 @@ from placet_engine.items import Revision
 from placet_engine.model import Outcome, Request, Undecidable
 from placet_server.admission.control import AdmissionControl
 from placet_server.api.deadlines import time_left_s
+from placet_server.api.decision_records import DecisionReporter
 from placet_server.api.encoding import Stamp, batch_error, decision_ids
 from placet_server.api.explanations import explanation_to_wire
 from placet_server.api.failures import (
@@ -61,11 +64,13 @@ class EvaluateService:
         active: ActivePolicies,
         admission: AdmissionControl,
         executor: Executor,
+        reporter: DecisionReporter | None = None,
     ) -> None:
         self._decider = decider
-        self._admission = admission
         self._active = active
+        self._admission = admission
         self._executor = executor
+        self._reporter = reporter or DecisionReporter()
         self._ids = decision_ids()
 
     # ------------------------------------------------------------------- bytes to bytes
@@ -81,33 +86,57 @@ class EvaluateService:
 
     def try_evaluate(self, data: bytes) -> bytes | None:
         """Return the answer to a request that came before, or None."""
+        started_s = perf_counter()
         tenant = _leading_tenant(data)
-        if not self._active.has_program(tenant):
+        if not self._active.has_program(tenant) or not self._reporter.has_room:
             return None
         pinned = self._decider.pin(tenant)
         decided = pinned.recall(data)
         if decided is None:
             return None
         with self._admission.admitted(tenant):
-            return Stamp(self._ids, pinned.staleness_s).response(decided)
+            decision_id = self._reported(pinned, data, decided, started_s)
+        return Stamp(pinned.staleness_s).response(decided, decision_id)
 
     async def _evaluate_unknown(self, data: bytes, time_left_s: float) -> bytes:
         request = read_message(evaluate_service_pb2.EvaluateRequest, data, ONE_REQUEST_BYTES)
         with self._admission.admitted(request.tenant):
-            pinned, decided = await self._decide(request, data, time_left_s)
-        if isinstance(decided, Undecidable):
-            raise Undecided(decided)
-        return Stamp(self._ids, pinned.staleness_s).response(decided)
+            pinned, decided, decision_id = await self._decide(request, data, time_left_s)
+        return Stamp(pinned.staleness_s).response(decided, decision_id)
 
     async def _decide(
         self, message: evaluate_service_pb2.EvaluateRequest, exact: bytes, time_left_s: float
-    ) -> tuple[PinnedDecider, Decided | Undecidable]:
+    ) -> tuple[PinnedDecider, Decided, str]:
+        """Decide a request that was not recalled.
+
+        Raises:
+            Undecided: the policies cannot be asked this.
+        """
         request = _read(message)
         pinned = await self._pin(message.tenant, message.min_revision, time_left_s)
+        started_s = perf_counter()
         # Bytes that are written in no usual way will not be looked for.
         key = exact if _leading_tenant(exact) == message.tenant else None
         (decided,) = pinned.decide([request], [key])
-        return pinned, decided
+        if isinstance(decided, Undecidable):
+            self._reporter.failed(decided.reason)
+            raise Undecided(decided)
+        return pinned, decided, self._reported(pinned, exact, decided, started_s)
+
+    def _reported(
+        self, pinned: PinnedDecider, data: bytes, decided: Decided, started_s: float
+    ) -> str:
+        """Give a decision its id, and tell whoever wants to know about it."""
+        decision_id = next(self._ids)
+        self._reporter.decided(
+            pinned.program.tenant,
+            data,
+            decided,
+            decision_id=decision_id,
+            revision=pinned.revision,
+            duration_s=perf_counter() - started_s,
+        )
+        return decision_id
 
     async def evaluate_batch(self, data: bytes, time_left_s: float) -> bytes:
         """Decide the items of a batch against one revision.
@@ -138,16 +167,28 @@ class EvaluateService:
             if decided is None
         }
         reader.finish()
-        stamp = Stamp(self._ids, pinned.staleness_s)
+        stamp = Stamp(pinned.staleness_s)
         parts = [_revision_field(pinned.revision)]
         turns = _Turns()
         for start in range(0, len(known), _DECISIONS_A_LOOK):
             await turns.take()
-            stop = start + _DECISIONS_A_LOOK
-            for decided in _filled(pinned, known[start:stop], exact[start:stop], read, start):
-                parts.append(_result(decided, stamp))
-                if stops(decided):
-                    return b"".join(parts)
+            started_s = perf_counter()
+            keys = exact[start : start + _DECISIONS_A_LOOK]
+            results = _filled(pinned, known[start : start + len(keys)], keys, read, start)
+            ends = next((place for place, result in enumerate(results, 1) if stops(result)), None)
+            results = results[:ends]
+            ids = [next(self._ids) for _ in results]
+            self._reporter.decided_together(
+                pinned.program.tenant,
+                keys[:ends],
+                results,
+                decision_ids=ids,
+                revision=pinned.revision,
+                duration_s=perf_counter() - started_s,
+            )
+            parts += map(_result, results, ids, repeat(stamp))
+            if ends is not None:
+                break
         return b"".join(parts)
 
     async def _pinned_or_malformed(
@@ -160,7 +201,9 @@ class EvaluateService:
         """Pin the batch's tenant. What is wrong with the batch is said before that it cannot be."""
         reader.finish()
         try:
-            return await self._pin(message.tenant, message.min_revision, time_left_s)
+            return await self._pin(
+                message.tenant, message.min_revision, time_left_s, len(message.items)
+            )
         except PlacetError:
             for index, item in enumerate(message.items):
                 batch.request(item, index)
@@ -185,28 +228,34 @@ class EvaluateService:
         except (Overloaded, TenantLimited) as error:
             # Who asks for too much is kept waiting, and so reads and writes less.
             await asyncio.sleep(min(error.retry_after_s, _LONGEST_HOLD_S))
-            response.error.CopyFrom(to_decision_error(error))
-            return response.SerializeToString()
+            return self._stream_error(response, error)
         except (BadMessage, MessageTooLarge):
             raise
         except (PlacetError, Malformed) as error:
-            response.error.CopyFrom(to_decision_error(error))
-            return response.SerializeToString()
+            if not isinstance(error, Undecided):
+                self._reporter.failed(to_decision_error(error).reason)
+            return self._stream_error(response, error)
         return response.SerializeToString() + result
+
+    def _stream_error(
+        self, response: evaluate_service_pb2.EvaluateStreamResponse, error: Exception
+    ) -> bytes:
+        response.error.CopyFrom(to_decision_error(error))
+        return response.SerializeToString()
 
     async def _stream_result(
         self, request: evaluate_service_pb2.EvaluateRequest, time_left_s: float
     ) -> bytes:
+        started_s = perf_counter()
         exact = request.SerializeToString(deterministic=True)
-        if self._active.has_program(request.tenant):
+        if self._active.has_program(request.tenant) and self._reporter.has_room:
             pinned = self._decider.pin(request.tenant)
             recalled = pinned.recall(exact)
             if recalled is not None:
-                return Stamp(self._ids, pinned.staleness_s).stream_decision(recalled)
-        pinned, decided = await self._decide(request, exact, time_left_s)
-        if isinstance(decided, Undecidable):
-            raise Undecided(decided)
-        return Stamp(self._ids, pinned.staleness_s).stream_decision(decided)
+                decision_id = self._reported(pinned, exact, recalled, started_s)
+                return Stamp(pinned.staleness_s).stream_decision(recalled, decision_id)
+        pinned, decided, decision_id = await self._decide(request, exact, time_left_s)
+        return Stamp(pinned.staleness_s).stream_decision(decided, decision_id)
 
     # ------------------------------------------------------------------ handlers of gRPC
 
@@ -242,9 +291,9 @@ class EvaluateService:
         explanation = await loop.run_in_executor(self._executor, pinned.program.explain, asked)
         if isinstance(explanation, Undecidable):
             raise Undecided(explanation)
-        stamp = Stamp(self._ids, pinned.staleness_s)
+        stamp = Stamp(pinned.staleness_s)
         decision = decision_pb2.Decision.FromString(
-            stamp.decision(pinned.judged(explanation.verdict))
+            stamp.decision(pinned.judged(explanation.verdict), next(self._ids))
         )
         return explanation_to_wire(explanation, decision, platform=platform, own=own)
 
@@ -298,8 +347,11 @@ class EvaluateService:
             response.next_page_token = next_page_token(request, stop, pinned.revision)
         return response
 
-    async def _pin(self, tenant: str, min_revision: int, time_left_s: float) -> PinnedDecider:
+    async def _pin(
+        self, tenant: str, min_revision: int, time_left_s: float, decisions: int = 1
+    ) -> PinnedDecider:
         """Choose the revision that decides, once the node has the one the caller wants."""
+        await self._reporter.room_for(decisions)
         if min_revision > self._active.revision:
             await self._active.wait_for(Revision(min_revision), time_left_s)
         return self._decider.pin(tenant)
@@ -322,7 +374,7 @@ class _Turns:
 def _filled(
     pinned: PinnedDecider,
     known: Sequence[Decided | None],
-    exact: Sequence[Hashable],
+    exact: Sequence[tuple[bytes, bytes]],
     read: dict[int, Request],
     start: int,
 ) -> list[Decided | Undecidable]:
@@ -334,10 +386,10 @@ def _filled(
     return [next(found) if decided is None else decided for decided in known]
 
 
-def _result(decided: Decided | Undecidable, stamp: Stamp) -> bytes:
+def _result(decided: Decided | Undecidable, decision_id: str, stamp: Stamp) -> bytes:
     if isinstance(decided, Undecidable):
         return batch_error(undecidable_to_decision_error(decided))
-    return stamp.batch_result(decided)
+    return stamp.batch_result(decided, decision_id)
 
 
 def _revision_field(revision: Revision) -> bytes:
@@ -376,7 +428,7 @@ def _read(message: evaluate_service_pb2.EvaluateRequest) -> Request:
 
 def _stopping_rule(semantics: int) -> Callable[[Decided | Undecidable], bool]:
     def allowed(decided: Decided | Undecidable) -> bool:
-        return isinstance(decided, Decided) and decided.answer.verdict.outcome is Outcome.ALLOW
+        return isinstance(decided, Decided) and decided.verdict.outcome is Outcome.ALLOW
 
     rules: dict[int, Callable[[Decided | Undecidable], bool]] = {
         evaluate_service_pb2.BATCH_SEMANTICS_UNSPECIFIED: lambda decided: False,

@@ -143,6 +143,9 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.Overloaded: _overloaded,
     errors.TenantLimited: _tenant_limited,
     errors.SlowReader: _always(_Code.RESOURCE_EXHAUSTED, "SLOW_READER"),
+    errors.DecisionLogFull: _always(
+        _Code.RESOURCE_EXHAUSTED, "DECISION_LOG_FULL", retry_after_s=_RETRY_SOON_S
+    ),
     errors.NotOffered: _always(_Code.UNIMPLEMENTED, "NOT_OFFERED"),
     errors.Draining: _always(_Code.UNAVAILABLE, "DRAINING", retry_after_s=_RETRY_SOON_S),
     contract.RevisionConflict: _conflict,

@@ -14,7 +14,9 @@ from google.protobuf.message import DecodeError
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.failures import BadMessage, MessageTooLarge, to_status
 from placet_server.api.messages import MANY_BYTES, ONE_REQUEST_BYTES, check_size
+from placet_server.api.observing import observed_stream, observed_unary
 from placet_server.errors import SlowReader
+from placet_server.telemetry.rpc import RpcTelemetry
 
 # Handlers and messages of every method pass here, whatever their types.
 _Handler = Any
@@ -31,8 +33,11 @@ class _Unreadable:
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of ``placet.v1``; health, reflection and channelz stay as they are."""
 
-    def __init__(self, *, write_timeout_s: float) -> None:
+    def __init__(self, *, write_timeout_s: float, telemetry: RpcTelemetry | None = None) -> None:
         self._write_timeout_s = write_timeout_s
+        self._telemetry = telemetry
+        # Handlers of unary methods keep nothing between calls and are wrapped once.
+        self._unary: dict[str, _Handler] = {}
 
     async def intercept_service(
         self,
@@ -40,22 +45,39 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler:
         """Wrap the method's handler."""
+        method = handler_call_details.method
+        known = self._unary.get(method)
+        if known is not None:
+            return known
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/placet.v1."):
+        if handler is None or not method.startswith("/placet.v1."):
             return handler
-        read = _tolerant(handler.request_deserializer, _max_bytes(handler_call_details.method))
+        if handler.request_streaming or handler.response_streaming:
+            return self._wrapped_stream(handler, method)
+        wrapped = self._unary[method] = self._wrapped_unary(handler, method)
+        return wrapped
+
+    def _wrapped_unary(self, handler: _Handler, method: str) -> _Handler:
+        read = _tolerant(handler.request_deserializer, _max_bytes(method))
+        wrapped = grpc.unary_unary_rpc_method_handler(
+            _unary(handler.unary_unary), read, handler.response_serializer
+        )
+        if self._telemetry is None:
+            return wrapped
+        return observed_unary(wrapped, self._telemetry.method(method))
+
+    def _wrapped_stream(self, handler: _Handler, method: str) -> _Handler:
+        read = _tolerant(handler.request_deserializer, _max_bytes(method))
         write = handler.response_serializer
         if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                _streaming(handler.stream_stream, _readable_stream, self._write_timeout_s),
-                read,
-                write,
-            )
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                _streaming(handler.unary_stream, _readable, self._write_timeout_s), read, write
-            )
-        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), read, write)
+            call = _streaming(handler.stream_stream, _readable_stream, self._write_timeout_s)
+            wrapped = grpc.stream_stream_rpc_method_handler(call, read, write)
+        else:
+            call = _streaming(handler.unary_stream, _readable, self._write_timeout_s)
+            wrapped = grpc.unary_stream_rpc_method_handler(call, read, write)
+        if self._telemetry is None:
+            return wrapped
+        return observed_stream(wrapped, self._telemetry.method(method))
 
 
 # The transport takes a little more than a method does, so that it is us who say

@@ -27,6 +27,7 @@ from placet_server.api.probe import Prober
 from placet_server.api.reflection import add_reflection
 from placet_server.api.subscribe import SubscribeService
 from placet_server.policies.hub import Hub
+from placet_server.telemetry.rpc import RpcTelemetry
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class ApiServer:
         admission: AdmissionControl,
         write_timeout_s: float,
         drain_s: float,
+        telemetry: RpcTelemetry | None = None,
     ) -> None:
         self._hub = hub
         self._drain_s = drain_s
@@ -83,7 +85,7 @@ class ApiServer:
         self._server = grpc.aio.server(
             interceptors=(
                 AdmissionInterceptor(admission, self._prober),
-                EdgeInterceptor(write_timeout_s=write_timeout_s),
+                EdgeInterceptor(write_timeout_s=write_timeout_s, telemetry=telemetry),
             ),
             options=_OPTIONS,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cachetools import LRUCache
 
@@ -19,23 +20,25 @@ from placet_server.errors import NodeStale
 from placet_server.policies.active import ActivePolicies
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A verdict, and the part of a decision that is the same whenever it is given."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Decided:
+    """An answer to a request. The same object answers all requests with that answer."""
 
     verdict: Verdict
-    lasting: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """An answer to one request."""
-
-    answer: Answer
     cached: bool
+    lasting: bytes
+    """The part of a decision that is the same whenever it is given, encoded."""
+
+
+class Answer(NamedTuple):
+    """What a verdict comes to: as long as it is new, and when it is remembered."""
+
+    fresh: Decided
+    remembered: Decided
 
 
 Encode = Callable[[Verdict, Revision], bytes]
+"""Encodes the part of a decision that lasts, except whether it was cached."""
 
 _REMEMBERED_ANSWERS = 4096
 
@@ -47,14 +50,20 @@ class Decider:
         active: the policies.
         cache: remembers answers.
         encode: writes the lasting part of a decision.
+        encoded_cached: what says that it was cached.
     """
 
     def __init__(
-        self, active: ActivePolicies, cache: DecisionCache[Answer], encode: Encode
+        self,
+        active: ActivePolicies,
+        cache: DecisionCache[Decided],
+        encode: Encode,
+        encoded_cached: bytes,
     ) -> None:
         self._active = active
         self._cache = cache
         self._encode = encode
+        self._encoded_cached = encoded_cached
         # Programs hand out the same verdict object again and again; it is encoded once. An entry
         # holds its verdict, so that no other can have its identity.
         self._answers: LRUCache[tuple[int, Revision], Answer] = LRUCache(_REMEMBERED_ANSWERS)
@@ -78,7 +87,11 @@ class Decider:
         key = (id(verdict), revision)
         answer = self._answers.get(key)
         if answer is None:
-            answer = self._answers[key] = Answer(verdict, self._encode(verdict, revision))
+            lasting = self._encode(verdict, revision)
+            answer = self._answers[key] = Answer(
+                Decided(verdict, False, lasting),
+                Decided(verdict, True, lasting + self._encoded_cached),
+            )
         return answer
 
     def statistics(self, tenant: str | None = None) -> CacheStatistics:
@@ -100,7 +113,7 @@ class PinnedDecider:
         decider: Decider,
         program: Program,
         staleness_s: float,
-        cache: DecisionCache[Answer],
+        cache: DecisionCache[Decided],
     ) -> None:
         self._decider = decider
         self.program = program
@@ -118,12 +131,11 @@ class PinnedDecider:
         Args:
             exact: what came, unread: equal only for requests that ask the same.
         """
-        answer = self._cache.get((self.program.revision, exact))
-        if answer is None:
-            return None
-        self._cache.hits += 1
-        self._cache.exact_hits += 1
-        return Decided(answer, cached=True)
+        known = self._cache.get((self.program.revision, exact))
+        if known is not None:
+            self._cache.hits += 1
+            self._cache.exact_hits += 1
+        return known
 
     def decide(
         self, requests: Sequence[Request], exact: Sequence[Hashable | None]
@@ -153,20 +165,20 @@ class PinnedDecider:
                 # It came twice, and so may come a third time: then it need not be read.
                 if (key := exact[place]) is not None:
                     self._cache.put((revision, key), known, _size(key))
-                results.append(Decided(known, cached=True))
+                results.append(known)
         verdicts = self.program.answer([question for _, _, question in open_])
         for (place, read, _), verdict in zip(open_, verdicts, strict=True):
             if isinstance(verdict, Undecidable):
                 results[place] = verdict
             else:
                 answer = self._decider.answer(verdict, revision)
-                self._cache.put((revision, _BY_READS, read), answer, len(read))
-                results[place] = Decided(answer, cached=False)
+                self._cache.put((revision, _BY_READS, read), answer.remembered, len(read))
+                results[place] = answer.fresh
         return results  # type: ignore[return-value]  # each is known, or was judged
 
     def judged(self, verdict: Verdict) -> Decided:
         """Make a decision of a verdict that was come by in another way."""
-        return Decided(self._decider.answer(verdict, self.program.revision), cached=False)
+        return self._decider.answer(verdict, self.program.revision).fresh
 
 
 # Tells keys that were read from those that were not.

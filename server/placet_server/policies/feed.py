@@ -19,6 +19,7 @@ from placet_server.policies.active import ActivePolicies
 from placet_server.policies.hub import Hub
 from placet_server.policies.window import CommitWindow
 from placet_server.store.contract import RevisionCompacted, Store, StoreError
+from placet_server.telemetry.propagation import PropagationTelemetry
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Feed:
         max_window_commits: int = 10_000,
         max_window_changes: int = 100_000,
         confirm_every_s: float = 0.5,
+        telemetry: PropagationTelemetry | None = None,
     ) -> None:
         self._store = store
         self._compiler = compiler
@@ -49,6 +51,7 @@ class Feed:
         self._max_window_commits = max_window_commits
         self._max_window_changes = max_window_changes
         self._confirm_every_s = confirm_every_s
+        self._telemetry = telemetry or PropagationTelemetry()
         self.window = self._new_window(NO_REVISION)
 
     async def load(self) -> None:
@@ -81,8 +84,10 @@ class Feed:
             try:
                 await self._read_on()
             except StoreError:
+                self._telemetry.failed()
                 log.exception("the store does not answer; deciding from memory")
             except Exception:  # a node must not stop following in silence
+                self._telemetry.failed()
                 log.exception("a revision could not be taken over; deciding by the one before")
             if self._active.revision > start:
                 delay_s = _RETRY_FIRST_S
@@ -120,6 +125,7 @@ class Feed:
         else:
             compiled = {commit.owner: (items, await self._compile(self._active.platform, items))}
         await self._active.swap(commit.revision, items, compiled)
+        self._telemetry.activated(commit.time)
         self.window.add(commit)
         self._hub.broadcast(commit)
 

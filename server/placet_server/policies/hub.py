@@ -70,6 +70,8 @@ class Hub:
         self._max_subscriptions = max_subscriptions
         self._max_waiting = max_waiting
         self._leaving = False
+        self.resets = 0
+        """Subscriptions that ended because commits were lost to them."""
 
     def __len__(self) -> int:
         return len(self._subscriptions)
@@ -98,11 +100,13 @@ class Hub:
         for subscription in list(self._subscriptions):
             if not subscription.offer(commit):
                 self._subscriptions.discard(subscription)
+                self.resets += 1
 
     def reset(self) -> None:
         """End every subscription: commits were missed, and nobody may go on as if not."""
         for subscription in self._subscriptions:
             subscription.end(FellBehind())
+        self.resets += len(self._subscriptions)
         self._subscriptions.clear()
 
     def leave(self) -> None:

@@ -22,6 +22,7 @@ from placet_server.clock import Clock
 from placet_server.errors import ChangeSetRefused
 from placet_server.policies.active import ActivePolicies
 from placet_server.store.contract import CommitInfo, RevisionConflict, Store
+from placet_server.telemetry.propagation import PropagationTelemetry
 
 # How often a publish that expects no particular revision is tried again when
 # others commit to the same tenant at the same time.
@@ -72,12 +73,14 @@ class Publisher:
         executor: Executor,
         active: ActivePolicies,
         clock: Clock,
+        telemetry: PropagationTelemetry | None = None,
     ) -> None:
         self._store = store
         self._compiler = compiler
         self._executor = executor
         self._active = active
         self._clock = clock
+        self._telemetry = telemetry or PropagationTelemetry()
 
     async def publish(
         self,
@@ -99,13 +102,24 @@ class Publisher:
             RevisionNotReached: it was committed, but this node did not get
                 there in time. Asking again with the same request id finds it.
         """
-        if request_id:
-            first = await self._store.find_commit(owner, request_id=request_id)
-            if first is not None:
-                return await self._enforced(first, (), timeout_s)
         info = CommitInfo(
             time=self._clock.now(), author=author, message=message, request_id=request_id
         )
+        with self._telemetry.publishing():
+            return await self._publish(owner, change_set, expected, info, timeout_s)
+
+    async def _publish(
+        self,
+        owner: str,
+        change_set: ChangeSet,
+        expected: Revision | None,
+        info: CommitInfo,
+        timeout_s: float,
+    ) -> Published:
+        if info.request_id:
+            first = await self._store.find_commit(owner, request_id=info.request_id)
+            if first is not None:
+                return await self._enforced(first, (), timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
             candidate = await self.check(owner, change_set)
             if not candidate.valid:

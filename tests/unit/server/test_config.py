@@ -53,6 +53,17 @@ def test_text_is_taken_for_what_it_stands_for() -> None:
     assert (config.cache.max_bytes, config.cache.ttl_s) == (5, 1.5)
 
 
+def test_lists_are_lists_in_a_file_and_have_commas_in_a_variable(tmp_path: Path) -> None:
+    file = _file(tmp_path, "[telemetry]\ndecision_log_mask = ['context.a', 'context.b']\n")
+    from_file, _ = read_config(file=file, environment={})
+    variable = {"PLACET_TELEMETRY_DECISION_LOG_MASK": "context.a, context.b"}
+    from_environment, _ = read_config(environment=variable)
+
+    expected = ("context.a", "context.b")
+    assert from_file.telemetry.decision_log_mask == expected
+    assert from_environment.telemetry.decision_log_mask == expected
+
+
 def test_variables_of_the_command_line_are_no_configuration() -> None:
     config, _ = read_config(environment={"PLACET_ADDRESS": "x", "PLACET_TENANT": "y", "HOME": "/"})
 
@@ -75,6 +86,11 @@ def test_variables_of_the_command_line_are_no_configuration() -> None:
         ("[store]\nkind = 'mysql'\n", "use one of sqlite, memory"),
         ("[log]\nlevel = 'loud'\n", "use one of debug"),
         ("[server\n", "is not valid TOML"),
+        ("[telemetry]\nprometheus_listen = '9464'\n", "write it as host:port"),
+        ("[telemetry]\nmax_tenants = 1000\n", "at most 150"),
+        ("[telemetry]\ntrace_ratio = 2.0\n", "at most 1"),
+        ("[telemetry]\ndecision_log = 'kafka'\n", "use one of off, stdout, file, otlp"),
+        ("[telemetry]\ndecision_log_mask = [1]\n", "which is not a list of texts"),
     ],
 )
 def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, message: str) -> None:

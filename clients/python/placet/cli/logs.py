@@ -30,7 +30,23 @@ def set_up_logging(*, level: str, as_json: bool) -> None:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _OWN}
+    fields = {name: value for name, value in vars(record).items() if name not in _OWN}
+    return {**fields, **_span()}
+
+
+def _span() -> dict[str, str]:
+    """Return what leads from a line to the trace of the call it was written in."""
+    # Whoever makes spans has loaded it; nobody else should have to.
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return {}
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {
+        "trace_id": trace.format_trace_id(context.trace_id),
+        "span_id": trace.format_span_id(context.span_id),
+    }
 
 
 def _time(record: logging.LogRecord) -> datetime.datetime:
@@ -62,7 +78,10 @@ def _one_line(text: str) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ``time``, ``level``, ``logger``, ``message`` and the fields."""
+    """One JSON object a line: ``time``, ``level``, ``logger``, ``message`` and the fields.
+
+    Within a span, ``trace_id`` and ``span_id`` are among them.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record on one line, the traceback in it."""

@@ -21,7 +21,7 @@ from placet.wire.limits import LIMITS, Limits
 from placet.wire.positions import position_from_wire, position_to_wire
 from placet.wire.reader import Reader
 from placet.wire.refusals import Malformed, Violation
-from placet.wire.requests import BatchReader, read_request, shared_parts
+from placet.wire.requests import BatchReader, read_request, shared_parts, whole_item
 from placet.wire.values import (
     attributes_to_wire,
     entity_to_wire,
@@ -59,4 +59,5 @@ __all__ = [
     "value_from_wire",
     "value_to_wire",
     "verdict_to_wire",
+    "whole_item",
 ]

@@ -134,3 +134,23 @@ def _refuse_permit(permit: str, reader: Reader, field: str) -> None:
 def _described(*entities: model.Entity) -> Iterator[model.Entity]:
     """Go through the parts of a request that came with properties."""
     return (entity for entity in entities if entity.attributes)
+
+
+def whole_item(shared: bytes, item: bytes) -> evaluate_service_pb2.EvaluateRequest:
+    """Return the request that an item of a batch comes to.
+
+    Args:
+        shared: :func:`shared_parts` of the batch.
+        item: the item's bytes.
+    """
+    request = evaluate_service_pb2.EvaluateRequest.FromString(shared)
+    own = evaluate_service_pb2.BatchItem.FromString(item)
+    for part in ("subject", "action", "resource"):
+        if own.HasField(part):
+            getattr(request, part).CopyFrom(getattr(own, part))
+    for name, value in own.context.items():
+        request.context[name].CopyFrom(value)
+    entities = [*own.entities, *request.entities]
+    del request.entities[:]
+    request.entities.extend(entities)
+    return request

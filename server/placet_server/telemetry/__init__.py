@@ -1,0 +1,1 @@
+"""What a node tells about itself: metrics, traces and the decision log. Knows no wire types."""
