@@ -16,7 +16,7 @@ from placet_engine.cache import VerdictCache
 from placet_engine.compiling import Compiler
 from placet_server.api.evaluate import EvaluateService, NodeIdentity
 from placet_server.api.policy import PolicyService
-from placet_server.api.server import ApiServer, Services
+from placet_server.api.server import ApiServer, Listening, Services
 from placet_server.api.subscribe import SubscribeService
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError
@@ -44,6 +44,7 @@ class Node:
     publisher: Publisher
     hub: Hub
     api: ApiServer
+    evaluate: EvaluateService
 
     async def drain(self) -> None:
         """Take no more calls; return when those under way are done, or out of time."""
@@ -51,8 +52,16 @@ class Node:
 
 
 @asynccontextmanager
-async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIterator[Node]:
+async def running_node(
+    config: Config, *, clock: Clock | None = None, listening: Listening | None = None
+) -> AsyncIterator[Node]:
     """Run a node for the length of the block; at its end, drain it.
+
+    Args:
+        config: what it is like.
+        clock: where it gets the time from. None: the machine.
+        listening: where it listens itself, if it is one of several workers, or stands behind
+            another process, that serve on the configured address.
 
     Raises:
         ConfigError: the configuration asks for what must not be.
@@ -115,15 +124,16 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
         following = asyncio.create_task(feed.run(), name="feed")
         stack.push_async_callback(_ended, following)
         api = ApiServer(
+            listening=listening or Listening(address=config.server.listen),
             services=services,
             hub=hub,
             write_timeout_s=config.subscribe.write_timeout_s,
             drain_s=config.server.drain_s,
         )
         host, _, _ = config.server.listen.rpartition(":")
-        port = await api.start(config.server.listen)
+        port = await api.start()
         stack.push_async_callback(api.drain)
-        address = f"{host}:{port}"
+        address = config.server.listen if listening else f"{host}:{port}"
         log.info("serving", extra={"address": address, "revision": active.revision})
         yield Node(
             address=address,
@@ -133,6 +143,7 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
             publisher=publisher,
             hub=hub,
             api=api,
+            evaluate=services.evaluate,
         )
 
 

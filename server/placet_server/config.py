@@ -10,7 +10,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -35,6 +35,13 @@ class ServerConfig:
     """How long calls under way may take when the server stops, in seconds."""
     compile_threads: int = 2
     """Threads that compile policies and explain decisions."""
+    front: str = "grpc"
+    """What callers reach first: `grpc`, or `envoy`, which is faster and needs its extra."""
+    workers: int = 1
+    """Processes that serve on the one address. More than one need a store they can share."""
+    max_connection_age_s: float = 60.0
+    """After how long clients are asked to connect anew, in seconds, so that connections spread
+    over the workers again. Only where there are several. 0: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +159,9 @@ def read_config(
     wrong.extend(_out_of_range(origins))
     if wrong:
         raise ConfigError("\n".join(wrong))
-    return Config(**sections), origins
+    config = Config(**sections)
+    _refuse_contradictions(config)
+    return config, origins
 
 
 def _sections() -> dict[str, type]:
@@ -227,6 +236,8 @@ _TYPE_WORDS = {
 _AT_LEAST: Mapping[str, float] = {
     "server.drain_s": 0,
     "server.compile_threads": 1,
+    "server.workers": 1,
+    "server.max_connection_age_s": 0,
     "cache.max_entries": 1,
     "cache.ttl_s": 0.001,
     "subscribe.heartbeat_s": 0.01,
@@ -235,8 +246,9 @@ _AT_LEAST: Mapping[str, float] = {
     "subscribe.write_timeout_s": 0.1,
     "subscribe.max_window_commits": 1,
 }
-_AT_MOST: Mapping[str, float] = {"subscribe.heartbeat_s": 5}
+_AT_MOST: Mapping[str, float] = {"server.workers": 256, "subscribe.heartbeat_s": 5}
 _CHOICES: Mapping[str, tuple[str, ...]] = {
+    "server.front": ("grpc", "envoy"),
     "store.kind": ("sqlite", "memory"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("text", "json"),
@@ -255,6 +267,24 @@ def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
             yield f"{where}; use one of {', '.join(_CHOICES[origin.key])}"
         elif origin.key == "server.listen" and not _is_address(str(value)):
             yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"
+
+
+def _refuse_contradictions(config: Config) -> None:
+    if config.server.workers > 1 and config.store.kind == "memory":
+        raise ConfigError(
+            f"`server.workers` is `{config.server.workers}` and `store.kind` is `memory`, which "
+            "processes cannot share; use `sqlite`, or one worker"
+        )
+
+
+def to_document(config: Config) -> dict[str, dict[str, Any]]:
+    """Return a configuration as what can be written as JSON, by section and key."""
+    return asdict(config)
+
+
+def from_document(document: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Return the configuration that :func:`to_document` wrote down."""
+    return Config(**{name: section(**document[name]) for name, section in _sections().items()})
 
 
 def _is_address(text: str) -> bool:

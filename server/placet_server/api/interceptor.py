@@ -42,7 +42,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/placet.v1."):
             return handler
-        read = _tolerant(handler.request_deserializer, _max_bytes(handler_call_details.method))
+        read = _tolerant(handler.request_deserializer, max_bytes(handler_call_details.method))
         write = handler.response_serializer
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
@@ -69,7 +69,7 @@ _OF_ONE_REQUEST = frozenset(
 )
 
 
-def _max_bytes(method: str) -> int:
+def max_bytes(method: str) -> int:
     return _ONE_REQUEST_BYTES if method in _OF_ONE_REQUEST else _MANY_BYTES
 
 

@@ -37,14 +37,33 @@ _OTHER_SERVICES: tuple[str, ...] = (
     channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name,
 )
 
-_OPTIONS = (
-    ("grpc.max_receive_message_length", TRANSPORT_BYTES),
-    # A second server on a taken port has to fail, not to share its connections.
-    ("grpc.so_reuseport", 0),
-    # Clients find out by pings that a node hangs; they must be allowed to.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where a node listens, and with whom."""
+
+    address: str
+    """``host:port``, or ``unix:path``."""
+    is_shared: bool = False
+    """Whether other workers listen on the same port."""
+    max_connection_age_s: float = 0.0
+    """After how long a connection is asked to be made anew, in seconds. 0: never."""
+
+
+def _options(listening: Listening) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.max_receive_message_length", TRANSPORT_BYTES),
+        # A second server on a taken port has to fail, not to share its connections.
+        ("grpc.so_reuseport", int(listening.is_shared)),
+        # Clients find out by pings that a node hangs; they must be allowed to.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+    if listening.max_connection_age_s:
+        # gRPC varies it by a tenth, and lets calls under way end whenever they do.
+        age_ms = round(listening.max_connection_age_s * 1000)
+        options.append(("grpc.max_connection_age_ms", age_ms))
+    return options
 
 
 class AddressUnavailable(Exception):
@@ -64,13 +83,22 @@ class ApiServer:
     """One gRPC server on one address."""
 
     def __init__(
-        self, *, services: Services, hub: Hub, write_timeout_s: float, drain_s: float
+        self,
+        *,
+        listening: Listening,
+        services: Services,
+        hub: Hub,
+        write_timeout_s: float,
+        drain_s: float,
     ) -> None:
+        self._listening = listening
         self._hub = hub
         self._drain_s = drain_s
+        self._is_drained = False
         self._health = HealthService(PLACET_SERVICES)
         self._server = grpc.aio.server(
-            interceptors=(EdgeInterceptor(write_timeout_s=write_timeout_s),), options=_OPTIONS
+            interceptors=(EdgeInterceptor(write_timeout_s=write_timeout_s),),
+            options=_options(listening),
         )
         evaluate_service_pb2_grpc.add_EvaluateServiceServicer_to_server(
             services.evaluate, self._server
@@ -83,12 +111,13 @@ class ApiServer:
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))
 
-    async def start(self, address: str) -> int:
-        """Listen on ``host:port`` and serve; return the port.
+    async def start(self) -> int:
+        """Listen and serve; return the port.
 
         Raises:
             AddressUnavailable: it is taken, or not this machine's.
         """
+        address = self._listening.address
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -102,7 +131,10 @@ class ApiServer:
 
     async def drain(self) -> None:
         """Stop: tell health watchers and subscribers first, then let calls under way finish."""
+        if self._is_drained:
+            return
         await self._health.set_serving(False)
         self._hub.leave()
         await self._server.stop(self._drain_s)
+        self._is_drained = True
         log.info("drained")

@@ -1,0 +1,166 @@
+"""Evaluate and EvaluateBatch as an ASGI application.
+
+Its server has seen to it that only these come here: POSTs of gRPC to the two methods, without
+compression. Everything else is for the gRPC server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol
+
+from google.protobuf.message import DecodeError
+
+from placet_server.api.deadlines import LONGEST_WAIT_S
+from placet_server.api.failures import BadMessage, to_status
+from placet_server.api.interceptor import max_bytes
+from placet_server.errors import DeadlinePassed, Draining
+from placet_server.front.frames import (
+    PREFIX_BYTES,
+    FrameRefused,
+    Headers,
+    check_length,
+    frame,
+    status_headers,
+    timeout_s,
+    unframe,
+)
+
+Scope = MutableMapping[str, Any]
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+EVALUATE = "/placet.v1.EvaluateService/Evaluate"
+EVALUATE_BATCH = "/placet.v1.EvaluateService/EvaluateBatch"
+HOT_METHODS = (EVALUATE, EVALUATE_BATCH)
+
+# How long the rest of a body may take to come when its caller set no deadline.
+_BODY_S = 30.0
+
+_HEADERS: Headers = [(b"content-type", b"application/grpc")]
+_OK: Headers = [(b"grpc-status", b"0")]
+
+
+class Evaluator(Protocol):
+    """The hot path: bytes of a request in, bytes of the answer out."""
+
+    def try_evaluate(self, data: bytes) -> bytes | None:
+        """Answer at once, or not."""
+        ...
+
+    async def evaluate(self, data: bytes, time_left_s: float) -> bytes:
+        """Decide one request."""
+        ...
+
+    async def evaluate_batch(self, data: bytes, time_left_s: float) -> bytes:
+        """Decide many."""
+        ...
+
+
+class EvaluateApp:
+    """Reads a frame, asks the evaluator, writes a frame or what went wrong."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._under_way = 0
+        self._is_draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one call."""
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            trailers = _OK
+            try:
+                answer = frame(await self._answer(scope, receive))
+            except ConnectionResetError:
+                raise
+            except Exception as error:  # noqa: BLE001  # the edge: nothing may pass unmapped
+                answer, trailers = b"", _failure(error)
+            await send({"type": "http.response.start", "status": 200, **_START})
+            await send({"type": "http.response.body", "body": answer})
+            await send({"type": "http.response.trailers", "headers": trailers})
+        except OSError:
+            # The caller has gone; ASGI has servers say so in this way.
+            return
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more calls; return when those under way are done, or out of time."""
+        self._is_draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return
+
+    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
+        if self._is_draining:
+            raise Draining
+        method = scope["path"]
+        given_s = timeout_s(scope["headers"])
+        if given_s is not None and given_s <= 0:
+            raise DeadlinePassed
+        body, is_whole = await _part(receive)
+        if not is_whole:
+            body = await _rest(body, receive, max_bytes(method), given_s or _BODY_S)
+        check_length(body, max_bytes(method))
+        data = unframe(body)
+        left_s = LONGEST_WAIT_S if given_s is None else given_s
+        if method == EVALUATE_BATCH:
+            return await self._evaluator.evaluate_batch(data, left_s)
+        answer = self._evaluator.try_evaluate(data)
+        return answer if answer is not None else await self._evaluator.evaluate(data, left_s)
+
+
+_START: dict[str, Any] = {"headers": _HEADERS, "trailers": True}
+
+
+async def _part(receive: Receive) -> tuple[bytes, bool]:
+    """Return the next part of a body, and whether it is the last.
+
+    Raises:
+        ConnectionResetError: the caller has gone.
+    """
+    event = await receive()
+    if event["type"] == "http.disconnect":
+        raise ConnectionResetError
+    return event.get("body", b""), not event.get("more_body", False)
+
+
+async def _rest(start: bytes, receive: Receive, max_size: int, within_s: float) -> bytes:
+    """Collect a body that comes in several parts.
+
+    Raises:
+        DeadlinePassed: it took too long.
+        FrameRefused, MessageTooLarge: it is not one message of at most ``max_size`` bytes.
+    """
+    body = bytearray(start)
+    try:
+        async with asyncio.timeout(within_s):
+            is_whole = False
+            while not is_whole:
+                check_length(body, max_size)
+                if len(body) > max_size + PREFIX_BYTES:
+                    break
+                part, is_whole = await _part(receive)
+                body += part
+    except TimeoutError:
+        raise DeadlinePassed from None
+    return bytes(body)
+
+
+def _failure(error: Exception) -> Headers:
+    if isinstance(error, FrameRefused):
+        return status_headers(error.code, str(error))
+    if isinstance(error, DecodeError):
+        error = BadMessage(str(error))
+    status = to_status(error)
+    return status_headers(status.code, status.details, status.trailing_metadata or ())
