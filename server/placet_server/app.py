@@ -16,11 +16,12 @@ from placet_engine.cache import VerdictCache
 from placet_engine.compiling import Compiler
 from placet_server.api.evaluate import EvaluateService, NodeIdentity
 from placet_server.api.policy import PolicyService
-from placet_server.api.server import ApiServer, Listening, Services
+from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError
 from placet_server.decisions.decider import Decider
+from placet_server.listening import Listening
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub

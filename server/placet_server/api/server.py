@@ -23,6 +23,7 @@ from placet_server.api.interceptor import TRANSPORT_BYTES, EdgeInterceptor
 from placet_server.api.policy import PolicyService
 from placet_server.api.reflection import add_reflection
 from placet_server.api.subscribe import SubscribeService
+from placet_server.listening import AddressUnavailable, Listening
 from placet_server.policies.hub import Hub
 
 log = logging.getLogger(__name__)
@@ -36,18 +37,6 @@ _OTHER_SERVICES: tuple[str, ...] = (
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
     channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
-    """Where a node listens, and with whom."""
-
-    address: str
-    """``host:port``, or ``unix:path``."""
-    is_shared: bool = False
-    """Whether other workers listen on the same port."""
-    max_connection_age_s: float = 0.0
-    """After how long a connection is asked to be made anew, in seconds. 0: never."""
 
 
 def _options(listening: Listening) -> list[tuple[str, int]]:
@@ -64,10 +53,6 @@ def _options(listening: Listening) -> list[tuple[str, int]]:
         age_ms = round(listening.max_connection_age_s * 1000)
         options.append(("grpc.max_connection_age_ms", age_ms))
     return options
-
-
-class AddressUnavailable(Exception):
-    """The address cannot be listened on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

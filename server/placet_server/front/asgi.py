@@ -26,15 +26,12 @@ from placet_server.front.frames import (
     timeout_s,
     unframe,
 )
+from placet_server.front.methods import EVALUATE_BATCH
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
-
-EVALUATE = "/placet.v1.EvaluateService/Evaluate"
-EVALUATE_BATCH = "/placet.v1.EvaluateService/EvaluateBatch"
-HOT_METHODS = (EVALUATE, EVALUATE_BATCH)
 
 # How long the rest of a body may take to come when its caller set no deadline.
 _BODY_S = 30.0

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from placet_server.api.interceptor import TRANSPORT_BYTES
-from placet_server.front.asgi import HOT_METHODS
+from placet_server.front.methods import HOT_METHODS
 
 _Document = dict[str, Any]
 
@@ -24,7 +23,7 @@ _MAX_CONNECTIONS = 50_000
 _MAX_STREAMS_A_CONNECTION = 2_000
 _MAX_CALLS_PASSED_ON = 1_000_000
 _STREAM_WINDOW_BYTES = 1 << 20
-_CONNECTION_WINDOW_BYTES = 2 * TRANSPORT_BYTES
+_CONNECTION_WINDOW_BYTES = 16 << 20
 _CONNECTION_BUFFER_BYTES = 1 << 20
 
 

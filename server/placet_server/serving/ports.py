@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from placet_server.api.server import AddressUnavailable
+from placet_server.listening import AddressUnavailable
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from placet_engine.items import Revision
-from placet_server.api.server import AddressUnavailable
 from placet_server.config import Config, ConfigError
 from placet_server.front import envoy
+from placet_server.listening import AddressUnavailable
 from placet_server.serving.control import Assignment, Cause, Failed
 from placet_server.serving.ports import HeldPort, held_port
 from placet_server.serving.process import Command, WorkerGone, WorkerProcess

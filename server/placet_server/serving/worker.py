@@ -9,9 +9,9 @@ import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from placet_server.api.server import AddressUnavailable, Listening
 from placet_server.app import Node, running_node
 from placet_server.config import Config, ConfigError
+from placet_server.listening import AddressUnavailable, Listening
 from placet_server.serving.control import FD_VARIABLE, Assignment, Cause, Channel, Failed, Kind
 from placet_server.store.contract import StoreError
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from placet.cli import terminal
 from placet.cli.extras import needs_extra
 from placet.cli.failures import ExitCode, Failure
+from placet.cli.loops import loop_factory
 
 if TYPE_CHECKING:
     from placet_server.config import Config
@@ -62,15 +63,6 @@ def run(main: Callable[[Stop], Coroutine[object, object, None]]) -> None:
         runner.run(with_signals())
 
 
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the fastest event loop there is; None for the standard one."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
 @dataclass(frozen=True, slots=True)
 class Serving:
     """What serves: a node in this process, or several in others."""
@@ -91,8 +83,8 @@ async def serve(
         Failure: it cannot start for another reason; the message says which.
     """
     with needs_extra("server", "a server"):
-        from placet_server.api.server import AddressUnavailable
         from placet_server.config import ConfigError
+        from placet_server.listening import AddressUnavailable
         from placet_server.serving.supervisor import WorkersFailed
         from placet_server.store.contract import StoreError
     try:
@@ -111,13 +103,14 @@ async def serve(
 @asynccontextmanager
 async def _running(config: Config) -> AsyncIterator[Serving]:
     """Run what the configuration says, in this process if one with gRPC's own front is enough."""
-    from placet_server.app import running_node
-    from placet_server.serving.supervisor import WorkerEntry, running_workers
-
     if config.server.front == "grpc" and config.server.workers == 1:
+        with needs_extra("server", "a server"):
+            from placet_server.app import running_node
         async with running_node(config) as node:
             yield Serving(node.address, node.active.revision)
         return
+    from placet_server.serving.supervisor import WorkerEntry, running_workers
+
     entry = WorkerEntry((sys.executable, "-m", _WORKER), f"{_WORKER}:app")
     async with running_workers(config, entry) as workers:
         yield Serving(workers.address, workers.revision)

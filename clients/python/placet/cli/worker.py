@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from placet.cli.logs import set_up_logging
-from placet.cli.running import loop_factory
+from placet.cli.loops import loop_factory
 from placet_server.serving import worker
 from placet_server.serving.envoy_worker import EnvoyWorker
 
