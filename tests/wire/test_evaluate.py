@@ -13,8 +13,8 @@ from placet.v1 import decision_pb2, policy_pb2, value_pb2
 from placet.v1 import evaluate_service_pb2 as evaluate_pb2
 from placet.wire import attributes_to_wire
 from placet_server.testing import ManualClock
-from tests.wire.details import info
 from tests.front.served import behind_envoy
+from tests.wire.details import info
 from tests.wire.service import TENANT, TIMEOUT_S, Connection, policy, request, running_service
 
 ALLOW, DENY = decision_pb2.OUTCOME_ALLOW, decision_pb2.OUTCOME_DENY
