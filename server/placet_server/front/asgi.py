@@ -112,9 +112,11 @@ class EvaluateApp:
         data = unframe(body)
         left_s = LONGEST_WAIT_S if given_s is None else given_s
         if method == EVALUATE_BATCH:
-            return await self._evaluator.evaluate_batch(data, left_s)
+            return await _while_called(self._evaluator.evaluate_batch(data, left_s), receive)
         answer = self._evaluator.try_evaluate(data)
-        return answer if answer is not None else await self._evaluator.evaluate(data, left_s)
+        if answer is not None:
+            return answer
+        return await _while_called(self._evaluator.evaluate(data, left_s), receive)
 
 
 _START: dict[str, Any] = {"headers": _HEADERS, "trailers": True}
@@ -152,6 +154,45 @@ async def _rest(start: bytes, receive: Receive, max_size: int, within_s: float) 
     except TimeoutError:
         raise DeadlinePassed from None
     return bytes(body)
+
+
+async def _while_called(deciding: Awaitable[bytes], receive: Receive) -> bytes:
+    """Return what is decided, unless the caller gives up first.
+
+    Raises:
+        ConnectionResetError: the caller has gone.
+    """
+    loop = asyncio.get_running_loop()
+    watching: list[asyncio.Task[None]] = []
+    scope = asyncio.timeout(None)
+    try:
+        async with scope:
+            # Hardly any decision takes so long that somebody looks whether it is still wanted.
+            look = loop.call_later(
+                _LOOK_EVERY_S,
+                lambda: watching.append(asyncio.create_task(_end_when_gone(receive, scope))),
+            )
+            try:
+                return await deciding
+            finally:
+                look.cancel()
+                for task in watching:
+                    task.cancel()
+    except TimeoutError:
+        if scope.expired():
+            raise ConnectionResetError from None
+        raise
+
+
+_LOOK_EVERY_S = 0.1
+
+
+async def _end_when_gone(receive: Receive, scope: asyncio.Timeout) -> None:
+    # Asked after the body has come, servers say that there is no more of it, or that the caller
+    # has gone; they do not wait for either.
+    while (await receive())["type"] != "http.disconnect":  # noqa: ASYNC110  # see above
+        await asyncio.sleep(_LOOK_EVERY_S)
+    scope.reschedule(asyncio.get_running_loop().time())
 
 
 def _failure(error: Exception) -> Headers:
