@@ -165,8 +165,8 @@ def test_what_is_not_grpc_is_told(address: str, path: str) -> None:
 
 async def test_a_method_nobody_has_is_unimplemented(address: str) -> None:
     async with connected(address) as connection:
+        nothing: Any = connection.channel.unary_unary("/placet.v1.EvaluateService/Nothing")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            nothing: Any = connection.channel.unary_unary("/placet.v1.EvaluateService/Nothing")
             await nothing(b"", timeout=TIMEOUT_S)
 
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

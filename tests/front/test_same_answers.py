@@ -28,13 +28,16 @@ Fronts = dict[str, Connection]
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="fronts")
 async def fronts_fixture(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fronts]:
     async with AsyncExitStack() as stack:
-        fronts = {}
+        fronts, processes = {}, []
         for front in FRONTS:
             folder: Path = tmp_path_factory.mktemp(front)
-            address, _ = stack.enter_context(served(folder, front, "--store", "memory"))
+            address, process = stack.enter_context(served(folder, front, "--store", "memory"))
+            processes.append(process)
             fronts[front] = await stack.enter_async_context(connected(address))
             await fronts[front].publish(*_POLICIES)
         yield fronts
+        for process in processes:
+            process.end()
 
 
 @pytest.mark.asyncio(loop_scope="module")
