@@ -41,6 +41,20 @@ async def _one_to_each(address: str) -> AsyncIterator[tuple[Connection, Connecti
         yield one, other
 
 
+async def test_long_connections_are_dealt_out_again(front: str, tmp_path: Path) -> None:
+    """Whoever keeps calling on one channel meets both workers, and no call fails."""
+    (tmp_path / "placet.toml").write_text("[server]\nmax_connection_age_s = 0.2\n")
+    with served(tmp_path, front, "--workers", "2") as (address, process):
+        async with connected(address) as connection, asyncio.timeout(PATIENCE_S):
+            workers = {await _worker(connection)}
+            while len(workers) < 2:
+                workers.add(await _worker(connection))
+        result = process.end()
+
+    assert len(workers) == 2
+    assert result.code == 0
+
+
 async def _worker(connection: Connection) -> str:
     """Return what tells a worker from the others: its decision ids have an origin in common."""
     await connection.publish(_ALLOW)
