@@ -194,7 +194,8 @@ async def _pid_of(one: Connection, other: Connection, pids: Iterable[int]) -> in
 
 
 async def test_workers_end_with_their_supervisor(front: str, tmp_path: Path) -> None:
-    with served(tmp_path, front, "--workers", "2", "--drain-s", "0") as (_, process):
+    """At once, though they would drain for longer than the test waits."""
+    with served(tmp_path, front, "--workers", "2", "--drain-s", "600") as (_, process):
         workers = _children(process)
         process.end(signal.SIGKILL)
         async with asyncio.timeout(PATIENCE_S):

@@ -81,6 +81,9 @@ def command(front: Front) -> list[str]:
         "immediate",
         "--log-level",
         front.log_level,
+        # It warns of every signal it was sent.
+        "--component-log-level",
+        f"main:{'debug' if front.log_level == 'debug' else 'error'}",
         "--log-format",
         _LOG_AS_JSON if front.log_as_json else _LOG_AS_TEXT,
     ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -64,7 +63,7 @@ class EnvoyWorker:
             await channel.receive()
         finally:
             channel.close()
-        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(1)
 
     @asynccontextmanager
     async def _front(self, node: Node, assignment: Assignment) -> AsyncIterator[None]:

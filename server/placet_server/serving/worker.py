@@ -30,7 +30,7 @@ async def channel_to_supervisor() -> Channel:
 
 
 async def work(channel: Channel, set_up: SetUp, front: Front | None = None) -> None:
-    """Be what the supervisor says until it says stop, or is gone."""
+    """Be what the supervisor says until it says stop. If it is gone, end the process."""
     line = await channel.receive()
     if line is None:
         return
@@ -65,8 +65,12 @@ async def _serve(channel: Channel, assignment: Assignment, front: Front | None) 
 
 async def _until_told(channel: Channel, node: Node) -> None:
     await channel.send(Kind.READY, {"revision": node.active.revision})
-    # There is but one thing a supervisor says now; and one that is gone says it as well.
-    await channel.receive()
+    # There is but one thing a supervisor says now: stop.
+    if await channel.receive() is None:
+        log.error("the supervisor is gone; ending at once")
+        # Nothing is lost: what was acknowledged is on the disk. And nobody would ever end a
+        # process that nobody keeps.
+        os._exit(1)
 
 
 def _listening(assignment: Assignment) -> Listening:
