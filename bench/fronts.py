@@ -330,6 +330,8 @@ def _measure(rows: list[_Row], rounds: int) -> None:
                 cpu_s = _cpu_s(processes)
                 calls = _calls(port, bodies, _RUN_S)
                 cpu_s = _cpu_s(processes) - cpu_s
+                if not cpu_s:
+                    raise SystemExit(f"{row.name} did nothing: does another answer on {port}?")
                 row.measured.append(_Measured(calls / _RUN_S, calls / cpu_s))
 
 
