@@ -25,6 +25,7 @@ from placet_server.api.subscribe import SubscribeService
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError
 from placet_server.decisions.decider import Decided, Decider
+from placet_server.listening import Listening
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
@@ -52,6 +53,7 @@ class Node:
     admission: AdmissionControl
     api: ApiServer
     telemetry: NodeTelemetry
+    evaluate: EvaluateService
 
     async def drain(self) -> None:
         """Take no more calls; return when those under way are done, or out of time."""
@@ -59,8 +61,16 @@ class Node:
 
 
 @asynccontextmanager
-async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIterator[Node]:
+async def running_node(
+    config: Config, *, clock: Clock | None = None, listening: Listening | None = None
+) -> AsyncIterator[Node]:
     """Run a node for the length of the block; at its end, drain it.
+
+    Args:
+        config: what it is like.
+        clock: where it gets the time from. None: the machine.
+        listening: where it listens itself, if it is one of several workers, or stands behind
+            another process, that serve on the configured address.
 
     Raises:
         ConfigError: the configuration asks for what must not be.
@@ -143,6 +153,7 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
         following = asyncio.create_task(feed.run(), name="feed")
         stack.push_async_callback(_ended, following)
         api = ApiServer(
+            listening=listening or Listening(address=config.server.listen),
             services=services,
             hub=hub,
             admission=admission,
@@ -151,9 +162,9 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
             telemetry=telemetry.rpc,
         )
         host, _, _ = config.server.listen.rpartition(":")
-        port = await api.start(config.server.listen)
+        port = await api.start()
         stack.push_async_callback(api.drain)
-        address = f"{host}:{port}"
+        address = config.server.listen if listening else f"{host}:{port}"
         log.info("serving", extra={"address": address, "revision": active.revision})
         yield Node(
             address=address,
@@ -165,6 +176,7 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
             admission=admission,
             api=api,
             telemetry=telemetry,
+            evaluate=services.evaluate,
         )
 
 

@@ -10,7 +10,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -35,6 +35,13 @@ class ServerConfig:
     """How long calls under way may take when the server stops, in seconds."""
     compile_threads: int = 2
     """Threads that compile policies and explain decisions."""
+    front: str = "grpc"
+    """What callers reach first: `grpc`, or `envoy`, which is faster and needs its extra."""
+    workers: int = 1
+    """Processes that serve on the one address. More than one need a store they can share."""
+    max_connection_age_s: float = 60.0
+    """After how long clients are asked to connect anew, in seconds, so that connections spread
+    over the workers again. Only where there are several. 0: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +226,9 @@ def read_config(
     wrong.extend(_out_of_range(origins))
     if wrong:
         raise ConfigError("\n".join(wrong))
-    return Config(**sections), origins
+    config = Config(**sections)
+    _refuse_contradictions(config)
+    return config, origins
 
 
 def _sections() -> dict[str, type]:
@@ -306,6 +315,8 @@ _TYPE_WORDS: Mapping[Any, str] = {
 _AT_LEAST: Mapping[str, float] = {
     "server.drain_s": 0,
     "server.compile_threads": 1,
+    "server.workers": 1,
+    "server.max_connection_age_s": 0,
     "cache.max_bytes": 1,
     "cache.ttl_s": 0.001,
     "subscribe.heartbeat_s": 0.01,
@@ -331,12 +342,14 @@ _AT_LEAST: Mapping[str, float] = {
     "telemetry.decision_log_flush_s": 0,
 }
 _AT_MOST: Mapping[str, float] = {
+    "server.workers": 256,
     "subscribe.heartbeat_s": 5,
     # Times twelve outcomes, causes and caches is what the SDK takes of one metric: 2,000 points.
     "telemetry.max_tenants": 150,
     "telemetry.trace_ratio": 1,
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
+    "server.front": ("grpc", "envoy"),
     "store.kind": ("sqlite", "memory"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("text", "json"),
@@ -362,6 +375,54 @@ def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
             continue
         elif origin.key in _ADDRESSES and not _is_address(str(value)):
             yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"
+
+
+def _refuse_contradictions(config: Config) -> None:
+    if config.server.workers > 1 and config.store.kind == "memory":
+        raise ConfigError(
+            f"`server.workers` is `{config.server.workers}` and `store.kind` is `memory`, which "
+            "processes cannot share; use `sqlite`, or one worker"
+        )
+
+
+def to_document(config: Config) -> dict[str, dict[str, Any]]:
+    """Return a configuration as what can be written as JSON, by section and key."""
+    return asdict(config)
+
+
+def from_document(document: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Return the configuration that :func:`to_document` wrote down."""
+    return Config(
+        **{
+            name: section(**{key: _as_value(value) for key, value in document[name].items()})
+            for name, section in _sections().items()
+        }
+    )
+
+
+def _as_value(value: Any) -> Any:
+    """Return what JSON made of a value as it was: lists are tuples here."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def for_worker(config: Config, number: int) -> Config:
+    """Return what a configuration means for one of several workers on a machine, from 0.
+
+    What only one process can have, each gets one of: the Prometheus port is the configured one
+    plus its number, and so on the file of the decision log.
+    """
+    telemetry = config.telemetry
+    host, _, port = telemetry.prometheus_listen.rpartition(":")
+    listen = f"{host}:{int(port) + number}" if port and int(port) else telemetry.prometheus_listen
+    path = Path(telemetry.decision_log_path)
+    return replace(
+        config,
+        telemetry=replace(
+            telemetry,
+            prometheus_listen=listen,
+            decision_log_path=str(path.with_name(f"{path.stem}.{number}{path.suffix}")),
+        ),
+    )
 
 
 def _is_address(text: str) -> bool:

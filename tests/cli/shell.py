@@ -78,6 +78,11 @@ class Process:
         self._events.put((name, None))
 
     @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    @property
     def out(self) -> str:
         """What it printed so far, as far as it was waited for."""
         return self.texts["out"]

@@ -32,11 +32,10 @@ TENANT = "acme"
 TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A running node and stubs to call it with."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Stubs to call a server with, whatever process it is in."""
 
-    node: Node
     channel: grpc.aio.Channel
     evaluate: EvaluateServiceAsyncStub
     policy: PolicyServiceAsyncStub
@@ -55,6 +54,13 @@ class Service:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Connection):
+    """A running node in this process, and a connection to it."""
+
+    node: Node
+
+
 @asynccontextmanager
 async def running_service(**options: Any) -> AsyncIterator[Service]:
     """Run a server as `running_server` does, and connect to it."""
@@ -62,13 +68,23 @@ async def running_service(**options: Any) -> AsyncIterator[Service]:
         running_server(**options) as node,
         grpc.aio.insecure_channel(node.address) as channel,
     ):
-        yield Service(
-            node=node,
-            channel=channel,
-            evaluate=evaluate_service_pb2_grpc.EvaluateServiceStub(channel),
-            policy=policy_service_pb2_grpc.PolicyServiceStub(channel),
-            subscribe=subscribe_service_pb2_grpc.SubscribeServiceStub(channel),
-        )
+        yield Service(node=node, channel=channel, **_stubs(channel))
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Connection]:
+    """Connect to a server, over a connection nobody else in this process uses."""
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        yield Connection(channel=channel, **_stubs(channel))
+
+
+def _stubs(channel: grpc.aio.Channel) -> dict[str, Any]:
+    return {
+        "evaluate": evaluate_service_pb2_grpc.EvaluateServiceStub(channel),
+        "policy": policy_service_pb2_grpc.PolicyServiceStub(channel),
+        "subscribe": subscribe_service_pb2_grpc.SubscribeServiceStub(channel),
+    }
 
 
 def policy(id_: str, cedar: str, **fields: Any) -> policy_pb2.Policy:

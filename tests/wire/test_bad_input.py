@@ -512,11 +512,11 @@ def test_there_are_at_least_twenty_kinds() -> None:
 
 async def _refusal(service: Service, bad: Bad) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await _send(service.channel, bad)
+        await send(service.channel, bad)
     return caught.value
 
 
-async def _send(channel: Any, bad: Bad) -> None:
+async def send(channel: Any, bad: Bad) -> None:
     """Send raw bytes, so that what no stub would send can be sent as well."""
     data = bad.message if isinstance(bad.message, bytes) else bad.message.SerializeToString()
     path = f"/placet.v1.{bad.method}"

@@ -13,8 +13,9 @@ from placet.v1 import decision_pb2, policy_pb2, value_pb2
 from placet.v1 import evaluate_service_pb2 as evaluate_pb2
 from placet.wire import attributes_to_wire
 from placet_server.testing import ManualClock
+from tests.front.served import behind_envoy
 from tests.wire.details import info
-from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, request, running_service
+from tests.wire.service import TENANT, TIMEOUT_S, Connection, policy, request, running_service
 
 ALLOW, DENY = decision_pb2.OUTCOME_ALLOW, decision_pb2.OUTCOME_DENY
 
@@ -35,9 +36,10 @@ def _document(id_: str, owner: str) -> value_pb2.Entity:
     )
 
 
-@pytest.fixture(name="service")
-async def service_fixture() -> AsyncIterator[Service]:
-    async with running_service() as service:
+@pytest.fixture(name="service", params=[running_service, behind_envoy], ids=["grpc", "envoy"])
+async def service_fixture(request: pytest.FixtureRequest) -> AsyncIterator[Connection]:
+    """A server behind each of the fronts there are."""
+    async with request.param() as service:
         await service.publish(
             _OWNERS,
             entities=[_document("one", "alice"), _document("two", "bob")],
@@ -45,7 +47,7 @@ async def service_fixture() -> AsyncIterator[Service]:
         yield service
 
 
-async def test_a_decision_tells_reason_revision_and_node(service: Service) -> None:
+async def test_a_decision_tells_reason_revision_and_node(service: Connection) -> None:
     decision = (await service.evaluate.Evaluate(request(), timeout=TIMEOUT_S)).decision
 
     assert (ALLOW, decision_pb2.CAUSE_PERMITTED) == (decision.outcome, decision.cause)
@@ -55,13 +57,13 @@ async def test_a_decision_tells_reason_revision_and_node(service: Service) -> No
     assert not decision.cached
 
 
-async def test_decision_ids_never_repeat(service: Service) -> None:
+async def test_decision_ids_never_repeat(service: Connection) -> None:
     answers = [await service.evaluate.Evaluate(request(), timeout=TIMEOUT_S) for _ in range(5)]
 
     assert 5 == len({answer.decision.decision_id for answer in answers})
 
 
-async def test_a_repeated_request_is_answered_from_the_cache(service: Service) -> None:
+async def test_a_repeated_request_is_answered_from_the_cache(service: Connection) -> None:
     first = (await service.evaluate.Evaluate(request(), timeout=TIMEOUT_S)).decision
     second = (await service.evaluate.Evaluate(request(), timeout=TIMEOUT_S)).decision
 
@@ -69,7 +71,7 @@ async def test_a_repeated_request_is_answered_from_the_cache(service: Service) -
     assert first.reasons == second.reasons
 
 
-async def test_waiting_for_a_revision_asks_nothing_else(service: Service) -> None:
+async def test_waiting_for_a_revision_asks_nothing_else(service: Connection) -> None:
     await service.evaluate.Evaluate(request(), timeout=TIMEOUT_S)
 
     answer = await service.evaluate.Evaluate(request(min_revision=1), timeout=TIMEOUT_S)
@@ -77,7 +79,7 @@ async def test_waiting_for_a_revision_asks_nothing_else(service: Service) -> Non
     assert answer.decision.cached
 
 
-async def test_a_new_revision_is_never_answered_from_the_cache(service: Service) -> None:
+async def test_a_new_revision_is_never_answered_from_the_cache(service: Connection) -> None:
     await service.evaluate.Evaluate(request(), timeout=TIMEOUT_S)
     published = await service.publish(policy("stop", "forbid(principal, action, resource);"))
 
@@ -90,7 +92,7 @@ async def test_a_new_revision_is_never_answered_from_the_cache(service: Service)
     )
 
 
-async def test_stored_attributes_win_over_those_sent(service: Service) -> None:
+async def test_stored_attributes_win_over_those_sent(service: Connection) -> None:
     forged = request("User::mallory")
     forged.resource.properties["owner"].entity_value.CopyFrom(_uid("User::mallory"))
 
@@ -105,7 +107,7 @@ async def test_stored_attributes_win_over_those_sent(service: Service) -> None:
     ]
 
 
-async def test_min_revision_waits_for_the_revision(service: Service) -> None:
+async def test_min_revision_waits_for_the_revision(service: Connection) -> None:
     waiting = asyncio.ensure_future(
         service.evaluate.Evaluate(request(min_revision=2), timeout=TIMEOUT_S)
     )
@@ -116,7 +118,7 @@ async def test_min_revision_waits_for_the_revision(service: Service) -> None:
     assert (DENY, 2) == (decision.outcome, decision.revision)
 
 
-async def test_a_batch_takes_what_is_left_out_from_its_defaults(service: Service) -> None:
+async def test_a_batch_takes_what_is_left_out_from_its_defaults(service: Connection) -> None:
     response = await service.evaluate.EvaluateBatch(
         evaluate_pb2.EvaluateBatchRequest(
             tenant=TENANT,
@@ -171,7 +173,7 @@ async def test_a_batch_merges_context_and_the_item_s_wins() -> None:
     ],
 )
 async def test_batch_semantics(
-    service: Service, semantics: evaluate_pb2.BatchSemantics.ValueType, expected: list[int]
+    service: Connection, semantics: evaluate_pb2.BatchSemantics.ValueType, expected: list[int]
 ) -> None:
     response = await service.evaluate.EvaluateBatch(
         evaluate_pb2.EvaluateBatchRequest(
@@ -191,7 +193,7 @@ async def test_batch_semantics(
 
 
 async def test_a_stream_answers_each_by_its_correlation_id_and_survives_bad_ones(
-    service: Service,
+    service: Connection,
 ) -> None:
     asked = {
         "good": request(),
@@ -220,7 +222,7 @@ async def test_a_stream_answers_each_by_its_correlation_id_and_survives_bad_ones
     assert answers["elsewhere"].error.reason == "TENANT_UNKNOWN"
 
 
-async def test_explain_shows_layers_texts_and_why(service: Service) -> None:
+async def test_explain_shows_layers_texts_and_why(service: Connection) -> None:
     await service.publish(
         policy("guard", 'forbid(principal == User::"eve", action, resource);'), tenant=""
     )
@@ -241,7 +243,7 @@ async def test_explain_shows_layers_texts_and_why(service: Service) -> None:
     assert {"one"} == {entity.uid.id for entity in explained.entities}
 
 
-async def test_search_finds_resources_page_by_page(service: Service) -> None:
+async def test_search_finds_resources_page_by_page(service: Connection) -> None:
     await service.publish(
         entities=[_document(f"more-{number:02}", "alice") for number in range(25)]
     )
@@ -264,7 +266,7 @@ async def test_search_finds_resources_page_by_page(service: Service) -> None:
     assert pages == 3
 
 
-async def test_a_page_token_is_good_for_its_revision_only(service: Service) -> None:
+async def test_a_page_token_is_good_for_its_revision_only(service: Connection) -> None:
     search = evaluate_pb2.SearchRequest(
         target=evaluate_pb2.SEARCH_TARGET_RESOURCE,
         request=request(resource="Document::any"),

@@ -17,9 +17,10 @@ from grpc_reflection.v1alpha import reflection_pb2
 from placet.v1.evaluate_service_pb2_grpc import EvaluateServiceStub
 from placet_engine.changes import ChangeSet
 from placet_engine.items import Policy
-from placet_server.api.server import PLACET_SERVICES, AddressUnavailable
+from placet_server.api.server import PLACET_SERVICES
 from placet_server.app import running_node
 from placet_server.config import Config, ConfigError, ServerConfig, StoreConfig
+from placet_server.listening import AddressUnavailable
 from tests.wire.service import TIMEOUT_S, Service, policy, request, running_service
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -9,7 +9,7 @@ import grpc
 from placet_server.errors import DeadlinePassed
 
 # How long a call may wait for something when its caller set no deadline.
-_LONGEST_WAIT_S = 5.0
+LONGEST_WAIT_S = 5.0
 
 
 def time_left_s(context: grpc.aio.ServicerContext[Any, Any]) -> float:
@@ -21,7 +21,7 @@ def time_left_s(context: grpc.aio.ServicerContext[Any, Any]) -> float:
     # The stubs leave out that a call may have no deadline.
     remaining = cast("float | None", context.time_remaining())
     if remaining is None:
-        return _LONGEST_WAIT_S
+        return LONGEST_WAIT_S
     if remaining <= 0:
         raise DeadlinePassed
     return remaining

@@ -58,7 +58,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrapped_unary(self, handler: _Handler, method: str) -> _Handler:
-        read = _tolerant(handler.request_deserializer, _max_bytes(method))
+        read = _tolerant(handler.request_deserializer, max_bytes(method))
         wrapped = grpc.unary_unary_rpc_method_handler(
             _unary(handler.unary_unary), read, handler.response_serializer
         )
@@ -67,7 +67,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         return observed_unary(wrapped, self._telemetry.method(method))
 
     def _wrapped_stream(self, handler: _Handler, method: str) -> _Handler:
-        read = _tolerant(handler.request_deserializer, _max_bytes(method))
+        read = _tolerant(handler.request_deserializer, max_bytes(method))
         write = handler.response_serializer
         if handler.request_streaming:
             call = _streaming(handler.stream_stream, _readable_stream, self._write_timeout_s)
@@ -89,7 +89,8 @@ _OF_ONE_REQUEST = frozenset(
 )
 
 
-def _max_bytes(method: str) -> int:
+def max_bytes(method: str) -> int:
+    """Return how large a method's messages may be."""
     return ONE_REQUEST_BYTES if method in _OF_ONE_REQUEST else MANY_BYTES
 
 

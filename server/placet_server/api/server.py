@@ -26,6 +26,7 @@ from placet_server.api.policy import PolicyService
 from placet_server.api.probe import Prober
 from placet_server.api.reflection import add_reflection
 from placet_server.api.subscribe import SubscribeService
+from placet_server.listening import AddressUnavailable, Listening
 from placet_server.policies.hub import Hub
 from placet_server.telemetry.rpc import RpcTelemetry
 
@@ -41,18 +42,21 @@ _OTHER_SERVICES: tuple[str, ...] = (
     channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name,
 )
 
-_OPTIONS = (
-    ("grpc.max_receive_message_length", TRANSPORT_BYTES),
-    # A second server on a taken port has to fail, not to share its connections.
-    ("grpc.so_reuseport", 0),
-    # Clients find out by pings that a node hangs; they must be allowed to.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
 
-
-class AddressUnavailable(Exception):
-    """The address cannot be listened on."""
+def _options(listening: Listening) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.max_receive_message_length", TRANSPORT_BYTES),
+        # A second server on a taken port has to fail, not to share its connections.
+        ("grpc.so_reuseport", int(listening.is_shared)),
+        # Clients find out by pings that a node hangs; they must be allowed to.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+    if listening.max_connection_age_s:
+        # gRPC varies it by a tenth, and lets calls under way end whenever they do.
+        age_ms = round(listening.max_connection_age_s * 1000)
+        options.append(("grpc.max_connection_age_ms", age_ms))
+    return options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,7 @@ class ApiServer:
     def __init__(
         self,
         *,
+        listening: Listening,
         services: Services,
         hub: Hub,
         admission: AdmissionControl,
@@ -77,8 +82,10 @@ class ApiServer:
         drain_s: float,
         telemetry: RpcTelemetry | None = None,
     ) -> None:
+        self._listening = listening
         self._hub = hub
         self._drain_s = drain_s
+        self._is_drained = False
         self._health = HealthService(PLACET_SERVICES)
         self._admission = admission
         self._prober = Prober(admission)
@@ -87,7 +94,7 @@ class ApiServer:
                 AdmissionInterceptor(admission, self._prober),
                 EdgeInterceptor(write_timeout_s=write_timeout_s, telemetry=telemetry),
             ),
-            options=_OPTIONS,
+            options=_options(listening),
         )
         self._server.add_generic_rpc_handlers((_evaluate_handlers(services.evaluate),))
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(services.policy, self._server)
@@ -98,12 +105,13 @@ class ApiServer:
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))
 
-    async def start(self, address: str) -> int:
-        """Listen on ``host:port`` and serve; return the port.
+    async def start(self) -> int:
+        """Listen and serve; return the port.
 
         Raises:
             AddressUnavailable: it is taken, or not this machine's.
         """
+        address = self._listening.address
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -119,10 +127,13 @@ class ApiServer:
 
     async def drain(self) -> None:
         """Stop: tell health watchers and subscribers first, then let calls under way finish."""
+        if self._is_drained:
+            return
         await self._health.set_serving(False)
         self._hub.leave()
         await self._prober.aclose()
         await self._server.stop(self._drain_s)
+        self._is_drained = True
         log.info("drained")
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from placet_server.config import Config, ConfigError, read_config
+from placet_server.config import (
+    Config,
+    ConfigError,
+    for_worker,
+    from_document,
+    read_config,
+    to_document,
+)
 
 
 def _file(tmp_path: Path, text: str) -> Path:
@@ -85,6 +93,9 @@ def test_variables_of_the_command_line_are_no_configuration() -> None:
         ("[subscribe]\nheartbeat_s = 9.0\n", "at most 5"),
         ("[store]\nkind = 'mysql'\n", "use one of sqlite, memory"),
         ("[log]\nlevel = 'loud'\n", "use one of debug"),
+        ("[server]\nfront = 'nginx'\n", "use one of grpc, envoy"),
+        ("[server]\nworkers = 0\n", "`server.workers` is `0` .*at least 1"),
+        ("[server]\nworkers = 2\n[store]\nkind = 'memory'\n", "processes cannot share"),
         ("[server\n", "is not valid TOML"),
         ("[telemetry]\nprometheus_listen = '9464'\n", "write it as host:port"),
         ("[telemetry]\nmax_tenants = 1000\n", "at most 150"),
@@ -119,3 +130,33 @@ def test_an_unknown_variable_is_refused() -> None:
 def test_a_file_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         read_config(file=tmp_path / "gone.toml", environment={})
+
+
+def test_a_configuration_can_be_written_down_and_read_again() -> None:
+    config, _ = read_config(environment={"PLACET_SERVER_WORKERS": "3", "PLACET_CACHE_TTL_S": "1.5"})
+
+    assert from_document(json.loads(json.dumps(to_document(config)))) == config
+
+
+def test_workers_do_not_share_what_only_one_process_can_have() -> None:
+    config, _ = read_config(
+        environment={
+            "PLACET_TELEMETRY_PROMETHEUS_LISTEN": "127.0.0.1:9464",
+            "PLACET_TELEMETRY_DECISION_LOG_PATH": "logs/decisions.jsonl",
+        }
+    )
+
+    workers = [for_worker(config, number).telemetry for number in range(2)]
+
+    assert [worker.prometheus_listen for worker in workers] == ["127.0.0.1:9464", "127.0.0.1:9465"]
+    assert [worker.decision_log_path for worker in workers] == [
+        "logs/decisions.0.jsonl",
+        "logs/decisions.1.jsonl",
+    ]
+
+
+@pytest.mark.parametrize("listen", ["", "127.0.0.1:0"])
+def test_workers_without_a_port_of_their_own_keep_it_so(listen: str) -> None:
+    config, _ = read_config(environment={"PLACET_TELEMETRY_PROMETHEUS_LISTEN": listen})
+
+    assert for_worker(config, 1).telemetry.prometheus_listen == listen

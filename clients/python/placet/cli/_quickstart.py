@@ -21,7 +21,7 @@ from placet.cli.requests import parts
 from placet.cli.running import AddressTaken, Stop
 
 if TYPE_CHECKING:
-    from placet_server.app import Node
+    from placet.cli.running import Serving
     from placet_server.config import Config
 
 TENANT = "demo"
@@ -87,10 +87,10 @@ def _config(port: int) -> Config:
     )
 
 
-async def _show_around(node: Node) -> None:
+async def _show_around(serving: Serving) -> None:
     """Publish, ask, and print what came of it and what can be done next."""
     documents = starter_documents()
-    async with Client(node.address, tenant=TENANT, timeout_s=_PATIENCE_S) as client:
+    async with Client(serving.address, tenant=TENANT, timeout_s=_PATIENCE_S) as client:
         publication = await client.publish(
             documents.change_set(replace_all=True), message="placet quickstart"
         )
@@ -101,7 +101,7 @@ async def _show_around(node: Node) -> None:
             for request in _QUESTIONS
         ]
     terminal.line(
-        f"placet serves on {node.address}, store {_STORE} at revision {publication.revision}"
+        f"placet serves on {serving.address}, store {_STORE} at revision {publication.revision}"
     )
     terminal.line(
         f"tenant `{TENANT}` has {len(documents.policies)} policies, the ones `placet init` makes; "
@@ -111,7 +111,7 @@ async def _show_around(node: Node) -> None:
     terminal.out().print(decisions.overview(_QUESTIONS, results))
     terminal.line("")
     terminal.line("try next, in another terminal:")
-    for command in next_commands(node.address):
+    for command in next_commands(serving.address):
         terminal.line(f"  {command}", style="bold")
     if shutil.which("grpcurl") is None:
         terminal.note("(grpcurl is a tool of its own: https://github.com/fullstorydev/grpcurl)")

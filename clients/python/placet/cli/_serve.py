@@ -13,7 +13,7 @@ from placet.cli.logs import set_up_logging
 from placet.cli.options import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
-    from placet_server.app import Node
+    from placet.cli.running import Serving
     from placet_server.config import Config
 
 
@@ -43,6 +43,17 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    front: Annotated[
+        str | None,
+        typer.Option(
+            help="What callers reach first: grpc, or envoy, which is faster.",
+            metavar="KIND",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that serve on the address.", metavar="N")
+    ] = None,
     drain_s: Annotated[
         float | None,
         typer.Option(help="How long calls under way may take at the end.", metavar="S"),
@@ -64,6 +75,8 @@ def serve(
             "server.node": node,
             "server.region": region,
             "server.allow_insecure": allow_insecure,
+            "server.front": front,
+            "server.workers": workers,
             "server.drain_s": drain_s,
             "store.kind": store,
             "store.path": str(store_path) if store_path is not None else None,
@@ -74,22 +87,22 @@ def serve(
     as_json = config.log.format == "json"
     set_up_logging(level=config.log.level, as_json=as_json)
 
-    async def when_ready(node: Node) -> None:
+    async def when_ready(serving: Serving) -> None:
         if not as_json:
-            terminal.line(_greeting(node, config))
+            terminal.line(_greeting(serving, config))
 
     running.run(lambda stop: running.serve(config, stop, when_ready))
 
 
-def _greeting(node: Node, config: Config) -> str:
+def _greeting(serving: Serving, config: Config) -> str:
     where = "memory" if config.store.kind == "memory" else config.store.path
-    address = "" if node.address == DEFAULT_ADDRESS else f" --address {node.address}"
+    address = "" if serving.address == DEFAULT_ADDRESS else f" --address {serving.address}"
     next_step = (
         f"ask it: placet evaluate{address} --help"
-        if node.active.revision
+        if serving.revision
         else f"publish policies: placet policy push{address} --tenant NAME FOLDER"
     )
     return (
-        f"placet serves on {node.address}, store {where} at revision {node.active.revision}; "
+        f"placet serves on {serving.address}, store {where} at revision {serving.revision}; "
         f"{next_step}"
     )

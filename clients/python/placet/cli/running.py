@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from placet.cli import terminal
 from placet.cli.extras import needs_extra
 from placet.cli.failures import ExitCode, Failure
+from placet.cli.loops import loop_factory
 
 if TYPE_CHECKING:
-    from placet_server.app import Node
     from placet_server.config import Config
 
 
@@ -56,40 +59,61 @@ def run(main: Callable[[Stop], Coroutine[object, object, None]]) -> None:
             loop.add_signal_handler(number, stop.ask)
         await main(stop)
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(with_signals())
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What serves: a node in this process, or several in others."""
+
+    address: str
+    """``host:port``."""
+    revision: int
+    """The store's when it began."""
 
 
 async def serve(
-    config: Config, stop: Stop, when_ready: Callable[[Node], Coroutine[object, object, None]]
+    config: Config, stop: Stop, when_ready: Callable[[Serving], Coroutine[object, object, None]]
 ) -> None:
-    """Run a node until it is asked to stop, then drain it.
+    """Run a node, or several workers, until asked to stop; then drain them.
 
     Raises:
         AddressTaken: somebody else listens there.
         Failure: it cannot start for another reason; the message says which.
     """
     with needs_extra("server", "a server"):
-        from placet_server.api.server import AddressUnavailable
-        from placet_server.app import running_node
         from placet_server.config import ConfigError
+        from placet_server.listening import AddressUnavailable
+        from placet_server.serving.supervisor import WorkersFailed
         from placet_server.store.contract import StoreError
     try:
-        async with running_node(config) as node:
-            await when_ready(node)
+        async with _running(config) as serving:
+            await when_ready(serving)
             await stop.wait()
             terminal.note("stopping: calls under way may finish; Ctrl-C again stops at once")
     except ConfigError as error:
         raise Failure(str(error), ExitCode.USAGE) from error
     except AddressUnavailable as error:
         raise AddressTaken(str(error)) from error
-    except StoreError as error:
+    except (StoreError, WorkersFailed) as error:
         raise Failure(str(error)) from error
+
+
+@asynccontextmanager
+async def _running(config: Config) -> AsyncIterator[Serving]:
+    """Run what the configuration says, in this process if one with gRPC's own front is enough."""
+    if config.server.front == "grpc" and config.server.workers == 1:
+        with needs_extra("server", "a server"):
+            from placet_server.app import running_node
+        async with running_node(config) as node:
+            yield Serving(node.address, node.active.revision)
+        return
+    from placet_server.serving.supervisor import WorkerEntry, running_workers
+
+    entry = WorkerEntry((sys.executable, "-m", _WORKER), f"{_WORKER}:app")
+    async with running_workers(config, entry) as workers:
+        yield Serving(workers.address, workers.revision)
+
+
+_WORKER = "placet.cli.worker"

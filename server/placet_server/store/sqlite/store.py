@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Self
 from placet_engine.changes import Commit, Edit, ItemSet
 from placet_engine.items import ItemKey, Revision
 from placet_server.store import revision_log
-from placet_server.store.contract import CommitInfo, CommitSummary, StoreError
+from placet_server.store.contract import CommitInfo, CommitSummary
 from placet_server.store.edits import check_limit, write_out
 from placet_server.store.following import Bell, follow
 from placet_server.store.sqlite.database import Database
+from placet_server.store.sqlite.noticing import ChangeNotice
 from placet_server.store.sqlite.opening import prepare
 
 
@@ -31,11 +31,11 @@ class SqliteStore:
         self._store_id = store_id
         self._poll_s = poll_s
         self._bell = Bell()
-        self._poller: asyncio.Task[None] | None = None
+        self._notice: ChangeNotice | None = None
 
     @classmethod
     async def open(
-        cls, path: Path, *, poll_s: float = 0.1, busy_timeout_s: float = 5.0
+        cls, path: Path, *, poll_s: float = 0.02, busy_timeout_s: float = 5.0
     ) -> SqliteStore:
         """Open the store in a file, after making or migrating it where needed.
 
@@ -105,24 +105,13 @@ class SqliteStore:
         return await self._database.read(lambda it: revision_log.list_commits(it, after, limit))
 
     async def watch(self, after: Revision) -> AsyncGenerator[Commit, None]:
-        if self._poller is None:
-            self._poller = asyncio.create_task(self._poll_head())
+        if self._notice is None:
+            self._notice = ChangeNotice(
+                self._database.path, poll_s=self._poll_s, on_change=self._bell.ring
+            )
         async with aclosing(follow(self.commits, self._bell, after)) as commits:
             async for commit in commits:
                 yield commit
-
-    async def _poll_head(self) -> None:
-        """Notice what other processes commit: one query for all who watch."""
-        seen: Revision | None = None
-        while True:
-            try:
-                head = await self.head()
-            except StoreError:
-                head = None  # whoever watches is to look, and meet the error
-            if head != seen:
-                self._bell.ring()
-            seen = head
-            await asyncio.sleep(self._poll_s)
 
     async def history(
         self, owner: str, *, key: ItemKey | None = None, before: Revision | None = None, limit: int
@@ -136,8 +125,7 @@ class SqliteStore:
         await self._database.write(lambda it: revision_log.compact(it, keep_after))
 
     async def aclose(self) -> None:
-        if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
+        if self._notice is not None:
+            await self._notice.aclose()
         await self._database.aclose()
         self._bell.ring()

@@ -1,0 +1,259 @@
+"""Evaluate and EvaluateBatch as an ASGI application.
+
+Its server has seen to it that only these come here: POSTs of gRPC to the two methods, without
+compression. Everything else is for the gRPC server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+import grpc
+
+from placet_server.admission.control import AdmissionControl, Refusal
+from placet_server.api.deadlines import LONGEST_WAIT_S
+from placet_server.api.failures import to_status
+from placet_server.api.interceptor import max_bytes
+from placet_server.errors import DeadlinePassed, Draining
+from placet_server.front.frames import (
+    PREFIX_BYTES,
+    FrameRefused,
+    Headers,
+    check_length,
+    frame,
+    status_headers,
+    timeout_s,
+    unframe,
+)
+from placet_server.front.methods import EVALUATE_BATCH
+from placet_server.telemetry.rpc import RpcCall, RpcTelemetry
+
+Scope = MutableMapping[str, Any]
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+# How long the rest of a body may take to come when its caller set no deadline.
+_BODY_S = 30.0
+
+_HEADERS: Headers = [(b"content-type", b"application/grpc")]
+_OK: Headers = [(b"grpc-status", b"0")]
+
+
+class Evaluator(Protocol):
+    """The hot path: bytes of a request in, bytes of the answer out."""
+
+    def try_evaluate(self, data: bytes) -> bytes | None:
+        """Answer at once, or not."""
+        ...
+
+    async def evaluate(self, data: bytes, time_left_s: float) -> bytes:
+        """Decide one request."""
+        ...
+
+    async def evaluate_batch(self, data: bytes, time_left_s: float) -> bytes:
+        """Decide many."""
+        ...
+
+
+class EvaluateApp:
+    """Reads a frame, asks the evaluator, writes a frame or what went wrong."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        admission: AdmissionControl,
+        telemetry: RpcTelemetry | None = None,
+    ) -> None:
+        self._evaluator = evaluator
+        self._admission = admission
+        self._telemetry = telemetry
+        self._under_way = 0
+        self._is_draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one call."""
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            answer, trailers = await self._observed(scope, receive)
+            await send({"type": "http.response.start", "status": 200, **_START})
+            await send({"type": "http.response.body", "body": answer})
+            await send({"type": "http.response.trailers", "headers": trailers})
+        except OSError:
+            # The caller has gone; ASGI has servers say so in this way.
+            return
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def _observed(self, scope: Scope, receive: Receive) -> tuple[bytes, Headers]:
+        """Return the framed answer of a call, and measure it."""
+        if self._telemetry is None:
+            answer, trailers, _ = await self._ended(scope, receive, None)
+            return answer, trailers
+        call = self._telemetry.method(scope["path"]).call()
+        with call.span(_metadata(scope)) if call.is_traced else nullcontext():
+            code = grpc.StatusCode.CANCELLED
+            try:
+                answer, trailers, code = await self._ended(scope, receive, call)
+                return answer, trailers
+            finally:
+                call.ended(code.name, code.value[0])
+
+    async def _ended(
+        self, scope: Scope, receive: Receive, call: RpcCall | None
+    ) -> tuple[bytes, Headers, grpc.StatusCode]:
+        """Return the framed answer of a call, and how the call ended."""
+        try:
+            data = await self._answer(scope, receive, call)
+        except ConnectionResetError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the edge: nothing may pass unmapped
+            code, trailers = _failure(error)
+            return b"", trailers, code
+        if call is not None:
+            call.sent = len(data)
+        return frame(data), _OK, grpc.StatusCode.OK
+
+    def _arrived(self) -> None:
+        """Count a call that has come, and refuse it if there is no room.
+
+        Calls wait in the event loop's own line here, so that it is enough to see now and then how
+        long that is: what is put at its end runs when all have run that are there now.
+
+        Raises:
+            Overloaded: there is no room.
+        """
+        arrival = self._admission.try_arrive()
+        if self._admission.backlog.probe_is_due:
+            self._admission.probe_sent()
+            asyncio.get_running_loop().call_soon(self._admission.probe_arrived)
+        if isinstance(arrival, Refusal):
+            raise self._admission.error(arrival)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more calls; return when those under way are done, or out of time."""
+        self._is_draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return
+
+    async def _answer(self, scope: Scope, receive: Receive, call: RpcCall | None) -> bytes:
+        if self._is_draining:
+            raise Draining
+        self._arrived()
+        method = scope["path"]
+        given_s = timeout_s(scope["headers"])
+        if given_s is not None and given_s <= 0:
+            raise DeadlinePassed
+        body, is_whole = await _part(receive)
+        if not is_whole:
+            body = await _rest(body, receive, max_bytes(method), given_s or _BODY_S)
+        check_length(body, max_bytes(method))
+        data = unframe(body)
+        if call is not None:
+            call.received = len(data)
+        left_s = LONGEST_WAIT_S if given_s is None else given_s
+        if method == EVALUATE_BATCH:
+            return await _while_called(self._evaluator.evaluate_batch(data, left_s), receive)
+        answer = self._evaluator.try_evaluate(data)
+        if answer is not None:
+            return answer
+        return await _while_called(self._evaluator.evaluate(data, left_s), receive)
+
+
+_START: dict[str, Any] = {"headers": _HEADERS, "trailers": True}
+
+
+async def _part(receive: Receive) -> tuple[bytes, bool]:
+    """Return the next part of a body, and whether it is the last.
+
+    Raises:
+        ConnectionResetError: the caller has gone.
+    """
+    event = await receive()
+    if event["type"] == "http.disconnect":
+        raise ConnectionResetError
+    return event.get("body", b""), not event.get("more_body", False)
+
+
+async def _rest(start: bytes, receive: Receive, max_size: int, within_s: float) -> bytes:
+    """Collect a body that comes in several parts.
+
+    Raises:
+        DeadlinePassed: it took too long.
+        FrameRefused, MessageTooLarge: it is not one message of at most ``max_size`` bytes.
+    """
+    body = bytearray(start)
+    try:
+        async with asyncio.timeout(within_s):
+            is_whole = False
+            while not is_whole:
+                check_length(body, max_size)
+                if len(body) > max_size + PREFIX_BYTES:
+                    break
+                part, is_whole = await _part(receive)
+                body += part
+    except TimeoutError:
+        raise DeadlinePassed from None
+    return bytes(body)
+
+
+async def _while_called(deciding: Awaitable[bytes], receive: Receive) -> bytes:
+    """Return what is decided, unless the caller gives up first.
+
+    Raises:
+        ConnectionResetError: the caller has gone.
+    """
+    loop = asyncio.get_running_loop()
+    watching: list[asyncio.Task[None]] = []
+    scope = asyncio.timeout(None)
+    try:
+        async with scope:
+            # Hardly any decision takes so long that somebody looks whether it is still wanted.
+            look = loop.call_later(
+                _LOOK_EVERY_S,
+                lambda: watching.append(asyncio.create_task(_end_when_gone(receive, scope))),
+            )
+            try:
+                return await deciding
+            finally:
+                look.cancel()
+                for task in watching:
+                    task.cancel()
+    except TimeoutError:
+        if scope.expired():
+            raise ConnectionResetError from None
+        raise
+
+
+_LOOK_EVERY_S = 0.1
+
+
+async def _end_when_gone(receive: Receive, scope: asyncio.Timeout) -> None:
+    # Asked after the body has come, servers say that there is no more of it, or that the caller
+    # has gone; they do not wait for either.
+    while (await receive())["type"] != "http.disconnect":  # noqa: ASYNC110  # see above
+        await asyncio.sleep(_LOOK_EVERY_S)
+    scope.reschedule(asyncio.get_running_loop().time())
+
+
+def _metadata(scope: Scope) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+
+
+def _failure(error: Exception) -> tuple[grpc.StatusCode, Headers]:
+    if isinstance(error, FrameRefused):
+        return error.code, status_headers(error.code, str(error))
+    status = to_status(error)
+    trailers = status_headers(status.code, status.details, status.trailing_metadata or ())
+    return status.code, trailers

@@ -1,0 +1,7 @@
+"""Which methods a front answers itself."""
+
+from __future__ import annotations
+
+EVALUATE = "/placet.v1.EvaluateService/Evaluate"
+EVALUATE_BATCH = "/placet.v1.EvaluateService/EvaluateBatch"
+HOT_METHODS = (EVALUATE, EVALUATE_BATCH)

@@ -1,0 +1,146 @@
+"""What is answered does not depend on the way in: the same bytes behind each front."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.protobuf.message import Message
+
+from placet.v1 import evaluate_service_pb2 as evaluate_pb2
+from tests.front.served import FRONTS, served
+from tests.wire.service import TENANT, TIMEOUT_S, Connection, connected, policy, request
+from tests.wire.test_bad_input import BAD_INPUTS, BATCH, EVALUATE, Bad, send
+
+_POLICIES = (
+    policy("good", "permit(principal, action, resource);"),
+    policy("not-bob", 'forbid(principal == User::"bob", action, resource);'),
+    policy("ask", '@approval("leads") permit(principal, action == Action::"pay", resource);'),
+)
+Fronts = dict[str, Connection]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="fronts")
+async def fronts_fixture(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fronts]:
+    async with AsyncExitStack() as stack:
+        fronts, processes = {}, []
+        for front in FRONTS:
+            folder: Path = tmp_path_factory.mktemp(front)
+            address, process = stack.enter_context(served(folder, front, "--store", "memory"))
+            processes.append(process)
+            fronts[front] = await stack.enter_async_context(connected(address))
+            await fronts[front].publish(*_POLICIES)
+        yield fronts
+        for process in processes:
+            process.end()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    "bad",
+    [bad for bad in BAD_INPUTS if bad.method in (EVALUATE, BATCH)],
+    ids=lambda bad: bad.name.replace(" ", "-"),
+)
+async def test_bad_input_is_refused_the_same(fronts: Fronts, bad: Bad) -> None:
+    behind_grpc, behind_envoy = [await _status(fronts[front], bad) for front in FRONTS]
+
+    assert behind_grpc == behind_envoy
+    assert behind_grpc[0] is bad.code
+
+
+async def _status(connection: Connection, bad: Bad) -> tuple[grpc.StatusCode, Any, Any]:
+    """Return the code, the message and the bytes of the details."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await send(connection.channel, bad)
+    trailers = dict(caught.value.trailing_metadata() or ())
+    return caught.value.code(), caught.value.details(), trailers["grpc-status-details-bin"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("action", ["view", "pay"])
+@pytest.mark.parametrize("subject", ["User::alice", "User::bob"])
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+async def test_decisions_are_the_same(
+    fronts: Fronts, subject: str, action: str, compression: grpc.Compression
+) -> None:
+    asked = request(subject, action)
+
+    answers = [
+        await fronts[front].evaluate.Evaluate(asked, timeout=TIMEOUT_S, compression=compression)
+        for front in FRONTS
+    ]
+
+    behind_grpc, behind_envoy = [_bare(answer) for answer in answers]
+    assert behind_grpc == behind_envoy
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("semantics", [1, 2, 3])
+async def test_batches_are_the_same(fronts: Fronts, semantics: int) -> None:
+    asked = evaluate_pb2.EvaluateBatchRequest(
+        tenant=TENANT,
+        semantics=semantics,  # type: ignore[arg-type]
+        items=[
+            evaluate_pb2.BatchItem(
+                subject=evaluate_pb2.Subject(type="User", id=name),
+                action=evaluate_pb2.Action(name="view"),
+                resource=evaluate_pb2.Resource(type="Document", id="one"),
+            )
+            for name in ("alice", "bob", "carol")
+        ],
+    )
+
+    answers = [
+        await fronts[front].evaluate.EvaluateBatch(asked, timeout=TIMEOUT_S) for front in FRONTS
+    ]
+
+    behind_grpc, behind_envoy = [
+        [_bare(result.decision) for result in answer.results] for answer in answers
+    ]
+    assert behind_grpc == behind_envoy
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_batch_as_large_as_is_allowed_passes(fronts: Fronts) -> None:
+    asked = evaluate_pb2.EvaluateBatchRequest(
+        tenant=TENANT,
+        subject=evaluate_pb2.Subject(type="User", id="x" * 500),
+        action=evaluate_pb2.Action(name="view"),
+        items=[
+            evaluate_pb2.BatchItem(
+                resource=evaluate_pb2.Resource(type="Document", id=f"{number}-{'y' * 500}")
+            )
+            for number in range(900)
+        ],
+    )
+    for front in FRONTS:
+        answer = await fronts[front].evaluate.EvaluateBatch(asked, timeout=TIMEOUT_S)
+
+        assert len(answer.results) == len(asked.items)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_waiting_in_vain_for_a_revision_ends_the_same(fronts: Fronts) -> None:
+    codes = []
+    for front in FRONTS:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await fronts[front].evaluate.Evaluate(request(min_revision=999), timeout=0.2)
+        codes.append(caught.value.code())
+
+    assert codes == [grpc.StatusCode.DEADLINE_EXCEEDED] * 2
+
+
+def _bare(message: Message) -> bytes:
+    """Return an answer without what differs from call to call."""
+    bare: Any = type(message)()
+    bare.CopyFrom(message)
+    decision = bare.decision if hasattr(bare, "decision") else bare
+    for name in ("decision_id", "staleness", "cached"):
+        decision.ClearField(name)
+    data: bytes = bare.SerializeToString(deterministic=True)
+    return data
