@@ -7,7 +7,7 @@ time is about a time that came with the request, and is in the key like all that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -43,6 +43,19 @@ class CacheStatistics:
         """Hits as a part of all requests, from 0 to 1."""
         requests = self.hits + self.misses
         return self.hits / requests if requests else 0.0
+
+
+def together(parts: Iterable[CacheStatistics]) -> CacheStatistics:
+    """Return how several parts of a cache do as one."""
+    parts = tuple(parts)
+    return CacheStatistics(
+        exact_hits=sum(part.exact_hits for part in parts),
+        hits=sum(part.hits for part in parts),
+        misses=sum(part.misses for part in parts),
+        evictions=sum(part.evictions for part in parts),
+        entries=sum(part.entries for part in parts),
+        bytes=sum(part.bytes for part in parts),
+    )
 
 
 class _Entry(NamedTuple, Generic[_Value]):
@@ -160,15 +173,7 @@ class DecisionCache(Generic[_Value]):
         if tenant is not None:
             part = self._tenants.get(tenant)
             return part.statistics() if part is not None else CacheStatistics()
-        parts = [part.statistics() for part in self._tenants.values()]
-        return CacheStatistics(
-            exact_hits=sum(part.exact_hits for part in parts),
-            hits=sum(part.hits for part in parts),
-            misses=sum(part.misses for part in parts),
-            evictions=sum(part.evictions for part in parts),
-            entries=sum(part.entries for part in parts),
-            bytes=sum(part.bytes for part in parts),
-        )
+        return together(self.tenants().values())
 
     def tenants(self) -> dict[str, CacheStatistics]:
         """Return how each tenant's part does."""

@@ -16,12 +16,13 @@ from placet_engine.cache import DecisionCache
 from placet_engine.compiling import Compiler
 from placet_server.api.encoding import lasting_part
 from placet_server.api.evaluate import EvaluateService
+from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError
-from placet_server.decisions.decider import Decider
+from placet_server.decisions.decider import Answer, Decider
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
@@ -83,17 +84,13 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
             max_window_commits=config.subscribe.max_window_commits,
         )
         await feed.load()
-        decider = Decider(
-            active,
-            DecisionCache(
-                max_bytes=config.cache.max_bytes,
-                ttl_s=config.cache.ttl_s,
-                monotonic=clock.monotonic,
-            ),
-            lasting_part(
-                node=config.server.node or socket.gethostname(), region=config.server.region
-            ),
+        name = config.server.node or socket.gethostname()
+        cache: DecisionCache[Answer] = DecisionCache(
+            max_bytes=config.cache.max_bytes,
+            ttl_s=config.cache.ttl_s,
+            monotonic=clock.monotonic,
         )
+        decider = Decider(active, cache, lasting_part(node=name, region=config.server.region))
         publisher = Publisher(
             store=store, compiler=compiler, executor=executor, active=active, clock=clock
         )
@@ -107,6 +104,13 @@ async def running_node(config: Config, *, clock: Clock | None = None) -> AsyncIt
                 clock=clock,
                 store_id=store.store_id,
                 heartbeat_s=config.subscribe.heartbeat_s,
+            ),
+            node=NodeService(
+                cache=cache,
+                active=active,
+                node=name,
+                region=config.server.region,
+                start_time=clock.now(),
             ),
         )
         following = asyncio.create_task(feed.run(), name="feed")
