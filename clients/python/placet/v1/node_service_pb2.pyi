@@ -121,7 +121,7 @@ class CacheStatistics(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     exact_hits: _builtins.int
-    """Hits by the whole request: the very same was asked before, more than once."""
+    """Hits by the whole request: the very same had been a hit before."""
     hits: _builtins.int
     """Requests answered from the cache, `exact_hits` included."""
     misses: _builtins.int
