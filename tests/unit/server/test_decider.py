@@ -195,10 +195,13 @@ def test_requests_asked_together_come_back_in_their_order(deciding: Deciding) ->
     ]
 
 
-def test_equal_verdicts_are_encoded_once(deciding: Deciding) -> None:
-    for mfa in (True, False):
-        for number in range(3):
-            deciding.ask(make.request(context={"mfa": mfa, "n": number}), b"%d" % number)
+async def test_equal_verdicts_are_encoded_once() -> None:
+    deciding = Deciding()
+    await deciding.publish(
+        Policy(id="p", cedar="permit(principal, action, resource) when { context.n < 3 };")
+    )
+    for number in range(6):
+        assert not deciding.ask(make.request(context={"n": number})).cached
 
     assert 2 == len(deciding.encoded)
 
@@ -339,32 +342,53 @@ async def test_a_policy_about_time_is_answered_anew_for_each_time() -> None:
     assert (3, 3) == (deciding.statistics.misses, deciding.statistics.hits)
 
 
-async def test_a_new_revision_is_never_answered_from_the_cache(deciding: Deciding) -> None:
+_SCHEMA = SchemaText(
+    """
+    entity User, Doc;
+    action view appliesTo { principal: User, resource: Doc, context: { mfa?: Bool } };
+    """
+)
+_WITH_AND_WITHOUT_SCHEMA = pytest.mark.parametrize(
+    "schema",
+    [
+        pytest.param((), id="what is read counts"),
+        pytest.param((_SCHEMA,), id="the whole request counts"),
+    ],
+)
+
+
+@_WITH_AND_WITHOUT_SCHEMA
+@pytest.mark.parametrize("exact", [None, b"bytes"])
+async def test_a_new_revision_is_never_answered_from_the_cache(
+    schema: tuple[Body, ...], exact: Hashable | None
+) -> None:
+    deciding = Deciding()
+    policy = Policy(id="p", cedar=make.ANYBODY)
+    await deciding.publish(policy, *schema)
     request = make.request(context={"mfa": True})
     for _ in range(3):
-        assert ALLOW is outcome(deciding.ask(request, b"bytes"))
-    await deciding.publish(MFA, FORBID, revision=2)
+        assert ALLOW is outcome(deciding.ask(request, exact))
+    await deciding.publish(policy, FORBID, *schema, revision=2)
 
-    assert deciding.pin().recall(b"bytes") is None
-    decided = deciding.ask(request, b"bytes")
+    decided = deciding.ask(request, exact)
 
     assert (DENY, False) == (outcome(decided), decided.cached)
     assert b"DENY at 2" == decided.answer.lasting
 
 
-async def test_a_new_revision_says_so_even_if_nothing_else_changes(deciding: Deciding) -> None:
-    request = make.request(context={"mfa": True})
-    deciding.ask(request, b"bytes")
-    await deciding.publish(MFA, revision=2)
+@_WITH_AND_WITHOUT_SCHEMA
+async def test_a_new_revision_says_so_even_if_nothing_else_changes(
+    schema: tuple[Body, ...],
+) -> None:
+    deciding = Deciding()
+    policy = Policy(id="p", cedar=make.ANYBODY)
+    await deciding.publish(policy, *schema)
+    deciding.ask(make.request(), b"bytes")
+    await deciding.publish(policy, *schema, revision=2)
 
-    decided = deciding.ask(request, b"bytes")
+    decided = deciding.ask(make.request(), b"bytes")
 
     assert (b"ALLOW at 2", False) == (decided.answer.lasting, decided.cached)
-
-
-_SCHEMA = SchemaText(
-    "entity User, Doc; action view appliesTo { principal: User, resource: Doc, context: {} };"
-)
 
 
 @pytest.mark.parametrize(
