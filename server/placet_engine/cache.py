@@ -175,6 +175,10 @@ class DecisionCache(Generic[_Value]):
             return part.statistics() if part is not None else CacheStatistics()
         return together(self.tenants().values())
 
+    def names(self) -> tuple[str, ...]:
+        """Return the tenants that have a part, be it an empty one."""
+        return tuple(self._tenants)
+
     def tenants(self) -> dict[str, CacheStatistics]:
         """Return how each tenant's part does."""
         return {tenant: part.statistics() for tenant, part in self._tenants.items()}

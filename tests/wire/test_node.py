@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
 
 from placet.v1 import evaluate_service_pb2 as evaluate_pb2
 from placet.v1 import node_service_pb2 as node_pb2
-from placet_engine.cache import ENTRY_BYTES
+from placet_engine.cache import ENTRY_BYTES, DecisionCache
+from placet_server.api.node import NodeService
 from placet_server.config import CacheConfig
+from placet_server.decisions.decider import Answer
+from placet_server.policies.active import ActivePolicies
 from placet_server.testing import ManualClock
 from tests.wire.details import info, violated_fields
 from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, request, running_service
@@ -174,6 +178,28 @@ async def test_twenty_tenants_are_listed_unless_asked_otherwise(service: Service
     answer = await _statistics(service)
 
     assert (20, 21, 21) == (len(answer.tenants), answer.tenant_count, answer.total.misses)
+
+
+async def test_counting_many_tenants_lets_others_in_between() -> None:
+    cache: DecisionCache[Answer] = DecisionCache(max_bytes=1, ttl_s=1.0, monotonic=lambda: 0.0)
+    for number in range(1000):
+        cache.of(f"t{number}").misses = 1
+    clock = ManualClock(START)
+    nodes = NodeService(
+        cache=cache, active=ActivePolicies(clock), node="n", region="r", start_time=START
+    )
+    request_ = node_pb2.GetCacheStatisticsRequest(max_tenants=1000)
+    counting = asyncio.ensure_future(nodes.GetCacheStatistics(request_, cast("Any", None)))
+
+    turns = 0
+    while not counting.done():
+        await asyncio.sleep(0)
+        turns += 1
+        # One that comes meanwhile is no trouble.
+        cache.of("new")
+
+    assert turns >= 5
+    assert (1000, 1000) == (counting.result().total.misses, len(counting.result().tenants))
 
 
 async def test_one_tenant_is_listed_when_it_is_named(service: Service) -> None:

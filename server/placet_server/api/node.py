@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import heapq
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 _DEFAULT_TENANTS = 20
 _MAX_TENANTS = 1000
+# Tenants are counted so many at a time, some 5 µs each: decisions are made on the same thread.
+_TENANTS_A_TURN = 200
 
 
 class NodeService(node_service_pb2_grpc.NodeServiceServicer):
@@ -62,12 +65,21 @@ class NodeService(node_service_pb2_grpc.NodeServiceServicer):
         if tenant and not self._active.has_program(tenant):
             raise TenantUnknown(tenant)
         # Asked for once, so that the tenants add up to the total.
-        parts = self._cache.tenants()
+        parts = await self._parts()
         if tenant:
             listed = [(tenant, parts.get(tenant, CacheStatistics()))]
         else:
             listed = _largest(parts, max_tenants)
         return self._response(parts, listed)
+
+    async def _parts(self) -> dict[str, CacheStatistics]:
+        """Count tenant by tenant, and let others on the event loop in between."""
+        parts = {}
+        for number, tenant in enumerate(self._cache.names(), 1):
+            parts[tenant] = self._cache.statistics(tenant)
+            if number % _TENANTS_A_TURN == 0:
+                await asyncio.sleep(0)
+        return parts
 
     def _response(
         self, parts: Mapping[str, CacheStatistics], listed: list[tuple[str, CacheStatistics]]

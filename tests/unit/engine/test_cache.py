@@ -135,4 +135,4 @@ def test_statistics_are_the_tenants_together() -> None:
     assert (statistics.entries, statistics.hit_ratio) == (3, 0.75)
     assert decisions.statistics("one").hits == 3
     assert decisions.statistics("nobody") == CacheStatistics()
-    assert set(decisions.tenants()) == {"one", "two"}
+    assert set(decisions.tenants()) == set(decisions.names()) == {"one", "two"}
