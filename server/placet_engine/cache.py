@@ -7,7 +7,7 @@ time is about a time that came with the request, and is in the key like all that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -43,6 +43,19 @@ class CacheStatistics:
         """Hits as a part of all requests, from 0 to 1."""
         requests = self.hits + self.misses
         return self.hits / requests if requests else 0.0
+
+
+def together(parts: Iterable[CacheStatistics]) -> CacheStatistics:
+    """Return how several parts of a cache do as one."""
+    parts = tuple(parts)
+    return CacheStatistics(
+        exact_hits=sum(part.exact_hits for part in parts),
+        hits=sum(part.hits for part in parts),
+        misses=sum(part.misses for part in parts),
+        evictions=sum(part.evictions for part in parts),
+        entries=sum(part.entries for part in parts),
+        bytes=sum(part.bytes for part in parts),
+    )
 
 
 class _Entry(NamedTuple, Generic[_Value]):
@@ -84,11 +97,15 @@ class TenantCache(Generic[_Value]):
         self._entries[key] = entry
         self._count()
 
+    def expire(self) -> None:
+        """Let go of what is too old."""
+        self._entries.expire()
+        self._count()
+
     def evict(self, bytes_: int) -> None:
         """Let go of so many bytes, as far as there are: first of what is too old."""
         goal = max(self.bytes - bytes_, 0)
-        self._entries.expire()
-        self._count()
+        self.expire()
         while self.bytes > goal:
             self._entries.popitem()
             self.evictions += 1
@@ -101,15 +118,16 @@ class TenantCache(Generic[_Value]):
         self.bytes = now
 
     def statistics(self) -> CacheStatistics:
-        """Return how this part does."""
-        entries = len(self._entries)
-        self._count()
+        """Return how this part does. Any thread may ask: it only looks.
+
+        What is too old counts until there is something new.
+        """
         return CacheStatistics(
             exact_hits=self.exact_hits,
             hits=self.hits,
             misses=self.misses,
             evictions=self.evictions,
-            entries=entries,
+            entries=Cache.__len__(self._entries),
             bytes=self.bytes,
         )
 
@@ -160,16 +178,12 @@ class DecisionCache(Generic[_Value]):
         if tenant is not None:
             part = self._tenants.get(tenant)
             return part.statistics() if part is not None else CacheStatistics()
-        parts = [part.statistics() for part in self._tenants.values()]
-        return CacheStatistics(
-            exact_hits=sum(part.exact_hits for part in parts),
-            hits=sum(part.hits for part in parts),
-            misses=sum(part.misses for part in parts),
-            evictions=sum(part.evictions for part in parts),
-            entries=sum(part.entries for part in parts),
-            bytes=sum(part.bytes for part in parts),
-        )
+        return together(self.tenants().values())
+
+    def names(self) -> tuple[str, ...]:
+        """Return the tenants that have a part, be it an empty one."""
+        return tuple(self._tenants)
 
     def tenants(self) -> dict[str, CacheStatistics]:
         """Return how each tenant's part does."""
-        return {tenant: part.statistics() for tenant, part in self._tenants.items()}
+        return {tenant: part.statistics() for tenant, part in list(self._tenants.items())}

@@ -19,6 +19,7 @@ from placet_server.api.admitting import observe_admission
 from placet_server.api.decision_records import DecisionReporter, read_asked
 from placet_server.api.encoding import CACHED, lasting_part
 from placet_server.api.evaluate import EvaluateService
+from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
@@ -148,6 +149,13 @@ async def running_node(
                 clock=clock,
                 store_id=store.store_id,
                 heartbeat_s=config.subscribe.heartbeat_s,
+            ),
+            node=NodeService(
+                cache=cache,
+                active=active,
+                node=node,
+                region=region,
+                start_time=clock.now(),
             ),
         )
         following = asyncio.create_task(feed.run(), name="feed")

@@ -18,7 +18,7 @@ def test_help_says_what_there_is_and_what_exit_codes_mean(shell: Shell) -> None:
     result = shell("--help")
 
     assert result.code == 0
-    for command in ("evaluate", "explain", "watch", "serve", "policy", "init", "config"):
+    for command in ("evaluate", "explain", "watch", "cache", "serve", "policy", "init", "config"):
         assert command in result.out
     assert "exit codes: 0 done or allowed" in " ".join(result.out.split())
 
@@ -27,7 +27,7 @@ def test_help_says_what_there_is_and_what_exit_codes_mean(shell: Shell) -> None:
     "command",
     [
         *(("evaluate",), ("explain",), ("watch",), ("serve",), ("init",), ("config",)),
-        ("quickstart",),
+        *(("quickstart",), ("cache",)),
         *(("policy", name) for name in ("push", "validate", "list", "get", "history")),
         *(("policy", name) for name in ("diff", "test")),
     ],
@@ -83,6 +83,8 @@ def test_version(shell: Shell) -> None:
         ("policy test . --server", "`--server` needs `--tenant`"),
         ("policy get -t x", "name policies by their ids, or --schema"),
         ("policy list -t x --kind polcy", "`polcy` is no kind of item; did you mean `policy`?"),
+        ("cache --limit 1001", "invalid value for `--limit` / `-n`: input should be"),
+        ("cache --timeout 0", "`--timeout` is 0; give it some"),
         ("serve --listen nowhere", "`server.listen` is `nowhere` (flag); write it as host:port"),
         ("serve --config no.toml", "cannot read `no.toml`"),
         ("serve --log-level loud", "`log.level` is `loud` (flag); use one of debug"),
@@ -108,6 +110,8 @@ def test_wrong_usage_is_one_line_that_says_what_to_do(
         "evaluate -t x -s U::a -a v -r D::x --timeout 5",
         "explain -t x -s U::a -a v -r D::x --timeout 5",
         "policy list -t x --timeout 5",
+        "cache --timeout 5",
+        "cache --watch --timeout 5",
     ],
 )
 def test_without_a_server_there_is_no_answer(shell: Shell, command: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -343,6 +343,53 @@ async def test_the_platforms_policies_hold_for_every_tenant(
 
     assert (True, False) == (before.allowed, after.allowed)
     assert (placet.Reason("closed", placet.Layer.PLATFORM),) == after.reasons
+
+
+@pytest.mark.usefixtures("published")
+async def test_cache_statistics(ask: Asking) -> None:
+    await ask("publish", ChangeSet(policies=POLICIES), tenant="other")
+    for subject in (ALICE, BOB, BOB, BOB):
+        await ask("evaluate", subject, "print", DOC)
+    await ask("evaluate", ALICE, "print", DOC, tenant="other")
+
+    report = await ask("cache_statistics", tenant="")
+    mine = await ask("cache_statistics")
+    none = await ask("cache_statistics", tenant="", max_tenants=0)
+
+    # Who prints is nothing that policies ask: one miss. What was a hit is known whole from then on.
+    assert (1, 3, 2) == (
+        report.tenants[TENANT].misses,
+        report.tenants[TENANT].hits,
+        report.tenants[TENANT].exact_hits,
+    )
+    assert (4, 0.75) == (report.tenants[TENANT].requests, report.tenants[TENANT].hit_ratio)
+    assert [TENANT, "other"] == list(report.tenants)
+    assert (2, 3, 2) == (report.total.misses, report.total.hits, report.tenant_count)
+    assert 0 < report.total.bytes <= report.max_bytes
+    assert ("test-node", timedelta(minutes=5)) == (report.node, report.ttl)
+    assert timedelta() < datetime.now(UTC) - report.start_time < timedelta(minutes=5)
+    assert {TENANT: report.tenants[TENANT]} == mine.tenants
+    assert ({}, report.total) == (none.tenants, none.total)
+
+
+async def test_cache_statistics_of_what_is_not_there(ask: Asking) -> None:
+    with pytest.raises(placet.NotFound):
+        await ask("cache_statistics")
+    with pytest.raises(placet.InvalidRequest, match="max_tenants"):
+        await ask("cache_statistics", tenant="", max_tenants=1001)
+    with pytest.raises(placet.InvalidRequest, match="tenant"):
+        await ask("cache_statistics", tenant="a b")
+
+
+def test_a_hit_ratio_of_no_requests_is_none() -> None:
+    assert 0.0 == placet.CacheStatistics().hit_ratio
+
+
+async def test_without_a_tenant_all_are_meant(node: Node) -> None:
+    async with placet.aio.Client(node.address, timeout_s=10) as client:
+        report = await client.cache_statistics()
+
+    assert (0, {}) == (report.total.requests, report.tenants)
 
 
 @pytest.mark.usefixtures("published")

@@ -14,6 +14,7 @@ from placet.v1 import (
 )
 from placet.v1 import (
     evaluate_service_pb2_grpc,
+    node_service_pb2_grpc,
     policy_pb2,
     policy_service_pb2,
     policy_service_pb2_grpc,
@@ -25,6 +26,7 @@ from placet_server.testing import running_server
 
 if TYPE_CHECKING:
     from placet.v1.evaluate_service_pb2_grpc import EvaluateServiceAsyncStub
+    from placet.v1.node_service_pb2_grpc import NodeServiceAsyncStub
     from placet.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
     from placet.v1.subscribe_service_pb2_grpc import SubscribeServiceAsyncStub
 
@@ -40,6 +42,7 @@ class Connection:
     evaluate: EvaluateServiceAsyncStub
     policy: PolicyServiceAsyncStub
     subscribe: SubscribeServiceAsyncStub
+    nodes: NodeServiceAsyncStub
 
     async def publish(
         self, *policies: policy_pb2.Policy, tenant: str = TENANT, **change_set: Any
@@ -84,6 +87,7 @@ def _stubs(channel: grpc.aio.Channel) -> dict[str, Any]:
         "evaluate": evaluate_service_pb2_grpc.EvaluateServiceStub(channel),
         "policy": policy_service_pb2_grpc.PolicyServiceStub(channel),
         "subscribe": subscribe_service_pb2_grpc.SubscribeServiceStub(channel),
+        "nodes": node_service_pb2_grpc.NodeServiceStub(channel),
     }
 
 

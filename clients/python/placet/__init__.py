@@ -38,6 +38,8 @@ call has a deadline, and takes ``tenant`` and ``timeout_s`` where it is to diffe
     diff(from_revision, to_revision=0) -> Diff
     test(requests, change_set=None) -> CandidateReport
 
+    cache_statistics(*, max_tenants=20) -> CacheReport      # of the node that answers
+
     subscribe(*, policy_ids=(), kinds=(), subscriber="", region="", stale_after_s=15.0,
               on_state_change=None) -> Subscription     # a context manager
 
@@ -119,6 +121,7 @@ from placet._errors import (
 )
 from placet._freshness import State, StateChange, Status
 from placet._mirror import Delta, Snapshot
+from placet._nodes import CacheReport, CacheStatistics
 from placet._policies import (
     PLATFORM,
     CandidateReport,
@@ -149,6 +152,8 @@ __all__ = [
     "AnyOf",
     "ApprovalRequired",
     "BatchSemantics",
+    "CacheReport",
+    "CacheStatistics",
     "CandidateReport",
     "Cause",
     "ChangeSet",

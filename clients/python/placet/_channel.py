@@ -54,6 +54,7 @@ _RETRIED = {
         "Diff",
         "Test",
     ),
+    "placet.v1.NodeService": ("GetCacheStatistics",),
 }
 
 _SERVICE_CONFIG = {

@@ -24,6 +24,7 @@ from placet._freshness import StateChange
 from placet._managing import Management
 from placet._mirror import ITEMS
 from placet._opening import following, subscribe_request
+from placet._operating import Operations
 from placet._policies import Item, ItemKind
 from placet._requests import (
     ActionLike,
@@ -40,11 +41,12 @@ from placet._values import Attributes, Entity
 from placet.v1 import (
     evaluate_service_pb2,
     evaluate_service_pb2_grpc,
+    node_service_pb2_grpc,
     policy_service_pb2_grpc,
 )
 
 
-class Client(Enforcement, Management):
+class Client(Enforcement, Management, Operations):
     """Asks a Placet server for decisions, and manages policies there. Thread-safe.
 
     Every call has a deadline, and may raise any ``PlacetError`` but
@@ -68,7 +70,8 @@ class Client(Enforcement, Management):
             target: where it is: ``localhost:7717``, ``dns:///placet.internal:7717``.
             tenant: whose policies decide, for calls that do not say.
             timeout_s: deadline of a call for decisions, for calls that do not say.
-            management_timeout_s: the same for calls about policies, which may take longer.
+            management_timeout_s: the same for calls about policies and nodes, which may
+                take longer.
             credentials: how to encrypt and authenticate; plain text without.
             options: gRPC channel arguments, over this package's own.
         """
@@ -79,6 +82,7 @@ class Client(Enforcement, Management):
         self._channel = self._endpoint.open()
         self._deciding = evaluate_service_pb2_grpc.EvaluateServiceStub(self._channel)
         self._managing = policy_service_pb2_grpc.PolicyServiceStub(self._channel)
+        self._operating = node_service_pb2_grpc.NodeServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self

@@ -17,12 +17,14 @@ from typing import TypeVar
 import grpc
 
 from placet import _decisions as decisions
+from placet import _nodes as nodes
 from placet import _policies as policies
 from placet._errors import DecisionError
 from placet._values import Attributes, Entity, EntityRef, Extension, IPAddress, Value
 from placet.v1 import (
     decision_pb2,
     evaluate_service_pb2,
+    node_service_pb2,
     policy_pb2,
     policy_service_pb2,
     value_pb2,
@@ -406,4 +408,32 @@ def candidate_report(message: policy_service_pb2.TestResponse) -> policies.Candi
         warnings=problems(message.warnings),
         unmatched_policy_ids=tuple(message.unmatched_policy_ids),
         revision=message.revision,
+    )
+
+
+# --------------------------------------------------------------------------------- nodes
+
+
+def cache_report(message: node_service_pb2.GetCacheStatisticsResponse) -> nodes.CacheReport:
+    """Return what a node says about its decision cache."""
+    return nodes.CacheReport(
+        node=message.node,
+        region=message.region,
+        total=_cache_statistics(message.total),
+        tenants={part.tenant: _cache_statistics(part.statistics) for part in message.tenants},
+        tenant_count=message.tenant_count,
+        max_bytes=message.max_bytes,
+        ttl=message.ttl.ToTimedelta(),
+        start_time=message.start_time.ToDatetime(tzinfo=UTC),
+    )
+
+
+def _cache_statistics(message: node_service_pb2.CacheStatistics) -> nodes.CacheStatistics:
+    return nodes.CacheStatistics(
+        exact_hits=message.exact_hits,
+        hits=message.hits,
+        misses=message.misses,
+        evictions=message.evictions,
+        entries=message.entries,
+        bytes=message.bytes,
     )

@@ -26,6 +26,7 @@ from placet._freshness import StateChange
 from placet._managing import AsyncManagement
 from placet._mirror import ITEMS
 from placet._opening import opener, subscribe_request
+from placet._operating import AsyncOperations
 from placet._policies import Item, ItemKind
 from placet._requests import (
     ActionLike,
@@ -41,13 +42,14 @@ from placet._values import Attributes, Entity
 from placet.v1 import (
     evaluate_service_pb2,
     evaluate_service_pb2_grpc,
+    node_service_pb2_grpc,
     policy_service_pb2_grpc,
 )
 
 __all__ = ["Client", "Subscription"]
 
 
-class Client(AsyncEnforcement, AsyncManagement):
+class Client(AsyncEnforcement, AsyncManagement, AsyncOperations):
     """Asks a Placet server for decisions, and manages policies there. For one event loop."""
 
     def __init__(
@@ -81,6 +83,10 @@ class Client(AsyncEnforcement, AsyncManagement):
     @cached_property
     def _managing(self) -> policy_service_pb2_grpc.PolicyServiceAsyncStub:
         return policy_service_pb2_grpc.PolicyServiceStub(self._channel)
+
+    @cached_property
+    def _operating(self) -> node_service_pb2_grpc.NodeServiceAsyncStub:
+        return node_service_pb2_grpc.NodeServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
         return self

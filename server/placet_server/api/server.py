@@ -12,6 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from placet.v1 import (
     evaluate_service_pb2,
+    node_service_pb2,
+    node_service_pb2_grpc,
     policy_service_pb2,
     policy_service_pb2_grpc,
     subscribe_service_pb2,
@@ -22,6 +24,7 @@ from placet_server.api.admitting import AdmissionInterceptor
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.health import HealthService
 from placet_server.api.interceptor import TRANSPORT_BYTES, EdgeInterceptor
+from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
 from placet_server.api.probe import Prober
 from placet_server.api.reflection import add_reflection
@@ -36,6 +39,7 @@ PLACET_SERVICES: tuple[str, ...] = (
     evaluate_service_pb2.DESCRIPTOR.services_by_name["EvaluateService"].full_name,
     policy_service_pb2.DESCRIPTOR.services_by_name["PolicyService"].full_name,
     subscribe_service_pb2.DESCRIPTOR.services_by_name["SubscribeService"].full_name,
+    node_service_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name,
 )
 _OTHER_SERVICES: tuple[str, ...] = (
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
@@ -66,6 +70,7 @@ class Services:
     evaluate: EvaluateService
     policy: PolicyService
     subscribe: SubscribeService
+    node: NodeService
 
 
 class ApiServer:
@@ -101,6 +106,7 @@ class ApiServer:
         subscribe_service_pb2_grpc.add_SubscribeServiceServicer_to_server(
             services.subscribe, self._server
         )
+        node_service_pb2_grpc.add_NodeServiceServicer_to_server(services.node, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))

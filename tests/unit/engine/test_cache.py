@@ -41,7 +41,8 @@ def test_an_answer_is_forgotten_after_its_time() -> None:
     clock.advance(2)
 
     assert decisions.of("acme").get("key") is None
-    assert decisions.statistics() == CacheStatistics()
+    put(decisions, "acme", "another")
+    assert decisions.statistics().entries == 1
 
 
 def test_the_least_recently_used_goes_first() -> None:
@@ -135,4 +136,4 @@ def test_statistics_are_the_tenants_together() -> None:
     assert (statistics.entries, statistics.hit_ratio) == (3, 0.75)
     assert decisions.statistics("one").hits == 3
     assert decisions.statistics("nobody") == CacheStatistics()
-    assert set(decisions.tenants()) == {"one", "two"}
+    assert set(decisions.tenants()) == set(decisions.names()) == {"one", "two"}

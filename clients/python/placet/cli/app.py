@@ -12,6 +12,7 @@ import typer
 
 from placet import PlacetError
 from placet.cli import terminal
+from placet.cli._cache import cache
 from placet.cli._config import config
 from placet.cli._evaluate import evaluate, explain
 from placet.cli._init import init
@@ -77,6 +78,14 @@ _add(
 )
 _add(
     app, watch, "watch", "placet watch -t demo", "placet watch -t demo --filter 'invoices/*' --json"
+)
+_add(
+    app,
+    cache,
+    "cache",
+    "placet cache",
+    "placet cache -t demo --json",
+    "placet cache --watch --interval 1",
 )
 _add(
     app,
