@@ -1,0 +1,171 @@
+"""The measuring of one scenario: find the ceiling, then look at latency below and above it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.links import Connection, Links
+from bench.load import Bodies, Tally, saturate, send_at_rate
+from bench.machine import Cores, pinned
+from bench.results import Level, Results, Row
+from bench.schedule import ClosedLoop
+from bench.workloads import Serials
+
+_NS = 1_000_000_000
+SAMPLE_EVERY = 97
+"""Of so many answers one is decoded and looked at."""
+
+
+class WrongAnswer(Exception):
+    """A system answered what it must not, so that there is nothing to compare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long things are measured, in seconds."""
+
+    warm_up_s: float = 1.0
+    ceiling_s: float = 2.5
+    level_s: float = 3.0
+
+
+QUICK = Pace(warm_up_s=0.4, ceiling_s=1.0, level_s=1.0)
+
+USUAL = (0.2, 0.7)
+
+
+@dataclass(slots=True)
+class Context:
+    """What scenarios share."""
+
+    cores: Cores
+    folder: Path
+    """For servers' files."""
+    pace: Pace
+    quick: bool
+    results: Results
+    tell: Callable[[str], None]
+    """Says what is being done."""
+    serials: Serials = field(default_factory=Serials)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One system in one scenario."""
+
+    scenario: str
+    system: str
+    address: str
+    connect: Callable[[], Connection]
+    bodies: Bodies
+    check: Callable[[Sequence[bytes]], str]
+    """Looks at some answers; returns a note, or raises WrongAnswer."""
+    decisions: int = 1
+    connections: int = 4
+    concurrency: int = 64
+    levels: tuple[float, ...] = USUAL
+
+
+def measure(context: Context, probe: Probe) -> Row:
+    """Measure and keep one row.
+
+    Raises:
+        WrongAnswer: calls failed, or answers were not what they have to be.
+    """
+    context.tell(f"{probe.scenario}: {probe.system}, ceiling")
+    with pinned(context.cores.load):
+        links = Links(probe.address, probe.connect, count=probe.connections)
+        try:
+            top = saturate(
+                links,
+                probe.bodies,
+                concurrency=probe.concurrency,
+                seconds=context.pace.ceiling_s,
+                warm_up_s=context.pace.warm_up_s,
+            )
+            _refuse_failures(probe, top)
+            note = probe.check(top.samples)
+            levels = [_level(context, probe, links, top.per_second, part) for part in probe.levels]
+        finally:
+            links.close()
+    row = Row(
+        scenario=probe.scenario,
+        system=probe.system,
+        ceiling=top.per_second,
+        decisions=probe.decisions,
+        generator_busy=top.busy,
+        levels=tuple(levels),
+        note=note,
+    )
+    context.results.rows.append(row)
+    return row
+
+
+def _level(context: Context, probe: Probe, links: Links, ceiling: float, part: float) -> Level:
+    name = f"{part * 100:.0f} %"
+    context.tell(f"{probe.scenario}: {probe.system}, latency at {name}")
+    tally = send_at_rate(
+        links,
+        probe.bodies,
+        rate=ceiling * part,
+        seconds=context.pace.level_s,
+        warm_up_s=context.pace.warm_up_s / 2,
+        spin=context.cores.apart,
+        seed=round(part * 100),
+    )
+    if part < 1:
+        _refuse_failures(probe, tally)
+    return Level.of(name, ceiling * part, tally)
+
+
+def _refuse_failures(probe: Probe, tally: Tally) -> None:
+    if tally.failures:
+        raise WrongAnswer(
+            f"{probe.system} failed calls in `{probe.scenario}`, by gRPC status: "
+            f"{dict(tally.failures)}"
+        )
+    if not tally.ok:
+        raise WrongAnswer(f"{probe.system} answered nothing in `{probe.scenario}`")
+
+
+def ask_all(links: Links, bodies: Sequence[bytes], *, timeout_s: float = 30.0) -> list[bytes]:
+    """Send requests one after the other; return the answers in their order.
+
+    The links have to keep every answer.
+
+    Raises:
+        WrongAnswer: one failed, or they took too long.
+    """
+    from bench.load import Lane, drive
+
+    answers: list[bytes] = []
+    for body in bodies:
+        start = time.perf_counter_ns()
+        lane = Lane(links, lambda body=body: body, _Once(), start, start)  # type: ignore[misc]
+        drive([lane], deadline=start + int(timeout_s * _NS), spin=False)
+        if lane.tally.failures or len(lane.tally.samples) != 1:
+            raise WrongAnswer(
+                f"request {len(answers)} was not answered: {dict(lane.tally.failures)}"
+            )
+        answers += lane.tally.samples
+    return answers
+
+
+class _Once(ClosedLoop):
+    """Sends one request."""
+
+    def __init__(self) -> None:
+        super().__init__(1, end=2**62)
+        self._sent = False
+
+    def take(self, now: int, in_flight: int) -> int:
+        if self._sent:
+            return 0
+        self._sent = True
+        return now
+
+    def over(self, now: int) -> bool:
+        return self._sent

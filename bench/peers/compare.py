@@ -1,0 +1,117 @@
+"""Systems side by side: first checked to answer the same, then timed one after the other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+from bench.links import Links
+from bench.load import Bodies
+from bench.measure import SAMPLE_EVERY, Context, Probe, WrongAnswer, ask_all, measure
+from bench.peers.contender import Calls, Contender, Contestant
+from bench.peers.corpus import Case, cases, fresh
+from bench.results import Skipped
+from bench.servers import CannotStart
+
+HOT, FRESH, BATCH = "peers: same requests", "peers: new requests", "peers: batches of 50"
+_BATCH_ITEMS = 50
+_BATCH_CONCURRENCY = 8
+
+
+def compare(context: Context, contenders: Sequence[Contender]) -> None:
+    """Check and time every system that is here. All are checked before one is timed.
+
+    Raises:
+        WrongAnswer: one of them answers otherwise than the rules say.
+    """
+    there = []
+    for contender in contenders:
+        context.tell(f"peers: checking the answers of {contender.name}")
+        try:
+            with contender.running(context) as contestant:
+                _check(contestant)
+        except CannotStart as error:
+            context.results.skipped.append(Skipped("peers", contender.name, str(error)))
+        else:
+            there.append(contender)
+    for contender in there:
+        with contender.running(context) as contestant:
+            _time(context, contestant)
+
+
+def _check(contestant: Contestant) -> None:
+    """Ask every case, one by one and in batches."""
+    _agree(contestant, contestant.single, [[case] for case in cases()])
+    if contestant.batch is not None:
+        _agree(contestant, contestant.batch, list(_batches()))
+
+
+def _agree(contestant: Contestant, calls: Calls, groups: Sequence[Sequence[Case]]) -> None:
+    links = Links(contestant.address, lambda: calls.connect(1), count=1)
+    try:
+        answers = ask_all(links, [calls.body(group) for group in groups])
+    finally:
+        links.close()
+    for group, answer in zip(groups, answers, strict=True):
+        if calls.allowed(answer) != [case.allowed for case in group]:
+            raise WrongAnswer(
+                f"{contestant.name} answers {calls.allowed(answer)} and not "
+                f"{[case.allowed for case in group]} to {group}"
+            )
+
+
+def _batches() -> Iterator[list[Case]]:
+    """Yield batches of one subject each, all of one length."""
+    key: Callable[[Case], str] = lambda case: case.subject  # noqa: E731
+    for _, group in itertools.groupby(sorted(cases(), key=key), key=key):
+        yield list(itertools.islice(itertools.cycle(list(group)), _BATCH_ITEMS))
+
+
+def _time(context: Context, contestant: Contestant) -> None:
+    single = contestant.single
+    bodies = [single.body([case]) for case in cases()]
+    _probe(context, contestant, HOT, single, itertools.cycle(bodies).__next__)
+    serials = iter(context.serials.next, None)
+    new = fresh(lambda case: single.body([case]), serials)
+    _probe(context, contestant, FRESH, single, new)
+    if contestant.batch is not None:
+        batches = [contestant.batch.body(batch) for batch in _batches()]
+        _probe(
+            context,
+            contestant,
+            BATCH,
+            contestant.batch,
+            itertools.cycle(batches).__next__,
+            decisions=_BATCH_ITEMS,
+        )
+
+
+def _probe(
+    context: Context,
+    contestant: Contestant,
+    scenario: str,
+    calls: Calls,
+    bodies: Bodies,
+    *,
+    decisions: int = 1,
+) -> None:
+    def check(samples: Sequence[bytes]) -> str:
+        found = [allowed for sample in samples for allowed in calls.allowed(sample)]
+        if len(found) != decisions * len(samples):
+            raise WrongAnswer(f"{contestant.name} left out decisions")
+        return f"{sum(found) / max(len(found), 1):.0%} allowed"
+
+    measure(
+        context,
+        Probe(
+            scenario=scenario,
+            system=contestant.name,
+            address=contestant.address,
+            connect=lambda: calls.connect(SAMPLE_EVERY),
+            bodies=bodies,
+            check=check,
+            decisions=decisions,
+            connections=calls.connections,
+            concurrency=64 if decisions == 1 else _BATCH_CONCURRENCY,
+        ),
+    )
