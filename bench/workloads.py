@@ -20,7 +20,7 @@ EVALUATE_BATCH = "/placet.v1.EvaluateService/EvaluateBatch"
 EVALUATE_STREAM = "/placet.v1.EvaluateService/EvaluateStream"
 
 TENANT = "bench"
-_GENERAL = 4
+GENERAL = 4
 """Policies without a scope, in a set of any size: a few rules hold for everybody."""
 _SERIAL_DIGITS = 10
 _PLACEHOLDER = "0" * _SERIAL_DIGITS
@@ -37,13 +37,13 @@ def policies(size: int) -> Iterator[placet.Policy]:
         id="general/archived",
         cedar="forbid(principal, action, resource) when { context.archived };",
     )
-    for number in range(1, _GENERAL):
+    for number in range(1, GENERAL):
         yield placet.Policy(
             id=f"general/{number}",
             cedar=f'permit(principal, action == Action::"general{number}", resource) '
             'when { context.serial != "" };',
         )
-    for number in range(size - _GENERAL):
+    for number in range(size - GENERAL):
         scope = (
             f'principal == User::"u{number // 2}", action == Action::"view", resource'
             if number % 2 == 0
@@ -83,7 +83,7 @@ def asks(size: int) -> list[Ask]:
 
     One in five is about somebody or something that no policy names.
     """
-    own = max(size - _GENERAL, 2)
+    own = max(size - GENERAL, 2)
     made = []
     for number in range(_SPREAD):
         known = number % 5 != 0

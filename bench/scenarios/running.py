@@ -1,0 +1,30 @@
+"""Servers with policies in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from pathlib import Path
+
+from bench.measure import Context
+from bench.servers import Server, Variant, running_placet
+from bench.workloads import policies, publish
+
+
+@contextmanager
+def with_policies(
+    context: Context, variant: Variant, sizes: Mapping[str, int]
+) -> Iterator[Server]:
+    """Run a server, and publish a set of the size to each tenant.
+
+    Raises:
+        CannotStart: it does not come up.
+    """
+    with (
+        TemporaryDirectory(dir=context.folder) as folder,
+        running_placet(variant, context.cores, Path(folder)) as server,
+    ):
+        for tenant, size in sizes.items():
+            publish(server.address, tenant, list(policies(size)))
+        yield server
