@@ -157,12 +157,17 @@ def _patience_s(lanes: Sequence[Lane], now: int, deadline: int, *, spin: bool) -
 @contextmanager
 def _no_collector() -> Iterator[None]:
     """Keep the garbage collector from pausing the loop."""
-    gc.collect()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+
+
+def _settle() -> None:
+    """Collect garbage now, before the clock runs, and look at what is left never again."""
+    gc.collect()
+    gc.freeze()
 
 
 def saturate(
@@ -175,6 +180,7 @@ def saturate(
     drain_s: float = 10.0,
 ) -> Tally:
     """Keep a number of calls under way and see how many are answered a second."""
+    _settle()
     start = time.perf_counter_ns()
     since = start + int(warm_up_s * _NS)
     end = since + int(seconds * _NS)
@@ -197,6 +203,7 @@ def open_lane(
     seed: int | None = None,
 ) -> Lane:
     """Prepare a lane at a rate: evenly spaced, or with a seed as independent callers come."""
+    _settle()
     total = warm_up_s + seconds
     offsets = fixed(rate, total) if seed is None else exponential(rate, total, seed=seed)
     start = time.perf_counter_ns() + _LEAD_NS

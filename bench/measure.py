@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.links import Connection, Links
-from bench.load import Bodies, Tally, saturate, send_at_rate
+from bench.load import Bodies, Lane, Tally, drive, saturate, send_at_rate
 from bench.machine import Cores, pinned
 from bench.results import Level, Results, Row
 from bench.schedule import ClosedLoop
@@ -31,6 +31,11 @@ class Pace:
     ceiling_s: float = 2.5
     level_s: float = 3.0
 
+
+_ENOUGH = 50
+"""Calls that a ceiling needs to be one."""
+_LONGEST_CEILING_S = 20.0
+_DRAIN_S = 30.0
 
 QUICK = Pace(warm_up_s=0.4, ceiling_s=1.0, level_s=1.0)
 
@@ -79,14 +84,7 @@ def measure(context: Context, probe: Probe) -> Row:
     with pinned(context.cores.load):
         links = Links(probe.address, probe.connect, count=probe.connections)
         try:
-            top = saturate(
-                links,
-                probe.bodies,
-                concurrency=probe.concurrency,
-                seconds=context.pace.ceiling_s,
-                warm_up_s=context.pace.warm_up_s,
-            )
-            _refuse_failures(probe, top)
+            top = _ceiling(context, probe, links)
             note = probe.check(top.samples)
             levels = [_level(context, probe, links, top.per_second, part) for part in probe.levels]
         finally:
@@ -102,6 +100,29 @@ def measure(context: Context, probe: Probe) -> Row:
     )
     context.results.rows.append(row)
     return row
+
+
+def _ceiling(context: Context, probe: Probe, links: Links) -> Tally:
+    """Find how many calls a second are answered; look longer where it is few."""
+    concurrency, seconds = probe.concurrency, context.pace.ceiling_s
+    while True:
+        top = saturate(
+            links,
+            probe.bodies,
+            concurrency=concurrency,
+            seconds=seconds,
+            warm_up_s=context.pace.warm_up_s,
+            drain_s=_DRAIN_S,
+        )
+        _refuse_failures(probe, top)
+        if top.completed >= _ENOUGH:
+            return top
+        if seconds > _LONGEST_CEILING_S:
+            raise WrongAnswer(
+                f"{probe.system} answered {top.completed} calls in {seconds:.0f} s "
+                f"in `{probe.scenario}`, too few to measure"
+            )
+        concurrency, seconds = max(concurrency // 8, 1), 4 * seconds
 
 
 def _level(context: Context, probe: Probe, links: Links, ceiling: float, part: float) -> Level:
@@ -139,8 +160,6 @@ def ask_all(links: Links, bodies: Sequence[bytes], *, timeout_s: float = 30.0) -
     Raises:
         WrongAnswer: one failed, or they took too long.
     """
-    from bench.load import Lane, drive
-
     answers: list[bytes] = []
     for body in bodies:
         start = time.perf_counter_ns()
