@@ -108,9 +108,7 @@ def _attempt(context: Context, scenario: Scenario, variant: Variant) -> bool:
     if any((found.scenario, found.system) == ("all", system) for found in context.results.skipped):
         return True
     try:
-        return _guarded(
-            context, scenario.name, system, lambda: scenario.run(context, variant)
-        )
+        return _guarded(context, scenario.name, system, lambda: scenario.run(context, variant))
     except CannotStart as error:
         context.results.skipped.append(Skipped("all", system, str(error)))
         return True

@@ -39,6 +39,8 @@ from placet.local import LocalEvaluator
 ROUNDS = 5
 _SECONDS = 0.4
 _WARM_UP_S = 0.1
+_TRIES = 4
+"""A machine that others use may stand still for the length of one measurement."""
 _BATCH = 100
 _SMALL, _LARGE = 10, 10_000
 _LARGE_TENANT = "bench-large"
@@ -148,6 +150,8 @@ def main(measure: Callable[[], Sequence[Finding]] | None = None) -> int:
 
 def _measure() -> list[Finding]:
     with _speeds() as speeds:
+        for speed in speeds.values():
+            speed()  # once without counting: what is made on first use is made now
         return look(FLOORS, speeds)
 
 
@@ -183,12 +187,17 @@ def _speeds() -> Iterator[dict[str, Speed]]:
 
 
 def _wire(links: Links, bodies: Bodies, *, concurrency: int = 64) -> float:
-    tally = saturate(
-        links, bodies, concurrency=concurrency, seconds=_SECONDS, warm_up_s=_WARM_UP_S
-    )
-    if tally.failures or tally.unanswered or not tally.completed:
-        raise WrongAnswer(f"calls failed: {dict(tally.failures)}, {tally.unanswered} unanswered")
-    return tally.per_second
+    for _ in range(_TRIES):
+        tally = saturate(
+            links, bodies, concurrency=concurrency, seconds=_SECONDS, warm_up_s=_WARM_UP_S
+        )
+        if tally.failures or tally.unanswered:
+            raise WrongAnswer(
+                f"calls failed: {dict(tally.failures)}, {tally.unanswered} unanswered"
+            )
+        if tally.completed:
+            return tally.per_second
+    raise WrongAnswer(f"nothing was answered within {_SECONDS} s, {_TRIES} times")
 
 
 def _local(evaluator: LocalEvaluator, size: int, serials: Iterator[int]) -> float:

@@ -1,4 +1,4 @@
-"""Latencies as HDR histograms: three significant digits from a tenth of a microsecond to minutes."""
+"""Latencies as HDR histograms: three digits, from a tenth of a microsecond to minutes."""
 
 from __future__ import annotations
 

@@ -305,9 +305,7 @@ class UnaryConnection(Http2Connection):
 class StreamingConnection(Http2Connection):
     """Calls with many messages; each that comes in is handed on."""
 
-    def __init__(
-        self, path: str, authority: str, on_message: Callable[[int, bytes], None]
-    ) -> None:
+    def __init__(self, path: str, authority: str, on_message: Callable[[int, bytes], None]) -> None:
         super().__init__(path, authority, timeout="600S")
         self._on_message = on_message
         self._parts: dict[int, bytes] = {}

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import matplotlib as mpl
 
+# Before anything that would choose another one.
 mpl.use("Agg")
 
-from matplotlib import pyplot as plt  # noqa: E402: the backend has to be chosen before
-from matplotlib.axes import Axes  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes
 
-from bench.results import Results, Row  # noqa: E402
+from bench.results import Results, Row
 
 _SIZE = re.compile(r"^cold, ([\d,]+) policies$")
 _LEVELS = (("20 %", "--"), ("70 %", "-"))

@@ -39,12 +39,17 @@ def report(results: Results, plots: Sequence[tuple[str, str]]) -> str:
 _HOW_TO_READ = """\
 ## How to read this
 
-- The *ceiling* is what a closed loop of callers gets out of a system. Latencies are from an open loop at a share of it, with
-  callers that come independently (Poisson), counted from the moment a request was *meant* to be sent: a server that stalls shows.
-- *generator* is the share of its core that the load generator needed at the ceiling. Above 80 % the generator may be what limits.
-- *send lag* is how late requests went out, p99; it is contained in the latencies.
-- Machines differ, and so do hours on the same one: ratios within a run say more than figures of two runs.
-- Systems are timed one after the other on the same core, after all of them gave the same answers to every case of the corpus.
+- The *ceiling* is what a closed loop of callers gets out of a system. Latencies are from an open
+  loop at a share of it, with callers that come independently (Poisson), counted from the moment a
+  request was *meant* to be sent: a server that stalls shows.
+- *generator* is the share of its core that the load generator needed at the ceiling. Above 80 %
+  the generator may be what limits.
+- *send lag* is how late requests went out, p99; it is contained in the latencies. Where it is
+  large at 20 %, something else had the generator's core: see the load average.
+- Machines differ, and so do hours on the same one: ratios within a run say more than figures of
+  two runs.
+- Systems are timed one after the other on the same core, after all of them gave the same answers
+  to every case of the corpus.
 """
 
 
@@ -96,7 +101,7 @@ def _peers(results: Results) -> list[str]:
             for other in others:
                 found = ratio(results, scenario, system, other)
                 if found is not None:
-                    lines.append((scenario, system, other, f"{found:.2f} ×"))
+                    lines.append((scenario, system, other, f"{found:.2f}x"))
     return _section(
         "Decisions a second, Placet over its peers",
         _table(("scenario", "system", "peer", "ratio"), lines),

@@ -156,6 +156,15 @@ class Results:
     remarks: list[str] = field(default_factory=list)
     """About the whole run, for whoever reads its figures."""
 
+    def systems(self) -> list[str]:
+        """Return the systems that were measured, in the order they were."""
+        names = (
+            *(row.system for row in self.rows),
+            *(found.system for found in self.times),
+            *(found.system for found in self.figures),
+        )
+        return list(dict.fromkeys(names))
+
     def row(self, scenario: str, system: str) -> Row | None:
         """Return a row by its names."""
         return next(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.http2 import StreamingConnection, UNANSWERED, message
+from bench.http2 import UNANSWERED, StreamingConnection, message
 from bench.workloads import EVALUATE_STREAM
 from placet.v1 import evaluate_service_pb2 as pb
 
@@ -41,9 +41,7 @@ class StreamCall(StreamingConnection):
         self._number += 1
         self._tickets[self._number] = ticket
         request = body[5:]
-        data = message(
-            b"".join((_ID % self._number, _REQUEST, varint(len(request)), request))
-        )
+        data = message(b"".join((_ID % self._number, _REQUEST, varint(len(request)), request)))
         if self._call is None:
             self._call = self.open(data, end=False)
         else:

@@ -51,11 +51,7 @@ class _Promise:
 
 def targets(results: Results) -> Iterator[Target]:
     """Yield every target that this run measured, for each variant of Placet."""
-    systems = dict.fromkeys(
-        found.system
-        for found in (*results.rows, *results.times, *results.figures)
-        if found.system.startswith("placet")
-    )
+    systems = dict.fromkeys(name for name in results.systems() if name.startswith("placet"))
     for promise in _PROMISES:
         for system in systems:
             target = promise.look(results, system)
@@ -121,15 +117,15 @@ _LOCAL = local.name_of(1_000)
 _MEMORY = sets.name_of(sets.MEMORY_SIZE)
 
 _PROMISES: tuple[_Promise, ...] = (
-    _Promise(f"unary over {PEER}, same requests", 2, True, " ×", _over_peer(compare.HOT)),
-    _Promise(f"unary over {PEER}, new requests", 2, True, " ×", _over_peer(compare.FRESH)),
-    _Promise(f"batch over {PEER}", 10, True, " ×", _over_peer(compare.BATCH)),
+    _Promise(f"unary over {PEER}, same requests", 2, True, "x", _over_peer(compare.HOT)),
+    _Promise(f"unary over {PEER}, new requests", 2, True, "x", _over_peer(compare.FRESH)),
+    _Promise(f"batch over {PEER}", 10, True, "x", _over_peer(compare.BATCH)),
     _Promise(f"batches of {_BATCH}, warm", 100_000, True, " decisions/s", _decisions(_WARM_BATCH)),
     _Promise("cached, p99 at 20 % of the ceiling", 2, False, " ms", _percentile("hot", "20 %", 99)),
     _Promise(
         "cached, p99 at 70 % of the ceiling", 10, False, " ms", _percentile("hot", "70 %", 99)
     ),
-    _Promise("new decision by 10,000 policies over by 10", 2, False, " ×", _slowdown),
+    _Promise("new decision by 10,000 policies over by 10", 2, False, "x", _slowdown),
     _Promise("local decision, warm, mean", 5, False, " µs", _figure(_LOCAL, f"{local.WARM}, mean")),
     _Promise(
         "local decision by 1,000 policies, cold, mean",

@@ -123,9 +123,7 @@ class Serials:
 
 def hot(size: int) -> Bodies:
     """Ask the same few things over and over."""
-    bodies = [
-        message(request(ask, _PLACEHOLDER).SerializeToString()) for ask in asks(size)[:_HOT]
-    ]
+    bodies = [message(request(ask, _PLACEHOLDER).SerializeToString()) for ask in asks(size)[:_HOT]]
     return itertools.cycle(bodies).__next__
 
 

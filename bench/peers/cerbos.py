@@ -5,13 +5,13 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2
-from google.protobuf.message import Message
 
 from bench.http2 import UnaryConnection, message
 from bench.measure import Context, WrongAnswer
@@ -186,9 +186,7 @@ _FIELDS: dict[str, tuple[tuple[str, int, int, bool, str], ...]] = {
         ("id", 3, _TEXT, False, ""),
         ("attr", 4, _MESSAGE, True, ".bench.cerbos.Resource.AttrEntry"),
     ),
-    "CheckResourcesResponse": (
-        ("results", 2, _MESSAGE, True, ".bench.cerbos.ResultEntry"),
-    ),
+    "CheckResourcesResponse": (("results", 2, _MESSAGE, True, ".bench.cerbos.ResultEntry"),),
     "ResultEntry": (("actions", 2, _MESSAGE, True, ".bench.cerbos.ResultEntry.ActionsEntry"),),
 }
 _MAPS = {
@@ -199,8 +197,11 @@ _MAPS = {
 
 
 @cache
-def _messages() -> dict[str, Callable[[], Message]]:
-    """Make message classes, under a name of our own: on the wire only numbers count."""
+def _messages() -> dict[str, Any]:
+    """Make message classes, under a name of our own: on the wire only numbers count.
+
+    They exist at run time only, so that no type says what fields they have.
+    """
     file = descriptor_pb2.FileDescriptorProto(
         name="bench/cerbos.proto",
         package="bench.cerbos",
@@ -237,7 +238,7 @@ def _add_field(
     owner.field.add(
         name=name,
         number=number,
-        type=kind,  # type: ignore[arg-type]
-        label=3 if repeated else 1,  # type: ignore[arg-type]
+        type=kind,
+        label=3 if repeated else 1,
         type_name=type_name or None,
     )

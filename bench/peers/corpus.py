@@ -76,7 +76,9 @@ def cases() -> list[Case]:
                 )
             )
     # Some without a serial: the rule about it has to hold everywhere.
-    return [replace(case, serial="") if index % 40 == 7 else case for index, case in enumerate(made)]
+    return [
+        replace(case, serial="") if index % 40 == 7 else case for index, case in enumerate(made)
+    ]
 
 
 def fresh(body: Callable[[Case], bytes], serials: Iterator[int]) -> Callable[[], bytes]:

@@ -40,8 +40,6 @@ def casbin_decider(size: int) -> Callable[[Ask, str], bool]:
         enforcer = casbin.Enforcer(str(model), str(policy))
 
     def decide(ask: Ask, serial: str) -> bool:
-        return bool(
-            enforcer.enforce(ask.subject, ask.action, ask.resource, serial, 5, False)
-        )
+        return bool(enforcer.enforce(ask.subject, ask.action, ask.resource, serial, 5, False))
 
     return decide

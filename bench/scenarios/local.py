@@ -78,9 +78,7 @@ def _measure(
         latencies = Latencies(times)
         context.results.times.append(Times(name_of(size), system, kind, latencies))
         mean = sum(times) / len(times) / 1e3
-        context.results.figures.append(
-            Figure(name_of(size), system, f"{kind}, mean", mean, "µs")
-        )
+        context.results.figures.append(Figure(name_of(size), system, f"{kind}, mean", mean, "µs"))
 
 
 def _new(context: Context) -> Iterator[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import time
 
+from bench.histogram import Latencies
 from bench.http2 import UnaryConnection, message
 from bench.links import Links
 from bench.load import Bodies, Lane, drive, open_lane, saturate
 from bench.machine import pinned
 from bench.measure import Context, WrongAnswer
-from bench.histogram import Latencies
 from bench.results import Times
 from bench.scenarios.running import with_policies
 from bench.servers import Server, Variant
@@ -91,9 +91,7 @@ def _decide(
         published[revision] = ticket
 
     address, seconds = server.address, 2 * context.pace.level_s
-    decisions = Links(
-        address, lambda: UnaryConnection(EVALUATE, address, sample_every=1), count=4
-    )
+    decisions = Links(address, lambda: UnaryConnection(EVALUATE, address, sample_every=1), count=4)
     writes = Links(address, lambda: UnaryConnection(PUBLISH, address, sample_every=1), count=1)
     try:
         lanes = [

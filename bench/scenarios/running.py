@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from tempfile import TemporaryDirectory
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bench.measure import Context
 from bench.servers import Server, Variant, running_placet
@@ -13,9 +13,7 @@ from bench.workloads import policies, publish
 
 
 @contextmanager
-def with_policies(
-    context: Context, variant: Variant, sizes: Mapping[str, int]
-) -> Iterator[Server]:
+def with_policies(context: Context, variant: Variant, sizes: Mapping[str, int]) -> Iterator[Server]:
     """Run a server, and publish a set of the size to each tenant.
 
     Raises:
