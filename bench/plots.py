@@ -11,7 +11,7 @@ import matplotlib as mpl
 # Before anything that would choose another one.
 mpl.use("Agg")
 
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from bench.results import Results, Row
