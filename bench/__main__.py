@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
 import placet
+from bench.failures import CannotStart, WrongAnswer
 from bench.http2 import ProtocolError
 from bench.machine import choose_cores, describe
-from bench.measure import QUICK, Context, Pace, WrongAnswer
+from bench.measure import QUICK, Context, Pace
 from bench.peers.cerbos import Cerbos
 from bench.peers.compare import compare
 from bench.peers.contender import Contender
@@ -26,16 +29,18 @@ from bench.peers.placet import Placet
 from bench.report import report
 from bench.results import Results, Skipped
 from bench.scenarios.catalogue import PEERS, SCENARIOS, Scenario
-from bench.servers import VARIANTS, CannotStart, Variant
+from bench.servers import VARIANTS, Variant
 
+_T = TypeVar("_T")
 _RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; return 1 when something could not be measured that should be."""
     options = _parser().parse_args(arguments)
-    variants = _chosen(options.variants, {variant.name: variant for variant in VARIANTS})
-    names = options.only.split(",") if options.only else [*(s.name for s in SCENARIOS), PEERS]
+    variants = _chosen("variant", options.variants, {variant.name: variant for variant in VARIANTS})
+    everything = [*(scenario.name for scenario in SCENARIOS), PEERS]
+    names = _chosen("scenario", options.only, {name: name for name in everything})
     cores = choose_cores()
     now = datetime.now(UTC)
     console = Console(stderr=True)
@@ -48,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results.remarks.append(
             "Server and load generator share one core: figures are lower than a server's own."
         )
+    # So that servers are stopped on a SIGTERM as they are on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="placet-bench-") as folder, _progress(console) as tell:
         pace = QUICK if options.quick else Pace()
         context = Context(cores, Path(folder), pace, options.quick, results, tell)
@@ -70,25 +77,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="short runs, smaller sets: a look")
     parser.add_argument("--only", metavar="NAMES", help="scenarios, with commas: hot,cold,peers")
+    parser.add_argument("--variants", metavar="NAMES", help="variants, with commas (default: all)")
     parser.add_argument(
-        "--variants",
-        metavar="NAMES",
-        default=",".join(variant.name for variant in VARIANTS),
-        help="variants, with commas (default: all)",
+        "--results",
+        metavar="FOLDER",
+        default=str(_RESULTS),
+        help="default: bench/results",
     )
-    parser.add_argument(
-        "--results", metavar="FOLDER", default=str(_RESULTS), help="where to (default: %(default)s)"
-    )
-    known = {*(scenario.name for scenario in SCENARIOS), PEERS}
-    parser.set_defaults(known=known)
     return parser
 
 
-def _chosen(names: str, known: dict[str, Variant]) -> list[Variant]:
-    unknown = [name for name in names.split(",") if name not in known]
+def _chosen(what: str, names: str | None, known: Mapping[str, _T]) -> list[_T]:
+    """Return what is named, all when nothing is.
+
+    Raises:
+        SystemExit: there is nothing of that name.
+    """
+    wanted = names.split(",") if names else list(known)
+    unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise SystemExit(f"unknown variant `{unknown[0]}`; there are {', '.join(known)}")
-    return [known[name] for name in names.split(",")]
+        raise SystemExit(f"unknown {what} `{unknown[0]}`; there are {', '.join(known)}")
+    return [known[name] for name in wanted]
 
 
 def _run(context: Context, variants: Sequence[Variant], names: set[str]) -> bool:

@@ -16,12 +16,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.failures import CannotStart, WrongAnswer
 from bench.http2 import UnaryConnection
 from bench.links import Links
 from bench.load import Bodies, saturate
 from bench.machine import choose_cores, pinned
-from bench.measure import WrongAnswer
-from bench.servers import VARIANTS, CannotStart, running_placet
+from bench.servers import VARIANTS, running_placet
 from bench.workloads import (
     EVALUATE,
     EVALUATE_BATCH,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.failures import WrongAnswer
 from bench.links import Connection, Links
 from bench.load import Bodies, Lane, Tally, drive, saturate, send_at_rate
 from bench.machine import Cores, pinned
@@ -17,10 +18,6 @@ from bench.workloads import Serials
 _NS = 1_000_000_000
 SAMPLE_EVERY = 97
 """Of so many answers one is decoded and looked at."""
-
-
-class WrongAnswer(Exception):
-    """A system answered what it must not, so that there is nothing to compare."""
 
 
 @dataclass(frozen=True, slots=True)

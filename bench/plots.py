@@ -22,14 +22,9 @@ _LEVELS = (("20 %", "--"), ("70 %", "-"))
 
 def draw(results: Results, folder: Path) -> list[tuple[str, str]]:
     """Draw what the run has figures for; return title and file of each plot."""
-    plots: tuple[tuple[str, str, Callable[[Axes, Results], bool]], ...] = (
-        ("Decisions a second", "decisions.svg", _bars),
-        ("Latency by percentile, at 20 % and 70 % of the ceiling", "latency.svg", _curves),
-        ("New decisions by the size of the policy set", "policies.svg", _sizes),
-    )
     drawn = []
-    for title, file, plot in plots:
-        figure, axes = plt.subplots(figsize=(9, 5.5))
+    for title, file, plot, height in _PLOTS:
+        figure, axes = plt.subplots(figsize=(9, height(results)))
         if plot(axes, results):
             axes.set_title(title)
             figure.tight_layout()
@@ -43,9 +38,6 @@ def _bars(axes: Axes, results: Results) -> bool:
     rows = results.rows[::-1]
     if not rows:
         return False
-    figure = axes.get_figure()
-    if figure is not None:
-        figure.set_figheight(1.5 + 0.24 * len(rows))  # type: ignore[union-attr]
     colours = {"placet": "#2b6cb0"}
     bars = axes.barh(
         [f"{row.scenario}: {row.system}" for row in rows],
@@ -123,3 +115,21 @@ def _sizes(axes: Axes, results: Results) -> bool:
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize=8)
     return True
+
+
+# Title, file, what draws it, and how high it is, in inches.
+_PLOTS: tuple[tuple[str, str, Callable[[Axes, Results], bool], Callable[[Results], float]], ...] = (
+    ("Decisions a second", "decisions.svg", _bars, lambda results: 1.5 + 0.24 * len(results.rows)),
+    (
+        "Latency by percentile, at 20 % and 70 % of the ceiling",
+        "latency.svg",
+        _curves,
+        lambda results: 5.5,
+    ),
+    (
+        "New decisions by the size of the policy set",
+        "policies.svg",
+        _sizes,
+        lambda results: 5.5,
+    ),
+)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.failures import CannotStart
 from bench.machine import Cores, memory_bytes, pinned
 
 _START_TIMEOUT_S = 60.0
@@ -21,10 +22,6 @@ _POLL_S = 0.02
 _LOG_TAIL = 600
 # What the `placet` command runs, by this interpreter.
 _PLACET = "import sys; from placet.cli.main import run; sys.exit(run())"
-
-
-class CannotStart(Exception):
-    """A server that is not there or does not come up; the message is for the report."""
 
 
 @dataclass(frozen=True, slots=True)

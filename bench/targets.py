@@ -141,6 +141,6 @@ _PROMISES: tuple[_Promise, ...] = (
         150,
         False,
         " MB",
-        _figure(_MEMORY, "memory after publishing"),
+        _figure(_MEMORY, sets.MEMORY),
     ),
 )

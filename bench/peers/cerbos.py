@@ -13,11 +13,12 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2
 
+from bench.failures import CannotStart, WrongAnswer
 from bench.http2 import UnaryConnection, message
-from bench.measure import Context, WrongAnswer
+from bench.measure import Context
 from bench.peers.contender import Calls, Contestant
 from bench.peers.corpus import Case
-from bench.servers import CannotStart, free_address, running
+from bench.servers import free_address, running
 
 _CHECK = "/cerbos.svc.v1.CerbosService/CheckResources"
 _HERE = Path(__file__).parent / "cerbos"
@@ -25,7 +26,7 @@ _BINARY = _HERE / "node_modules" / "@cerbos" / "cerbos-linux-x64" / "cerbos-linu
 _INSTALL_TIMEOUT_S = 300
 _ALLOW, _DENY = 1, 2
 BATCH_LIMIT = 50
-"""Resources in one request; what Cerbos allows out of the box, at most."""
+"""Resources in one request, as it is configured here."""
 
 _POLICY = """\
 apiVersion: api.cerbos.dev/v1
@@ -64,8 +65,7 @@ server:
   httpListenAddr: "{http}"
   grpcListenAddr: "{grpc}"
   requestLimits:
-    maxActionsPerResource: 50
-    maxResourcesPerRequest: 50
+    maxResourcesPerRequest: {limit}
 storage:
   driver: disk
   disk:
@@ -94,7 +94,10 @@ class Cerbos:
         address = free_address()
         configuration = folder / "cerbos.yaml"
         configuration.write_text(
-            _CONFIGURATION.format(http=free_address(), grpc=address, policies=policies), "utf-8"
+            _CONFIGURATION.format(
+                http=free_address(), grpc=address, policies=policies, limit=BATCH_LIMIT
+            ),
+            "utf-8",
         )
         command = (str(binary), "server", "--config", str(configuration), "--log-level", "warn")
         with running(
@@ -106,7 +109,7 @@ class Cerbos:
             environment={"GOMAXPROCS": str(len(context.cores.server))},
         ):
             calls = Calls(
-                lambda every: UnaryConnection(_CHECK, address, sample_every=every), _body, _allowed
+                lambda every: UnaryConnection(_CHECK, address, sample_every=every), body, allowed
             )
             yield Contestant(self.name, address, calls, calls)
 
@@ -132,7 +135,7 @@ def _installed() -> Path:
     return _BINARY
 
 
-def _body(cases: Sequence[Case]) -> bytes:
+def body(cases: Sequence[Case]) -> bytes:
     """Ask about cases, all of one subject."""
     request = _messages()["CheckResourcesRequest"]()
     first = cases[0]
@@ -152,7 +155,12 @@ def _body(cases: Sequence[Case]) -> bytes:
     return message(request.SerializeToString())
 
 
-def _allowed(body: bytes) -> list[bool]:
+def allowed(body: bytes) -> list[bool]:
+    """Return what an answer says of each resource.
+
+    Raises:
+        WrongAnswer: an effect is neither allow nor deny.
+    """
     response = _messages()["CheckResourcesResponse"]()
     response.ParseFromString(body[5:])
     decisions = []

@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
+from bench.failures import CannotStart, WrongAnswer
 from bench.links import Links
 from bench.load import Bodies
-from bench.measure import SAMPLE_EVERY, Context, Probe, WrongAnswer, ask_all, measure
+from bench.measure import SAMPLE_EVERY, Context, Probe, ask_all, measure
+from bench.peers.cerbos import BATCH_LIMIT
 from bench.peers.contender import Calls, Contender, Contestant
 from bench.peers.corpus import Case, cases, fresh
 from bench.results import Skipped
-from bench.servers import CannotStart
 
-HOT, FRESH, BATCH = "peers: same requests", "peers: new requests", "peers: batches of 50"
-_BATCH_ITEMS = 50
+HOT, FRESH, BATCH = (
+    "peers: same requests",
+    "peers: new requests",
+    f"peers: batches of {BATCH_LIMIT}",
+)
 _BATCH_CONCURRENCY = 8
 
 
@@ -64,7 +68,7 @@ def _batches() -> Iterator[list[Case]]:
     """Yield batches of one subject each, all of one length."""
     key: Callable[[Case], str] = lambda case: case.subject  # noqa: E731
     for _, group in itertools.groupby(sorted(cases(), key=key), key=key):
-        yield list(itertools.islice(itertools.cycle(list(group)), _BATCH_ITEMS))
+        yield list(itertools.islice(itertools.cycle(list(group)), BATCH_LIMIT))
 
 
 def _time(context: Context, contestant: Contestant) -> None:
@@ -82,7 +86,7 @@ def _time(context: Context, contestant: Contestant) -> None:
             BATCH,
             contestant.batch,
             itertools.cycle(batches).__next__,
-            decisions=_BATCH_ITEMS,
+            decisions=BATCH_LIMIT,
         )
 
 

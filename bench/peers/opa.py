@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.failures import CannotStart, WrongAnswer
 from bench.http1 import PostConnection
-from bench.measure import Context, WrongAnswer
+from bench.measure import Context
 from bench.peers.contender import Calls, Contestant
 from bench.peers.corpus import Case
-from bench.servers import CannotStart, free_address, running
+from bench.servers import free_address, running
 
 _HERE = Path(__file__).parent / "opa"
 _BINARY = Path(__file__).parent / ".bin" / "opa"
@@ -85,8 +86,8 @@ class Opa:
                     lambda every: PostConnection(
                         "/v1/data/documents/allow", address, sample_every=every
                     ),
-                    _body,
-                    _allowed,
+                    body,
+                    allowed,
                     connections=_CONNECTIONS,
                 ),
             )
@@ -117,7 +118,8 @@ def _built(context: Context) -> Path:
     return _BINARY
 
 
-def _body(cases: Sequence[Case]) -> bytes:
+def body(cases: Sequence[Case]) -> bytes:
+    """Ask about one case."""
     (case,) = cases
     document = {
         "input": {
@@ -139,7 +141,12 @@ def _body(cases: Sequence[Case]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
-def _allowed(body: bytes) -> list[bool]:
+def allowed(body: bytes) -> list[bool]:
+    """Return what an answer says, as a list of one.
+
+    Raises:
+        WrongAnswer: it says nothing.
+    """
     result = json.loads(body).get("result")
     if not isinstance(result, bool):
         raise WrongAnswer(f"opa answered {body[:200]!r}")

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import placet
+from bench.failures import WrongAnswer
 from bench.http2 import UnaryConnection, message
-from bench.measure import Context, WrongAnswer
+from bench.measure import Context
 from bench.peers.contender import Calls, Contestant
 from bench.peers.corpus import Case
 from bench.servers import Variant, running_placet
@@ -15,8 +16,8 @@ from bench.workloads import EVALUATE, EVALUATE_BATCH, publish
 from placet.v1 import decision_pb2, value_pb2
 from placet.v1 import evaluate_service_pb2 as pb
 
-_TENANT = "documents"
-_POLICIES = {
+TENANT = "documents"
+POLICIES = {
     "blocked": "forbid(principal, action, resource is Document) "
     'when { resource.archived || resource.serial == "" };',
     "admin": "permit(principal, action, resource is Document) "
@@ -44,8 +45,8 @@ class Placet:
         with running_placet(self._variant, context.cores, folder) as server:
             publish(
                 server.address,
-                _TENANT,
-                [placet.Policy(id=id_, cedar=cedar) for id_, cedar in _POLICIES.items()],
+                TENANT,
+                [placet.Policy(id=id_, cedar=cedar) for id_, cedar in POLICIES.items()],
             )
             address = server.address
             yield Contestant(
@@ -53,8 +54,8 @@ class Placet:
                 address,
                 Calls(
                     lambda every: UnaryConnection(EVALUATE, address, sample_every=every),
-                    _body,
-                    _allowed,
+                    body,
+                    allowed,
                 ),
                 Calls(
                     lambda every: UnaryConnection(EVALUATE_BATCH, address, sample_every=every),
@@ -64,10 +65,11 @@ class Placet:
             )
 
 
-def _body(cases: Sequence[Case]) -> bytes:
+def body(cases: Sequence[Case]) -> bytes:
+    """Ask about one case."""
     (case,) = cases
     asked = pb.EvaluateRequest(
-        tenant=_TENANT,
+        tenant=TENANT,
         subject=_subject(case),
         action=pb.Action(name=case.action),
         resource=_resource(case),
@@ -77,7 +79,7 @@ def _body(cases: Sequence[Case]) -> bytes:
 
 def _batch_body(cases: Sequence[Case]) -> bytes:
     asked = pb.EvaluateBatchRequest(
-        tenant=_TENANT,
+        tenant=TENANT,
         subject=_subject(cases[0]),
         items=[
             pb.BatchItem(action=pb.Action(name=case.action), resource=_resource(case))
@@ -107,7 +109,8 @@ def _resource(case: Case) -> pb.Resource:
     return resource
 
 
-def _allowed(body: bytes) -> list[bool]:
+def allowed(body: bytes) -> list[bool]:
+    """Return what an answer says, as a list of one."""
     return [_is_allow(pb.EvaluateResponse.FromString(body[5:]).decision)]
 
 

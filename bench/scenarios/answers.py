@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from bench.measure import WrongAnswer
+from bench.failures import WrongAnswer
 from placet.v1 import decision_pb2
 from placet.v1 import evaluate_service_pb2 as pb
 

@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
+from bench.failures import WrongAnswer
 from bench.histogram import Latencies
 from bench.machine import pinned
-from bench.measure import Context, WrongAnswer
+from bench.measure import Context
 from bench.peers.in_process import casbin_decider
 from bench.results import Figure, Times
 from bench.scenarios.running import with_policies

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 
+from bench.failures import WrongAnswer
 from bench.histogram import Latencies
 from bench.http2 import UnaryConnection, message
 from bench.links import Links
 from bench.load import Bodies, Lane, drive, open_lane, saturate
 from bench.machine import pinned
-from bench.measure import Context, WrongAnswer
+from bench.measure import Context
 from bench.results import Times
 from bench.scenarios.running import with_policies
 from bench.servers import Server, Variant

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bench.failures import WrongAnswer
 from bench.histogram import Latencies
 from bench.http2 import StreamingConnection, UnaryConnection, message
 from bench.links import Socket, wait
 from bench.machine import pinned
-from bench.measure import Context, WrongAnswer
+from bench.measure import Context
 from bench.results import Times
 from bench.scenarios.publishing import PUBLISH, publishes
 from bench.scenarios.running import with_policies

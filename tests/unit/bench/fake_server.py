@@ -48,9 +48,9 @@ class FakeServer:
             self._run(lambda connection=connection: self._serve(connection))  # type: ignore[misc]
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.sendall(self._greeting)
         received, number = b"", 0
         try:
+            connection.sendall(self._greeting)
             while data := connection.recv(65_536):
                 received += data
                 whole = _whole(received)

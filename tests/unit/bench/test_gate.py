@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from bench import gate
+from bench.failures import WrongAnswer
 from bench.gate import Finding, Floor
 
 FLOOR = Floor("cache over judging", "warm", "cold", floor=2.0, margin=0.1)
@@ -82,7 +83,7 @@ def test_nothing_lost_passes_the_gate(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_gate_that_cannot_measure_does_not_pass(capsys: pytest.CaptureFixture[str]) -> None:
     def broken() -> list[Finding]:
-        raise gate.WrongAnswer("calls failed: {14: 3}")
+        raise WrongAnswer("calls failed: {14: 3}")
 
     assert 2 == gate.main(broken)
     assert "calls failed" in capsys.readouterr().err
