@@ -26,8 +26,8 @@ from bench.peers.compare import compare
 from bench.peers.contender import Contender
 from bench.peers.opa import Opa
 from bench.peers.placet import Placet
+from bench.records import Results, Skipped
 from bench.report import report
-from bench.results import Results, Skipped
 from bench.scenarios.catalogue import PEERS, SCENARIOS, Scenario
 from bench.servers import VARIANTS, Variant
 

@@ -11,7 +11,7 @@ from bench.failures import WrongAnswer
 from bench.links import Connection, Links
 from bench.load import Bodies, Lane, Tally, drive, saturate, send_at_rate
 from bench.machine import Cores, pinned
-from bench.results import Level, Results, Row
+from bench.records import Level, Results, Row
 from bench.schedule import ClosedLoop
 from bench.workloads import Serials
 

@@ -14,7 +14,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from bench.results import Results, Row
+from bench.records import Results, Row
 
 _SIZE = re.compile(r"^cold, ([\d,]+) policies$")
 _LEVELS = (("20 %", "--"), ("70 %", "-"))

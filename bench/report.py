@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bench.histogram import PERCENTILES
 from bench.peers import compare
-from bench.results import Level, Results, Row
+from bench.records import Level, Results, Row
 from bench.targets import ratio, targets
 
 _GENERATOR_LIMIT = 0.8

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bench.peers import compare
-from bench.results import Results, Row
+from bench.records import Results, Row
 from bench.scenarios import local, many, sets, subscribers
 
 PEER = "cerbos"

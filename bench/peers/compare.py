@@ -12,7 +12,7 @@ from bench.measure import SAMPLE_EVERY, Context, Probe, ask_all, measure
 from bench.peers.cerbos import BATCH_LIMIT
 from bench.peers.contender import Calls, Contender, Contestant
 from bench.peers.corpus import Case, cases, fresh
-from bench.results import Skipped
+from bench.records import Skipped
 
 HOT, FRESH, BATCH = (
     "peers: same requests",

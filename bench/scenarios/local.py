@@ -12,7 +12,7 @@ from bench.histogram import Latencies
 from bench.machine import pinned
 from bench.measure import Context
 from bench.peers.in_process import casbin_decider
-from bench.results import Figure, Times
+from bench.records import Figure, Times
 from bench.scenarios.running import with_policies
 from bench.servers import Variant
 from bench.workloads import TENANT, Ask, asks

@@ -12,7 +12,7 @@ from bench.links import Links
 from bench.load import Bodies, Lane, drive, open_lane, saturate
 from bench.machine import pinned
 from bench.measure import Context
-from bench.results import Times
+from bench.records import Times
 from bench.scenarios.running import with_policies
 from bench.servers import Server, Variant
 from bench.workloads import EVALUATE, TENANT, mixed

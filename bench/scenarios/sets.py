@@ -7,7 +7,7 @@ import time
 
 import placet
 from bench.measure import Context
-from bench.results import Figure, Skipped
+from bench.records import Figure, Skipped
 from bench.scenarios.running import with_policies
 from bench.scenarios.unary import probe
 from bench.servers import Server, Variant

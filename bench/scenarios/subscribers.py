@@ -12,7 +12,7 @@ from bench.http2 import StreamingConnection, UnaryConnection, message
 from bench.links import Socket, wait
 from bench.machine import pinned
 from bench.measure import Context
-from bench.results import Times
+from bench.records import Times
 from bench.scenarios.publishing import PUBLISH, publishes
 from bench.scenarios.running import with_policies
 from bench.servers import Server, Variant

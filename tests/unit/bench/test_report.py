@@ -8,8 +8,8 @@ from bench.histogram import Latencies
 from bench.load import Tally
 from bench.peers import compare
 from bench.plots import draw
+from bench.records import Figure, Level, Results, Row, Skipped, Times
 from bench.report import report
-from bench.results import Figure, Level, Results, Row, Skipped, Times
 from bench.scenarios import sets, subscribers
 from bench.targets import ratio, targets
 
