@@ -12,6 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.failures import CannotStart
 from bench.machine import Cores, memory_bytes, pinned
@@ -87,6 +91,7 @@ def running_placet(
         folder=folder,
         environment=variant.environment,
     ) as server:
+        _wait_until_serving(server)
         yield server
 
 
@@ -147,6 +152,27 @@ def _wait_until_listening(
         else:
             return
     raise CannotStart(f"{name} does not listen after {_START_TIMEOUT_S:.0f} s: {_tail(log)}")
+
+
+def _wait_until_serving(server: Server) -> None:
+    """Wait until its health says that it decides: what listens may be only what stands in front."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    serving = health_pb2.HealthCheckResponse.SERVING
+    request = health_pb2.HealthCheckRequest(service="placet.v1.EvaluateService")
+    with grpc.insecure_channel(server.address) as channel:
+        # Its stub knows nothing of types.
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        while time.monotonic() < deadline:
+            try:
+                if (
+                    stub.Check(request, timeout=1.0).status
+                    == health_pb2.HealthCheckResponse.SERVING
+                ):
+                    return
+            except grpc.RpcError:
+                pass
+            time.sleep(_POLL_S)
+    raise CannotStart(f"{server.name} listens, and does not serve after {_START_TIMEOUT_S:.0f} s")
 
 
 def _tail(log: Path) -> str:

@@ -31,6 +31,7 @@ _HOT = 50
 _PUBLISH_ITEMS = 10_000
 """At most in one change set."""
 _PUBLISH_TIMEOUT_S = 120.0
+_SETTLING_CONNECTIONS = 8
 
 
 def policies(size: int) -> Iterator[placet.Policy]:
@@ -57,18 +58,39 @@ def policies(size: int) -> Iterator[placet.Policy]:
         )
 
 
-def publish(address: str, tenant: str, items: Sequence[placet.Policy]) -> None:
-    """Publish policies the way users do, in parts where there are many.
+def publish(address: str, tenant: str, items: Sequence[placet.Policy]) -> int:
+    """Publish policies the way users do, in parts where there are many; return the revision.
 
     Raises:
         placet.PlacetError: the server refuses them, or all of it takes more than two minutes.
     """
     deadline = time.monotonic() + _PUBLISH_TIMEOUT_S
+    revision = 0
     with placet.Client(address, tenant=tenant) as client:
         for start in range(0, len(items), _PUBLISH_ITEMS):
-            client.publish(
+            revision = client.publish(
                 placet.ChangeSet(policies=items[start : start + _PUBLISH_ITEMS]),
                 timeout_s=max(deadline - time.monotonic(), 0.001),
+            ).revision
+    return revision
+
+
+def wait_everywhere(address: str, tenant: str, revision: int) -> None:
+    """Wait until every process that takes connections decides by a revision.
+
+    Which one takes a connection cannot be chosen, so several are made.
+
+    Raises:
+        placet.PlacetError: one of them does not get there.
+    """
+    for _ in range(_SETTLING_CONNECTIONS):
+        with placet.Client(
+            address, tenant=tenant, options=[("grpc.use_local_subchannel_pool", 1)]
+        ) as client:
+            client.evaluate(
+                *(("User", "nobody"), "view", ("Document", "none")),
+                min_revision=revision,
+                timeout_s=_PUBLISH_TIMEOUT_S,
             )
 
 

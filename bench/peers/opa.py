@@ -103,7 +103,16 @@ def _built(context: Context) -> Path:
     context.tell("building OPA from source, some minutes the first time")
     try:
         subprocess.run(
-            (go, "build", "-mod=readonly", "-trimpath", "-o", str(_BINARY), _MODULE),
+            (
+                go,
+                "build",
+                "-mod=readonly",
+                "-trimpath",
+                "-buildvcs=false",
+                "-o",
+                str(_BINARY),
+                _MODULE,
+            ),
             cwd=_HERE,
             check=True,
             capture_output=True,

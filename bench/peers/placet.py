@@ -12,7 +12,7 @@ from bench.measure import Context
 from bench.peers.contender import Calls, Contestant
 from bench.peers.corpus import Case
 from bench.servers import Variant, running_placet
-from bench.workloads import EVALUATE, EVALUATE_BATCH, publish
+from bench.workloads import EVALUATE, EVALUATE_BATCH, publish, wait_everywhere
 from placet.v1 import decision_pb2, value_pb2
 from placet.v1 import evaluate_service_pb2 as pb
 
@@ -43,11 +43,8 @@ class Placet:
         folder = context.folder / f"documents-{self._variant.name}"
         folder.mkdir(exist_ok=True)
         with running_placet(self._variant, context.cores, folder) as server:
-            publish(
-                server.address,
-                TENANT,
-                [placet.Policy(id=id_, cedar=cedar) for id_, cedar in POLICIES.items()],
-            )
+            items = [placet.Policy(id=id_, cedar=cedar) for id_, cedar in POLICIES.items()]
+            wait_everywhere(server.address, TENANT, publish(server.address, TENANT, items))
             address = server.address
             yield Contestant(
                 self.name,

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from bench.measure import Context
 from bench.servers import Server, Variant, running_placet
-from bench.workloads import policies, publish
+from bench.workloads import policies, publish, wait_everywhere
 
 
 @contextmanager
@@ -23,6 +23,9 @@ def with_policies(context: Context, variant: Variant, sizes: Mapping[str, int]) 
         TemporaryDirectory(dir=context.folder) as folder,
         running_placet(variant, context.cores, Path(folder)) as server,
     ):
+        tenant, revision = "", 0
         for tenant, size in sizes.items():
-            publish(server.address, tenant, list(policies(size)))
+            revision = publish(server.address, tenant, list(policies(size)))
+        if revision:
+            wait_everywhere(server.address, tenant, revision)
         yield server
