@@ -165,7 +165,8 @@ def _no_collector() -> Iterator[None]:
 
 
 def _settle() -> None:
-    """Collect garbage now, before the clock runs, and look at what is left never again."""
+    """Collect garbage now, before the clock runs, and do not look at what is left meanwhile."""
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
 

@@ -164,10 +164,7 @@ def _wait_until_serving(server: Server) -> None:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         while time.monotonic() < deadline:
             try:
-                if (
-                    stub.Check(request, timeout=1.0).status
-                    == health_pb2.HealthCheckResponse.SERVING
-                ):
+                if stub.Check(request, timeout=1.0).status == serving:
                     return
             except grpc.RpcError:
                 pass
