@@ -22,7 +22,7 @@ from bench.servers import free_address, running
 
 _CHECK = "/cerbos.svc.v1.CerbosService/CheckResources"
 _HERE = Path(__file__).parent / "cerbos"
-_BINARY = _HERE / "node_modules" / "@cerbos" / "cerbos-linux-x64" / "cerbos-linux-x64"
+BINARY = _HERE / "node_modules" / "@cerbos" / "cerbos-linux-x64" / "cerbos-linux-x64"
 _INSTALL_TIMEOUT_S = 300
 _ALLOW, _DENY = 1, 2
 BATCH_LIMIT = 50
@@ -119,7 +119,7 @@ def _installed() -> Path:
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise CannotStart(f"not for {platform.system()} on {platform.machine()} in this package")
     npm = shutil.which("npm")
-    if not _BINARY.exists():
+    if not BINARY.exists():
         if npm is None:
             raise CannotStart("npm is not here to install it; install Node.js")
         try:
@@ -132,7 +132,7 @@ def _installed() -> Path:
             )
         except (subprocess.SubprocessError, OSError) as error:
             raise CannotStart(f"npm could not install it: {error}") from error
-    return _BINARY
+    return BINARY
 
 
 def body(cases: Sequence[Case]) -> bytes:

@@ -33,7 +33,7 @@ def compare(context: Context, contenders: Sequence[Contender]) -> None:
         context.tell(f"peers: checking the answers of {contender.name}")
         try:
             with contender.running(context) as contestant:
-                _check(contestant)
+                check(contestant)
         except CannotStart as error:
             context.results.skipped.append(Skipped("peers", contender.name, str(error)))
         else:
@@ -43,8 +43,12 @@ def compare(context: Context, contenders: Sequence[Contender]) -> None:
             _time(context, contestant)
 
 
-def _check(contestant: Contestant) -> None:
-    """Ask every case, one by one and in batches."""
+def check(contestant: Contestant) -> None:
+    """Ask every case, one by one and in batches.
+
+    Raises:
+        WrongAnswer: an answer is not what the rules say.
+    """
     _agree(contestant, contestant.single, [[case] for case in cases()])
     if contestant.batch is not None:
         _agree(contestant, contestant.batch, list(_batches()))
@@ -99,7 +103,7 @@ def _probe(
     *,
     decisions: int = 1,
 ) -> None:
-    def check(samples: Sequence[bytes]) -> str:
+    def look(samples: Sequence[bytes]) -> str:
         found = [allowed for sample in samples for allowed in calls.allowed(sample)]
         if len(found) != decisions * len(samples):
             raise WrongAnswer(f"{contestant.name} left out decisions")
@@ -113,7 +117,7 @@ def _probe(
             address=contestant.address,
             connect=lambda: calls.connect(SAMPLE_EVERY),
             bodies=bodies,
-            check=check,
+            check=look,
             decisions=decisions,
             connections=calls.connections,
             concurrency=64 if decisions == 1 else _BATCH_CONCURRENCY,

@@ -18,7 +18,7 @@ from bench.peers.corpus import Case
 from bench.servers import free_address, running
 
 _HERE = Path(__file__).parent / "opa"
-_BINARY = Path(__file__).parent / ".bin" / "opa"
+BINARY = Path(__file__).parent / ".bin" / "opa"
 _MODULE = "github.com/open-policy-agent/opa"
 _BUILD_TIMEOUT_S = 900
 _CONNECTIONS = 64
@@ -95,8 +95,8 @@ class Opa:
 
 def _built(context: Context) -> Path:
     """Return the server's binary, built from what go.sum locks; kept for the next time."""
-    if _BINARY.exists() and _BINARY.stat().st_mtime > (_HERE / "go.sum").stat().st_mtime:
-        return _BINARY
+    if BINARY.exists() and BINARY.stat().st_mtime > (_HERE / "go.sum").stat().st_mtime:
+        return BINARY
     go = shutil.which("go")
     if go is None:
         raise CannotStart("go is not here to build it; install Go")
@@ -110,7 +110,7 @@ def _built(context: Context) -> Path:
                 "-trimpath",
                 "-buildvcs=false",
                 "-o",
-                str(_BINARY),
+                str(BINARY),
                 _MODULE,
             ),
             cwd=_HERE,
@@ -124,7 +124,7 @@ def _built(context: Context) -> Path:
         raise CannotStart(f"go could not build it: {said[-1] if said else error}") from error
     except (subprocess.SubprocessError, OSError) as error:
         raise CannotStart(f"go could not build it: {error}") from error
-    return _BINARY
+    return BINARY
 
 
 def body(cases: Sequence[Case]) -> bytes:

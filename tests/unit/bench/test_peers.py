@@ -4,16 +4,23 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from bench.failures import WrongAnswer
 from bench.histogram import Latencies
-from bench.peers import cerbos, opa, placet
+from bench.http2 import UnaryConnection, message
+from bench.machine import choose_cores
+from bench.measure import QUICK, Context
+from bench.peers import cerbos, compare, contender, opa, placet
 from bench.peers.corpus import ACTIONS, PLACEHOLDER, Case, cases, fresh
 from bench.peers.in_process import casbin_decider
+from bench.records import Results
 from bench.workloads import asks
 from placet_server.testing import running_server
+from tests.unit.bench.fake_server import fake_server
+from tests.unit.bench.frames import answer
 
 
 def test_corpus_has_both_answers_for_every_action_and_role() -> None:
@@ -106,6 +113,36 @@ def test_opa_bodies_and_answers() -> None:
     assert [True] == opa.allowed(b'{"result":true}')
     with pytest.raises(WrongAnswer):
         opa.allowed(b"{}")
+
+
+@pytest.mark.parametrize(
+    ("peer", "binary"), [(cerbos.Cerbos(), cerbos.BINARY), (opa.Opa(), opa.BINARY)], ids=str
+)
+def test_peer_answers_as_the_rules_say(
+    peer: contender.Contender, binary: Path, tmp_path: Path
+) -> None:
+    if not binary.exists():
+        pytest.skip(f"`{binary.name}` is not here: `make bench` installs it")
+    results = Results(machine={}, started="", arguments="")
+    context = Context(choose_cores(), tmp_path, QUICK, True, results, lambda text: None)
+
+    with peer.running(context) as contestant:
+        compare.check(contestant)
+
+
+@pytest.mark.parametrize("case", [cases()[0], cases()[7]], ids=["allowed", "denied"])
+def test_answer_that_differs_stops_the_comparison(case: Case) -> None:
+    """A system that answers the contrary is not timed."""
+    wrong = contender.Calls(
+        lambda every: UnaryConnection("/p.S/M", "host:1", sample_every=every),
+        lambda group: message(b"ask"),
+        lambda body: [not case.allowed],
+    )
+    with (
+        fake_server(lambda number: answer(2 * number + 1, b"x")) as server,
+        pytest.raises(WrongAnswer, match="toy answers"),
+    ):
+        compare.check(contender.Contestant("toy", server.address, wrong))
 
 
 async def test_placet_answers_as_the_rules_say() -> None:
