@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
+from collections.abc import Sequence
 
 from bench.failures import WrongAnswer
 from bench.histogram import Latencies
@@ -25,6 +25,8 @@ TO_DECISION = "publish to first decision by it"
 _SIZE = 1_000
 _PART = 0.4
 _PUBLISHES_PER_SECOND = 4.0
+_LAST_PUBLISH_S = 0.5
+_DRAIN_S = 15.0
 _NS = 1_000_000_000
 
 
@@ -76,61 +78,68 @@ def _ceiling(context: Context, server: Server) -> float:
         links.close()
 
 
+class _Revisions:
+    """When each revision was asked for, and when the first decision by it came."""
+
+    def __init__(self) -> None:
+        self._decided: dict[int, int] = {}
+        self._published: dict[int, int] = {}
+
+    def note_decision(self, _ticket: int, now: int, body: bytes) -> None:
+        """Take an answer of Evaluate."""
+        revision = evaluate_service_pb2.EvaluateResponse.FromString(body[5:]).decision.revision
+        self._decided.setdefault(revision, now)
+
+    def note_publish(self, ticket: int, _now: int, body: bytes) -> None:
+        """Take an answer of Publish."""
+        revision = policy_service_pb2.PublishResponse.FromString(body[5:]).revision
+        self._published[revision] = ticket
+
+    def times(self) -> list[int]:
+        """Return the nanoseconds from each publish to a decision by it."""
+        return [
+            max(self._decided[revision] - ticket, 0)
+            for revision, ticket in self._published.items()
+            if revision in self._decided
+        ]
+
+
 def _decide(
     context: Context, server: Server, rate: float, *, publishing: bool
 ) -> tuple[Lane, list[int]]:
     """Return the lane of decisions, and the time from each publish to a decision by it."""
-    decided: dict[int, int] = {}
-    published: dict[int, int] = {}
-
-    def note_decision(_ticket: int, now: int, body: bytes) -> None:
-        revision = evaluate_service_pb2.EvaluateResponse.FromString(body[5:]).decision.revision
-        decided.setdefault(revision, now)
-
-    def note_publish(ticket: int, _now: int, body: bytes) -> None:
-        revision = policy_service_pb2.PublishResponse.FromString(body[5:]).revision
-        published[revision] = ticket
-
-    address, seconds = server.address, 2 * context.pace.level_s
+    address, pace, revisions = server.address, context.pace, _Revisions()
+    seconds = 2 * pace.level_s
     decisions = Links(address, lambda: UnaryConnection(EVALUATE, address, sample_every=1), count=4)
     writes = Links(address, lambda: UnaryConnection(PUBLISH, address, sample_every=1), count=1)
+    bodies = mixed(_SIZE, context.serials)
+    asking = open_lane(
+        decisions, bodies, rate=rate, seconds=seconds, warm_up_s=pace.warm_up_s, seed=1
+    )
+    asking.on_body = revisions.note_decision
+    lanes = [asking]
+    if publishing:
+        # It ends sooner: the last publish must find decisions still being made.
+        span = seconds + pace.warm_up_s - _LAST_PUBLISH_S
+        publisher = open_lane(
+            writes, publishes(TENANT), rate=_PUBLISHES_PER_SECOND, seconds=span, warm_up_s=0.0
+        )
+        publisher.on_body = revisions.note_publish
+        lanes.append(publisher)
     try:
-        lanes = [
-            open_lane(
-                decisions,
-                mixed(_SIZE, context.serials),
-                rate=rate,
-                seconds=seconds,
-                warm_up_s=context.pace.warm_up_s,
-                seed=1,
-            )
-        ]
-        lanes[0].on_body = note_decision
-        if publishing:
-            lanes.append(
-                open_lane(
-                    writes,
-                    publishes(TENANT),
-                    rate=_PUBLISHES_PER_SECOND,
-                    # The last publish must find decisions still being made.
-                    seconds=seconds + context.pace.warm_up_s - 0.5,
-                    warm_up_s=0.0,
-                )
-            )
-            lanes[1].on_body = note_publish
-        deadline = time.perf_counter_ns() + int((seconds + 15.0) * _NS)
+        deadline = asking.until + int(_DRAIN_S * _NS)
         drive(lanes, deadline=deadline, spin=context.cores.apart)
     finally:
         decisions.close()
         writes.close()
+    _refuse_failures(lanes)
+    return asking, revisions.times()
+
+
+def _refuse_failures(lanes: Sequence[Lane]) -> None:
     for lane in lanes:
         if lane.tally.failures or lane.tally.unanswered:
             raise WrongAnswer(
                 f"{SCENARIO}: calls failed: {dict(lane.tally.failures)}, "
                 f"{lane.tally.unanswered} unanswered"
             )
-    return lanes[0], [
-        max(decided[revision] - ticket, 0)
-        for revision, ticket in published.items()
-        if revision in decided
-    ]
