@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from bench.scenarios.catalogue import PEERS, SCENARIOS, Scenario
 from bench.servers import VARIANTS, Variant
 
 _T = TypeVar("_T")
+_QUIET = 0.5
 _RESULTS = Path(__file__).parent / "results"
 
 
@@ -49,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         started=f"{now:%Y-%m-%d %H:%M} UTC",
         arguments=" ".join(sys.argv[1:] if arguments is None else arguments),
     )
+    busy = os.getloadavg()[0]
+    if busy > _QUIET:
+        results.remarks.append(
+            f"Other programs used this machine when the run began (load average {busy:.1f}): "
+            "trust ratios only, and run again when it is quiet."
+        )
     if not cores.apart:
         results.remarks.append(
             "Server and load generator share one core: figures are lower than a server's own."

@@ -47,6 +47,7 @@ def _bars(axes: Axes, results: Results) -> bool:
     axes.bar_label(bars, [f" {row.decisions_per_second:,.0f}" for row in rows], fontsize=7)
     axes.tick_params(axis="y", labelsize=7)
     axes.set_xscale("log")
+    axes.set_xlim(10, 3 * max(row.decisions_per_second for row in rows) + 10)
     axes.set_xlabel("decisions a second on one core, at the ceiling")
     return True
 

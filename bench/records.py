@@ -60,13 +60,15 @@ class Row:
     scenario: str
     system: str
     ceiling: float
-    """Calls a second, closed loop."""
+    """Calls a second, closed loop; the median where it was looked for several times."""
     decisions: int
     """In one call."""
     generator_busy: float
     """Share of its core the generator needed at the ceiling."""
     levels: tuple[Level, ...] = ()
     note: str = ""
+    rounds: tuple[float, ...] = ()
+    """The ceiling, each time it was looked for; those of other systems were found in between."""
 
     @property
     def decisions_per_second(self) -> float:
@@ -82,6 +84,7 @@ class Row:
             "scenario": self.scenario,
             "system": self.system,
             "ceiling_calls_per_second": round(self.ceiling, 1),
+            "ceiling_rounds": [round(speed, 1) for speed in self.rounds],
             "decisions_per_call": self.decisions,
             "decisions_per_second": round(self.decisions_per_second, 1),
             "generator_busy": round(self.generator_busy, 3),

@@ -48,8 +48,8 @@ _HOW_TO_READ = """\
   large at 20 %, something else had the generator's core: see the load average.
 - Machines differ, and so do hours on the same one: ratios within a run say more than figures of
   two runs.
-- Systems are timed one after the other on the same core, after all of them gave the same answers
-  to every case of the corpus.
+- Peers are timed in turn on the same core, after all of them gave the same answers to every case
+  of the corpus; the median of the turns' ratios counts.
 """
 
 

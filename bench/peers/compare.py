@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 
 from bench.failures import CannotStart, WrongAnswer
 from bench.links import Links
 from bench.load import Bodies
-from bench.measure import SAMPLE_EVERY, Context, Probe, ask_all, measure
+from bench.measure import SAMPLE_EVERY, Context, Probe, ask_all, measure_together
 from bench.peers.cerbos import BATCH_LIMIT
 from bench.peers.contender import Calls, Contender, Contestant
 from bench.peers.corpus import Case, cases, fresh
@@ -20,27 +21,28 @@ HOT, FRESH, BATCH = (
     f"peers: batches of {BATCH_LIMIT}",
 )
 _BATCH_CONCURRENCY = 8
+_ROUNDS = 3
 
 
 def compare(context: Context, contenders: Sequence[Contender]) -> None:
     """Check and time every system that is here. All are checked before one is timed.
 
+    All run from beginning to end, on the same core; only one at a time is asked.
+
     Raises:
         WrongAnswer: one of them answers otherwise than the rules say.
     """
-    there = []
-    for contender in contenders:
-        context.tell(f"peers: checking the answers of {contender.name}")
-        try:
-            with contender.running(context) as contestant:
-                check(contestant)
-        except CannotStart as error:
-            context.results.skipped.append(Skipped("peers", contender.name, str(error)))
-        else:
-            there.append(contender)
-    for contender in there:
-        with contender.running(context) as contestant:
-            _time(context, contestant)
+    with ExitStack() as stack:
+        there = []
+        for contender in contenders:
+            context.tell(f"peers: checking the answers of {contender.name}")
+            try:
+                there.append(stack.enter_context(contender.running(context)))
+            except CannotStart as error:
+                context.results.skipped.append(Skipped("peers", contender.name, str(error)))
+            else:
+                check(there[-1])
+        _time(context, there)
 
 
 def check(contestant: Contestant) -> None:
@@ -75,51 +77,53 @@ def _batches() -> Iterator[list[Case]]:
         yield list(itertools.islice(itertools.cycle(list(group)), BATCH_LIMIT))
 
 
-def _time(context: Context, contestant: Contestant) -> None:
-    single = contestant.single
-    bodies = [single.body([case]) for case in cases()]
-    _probe(context, contestant, HOT, single, itertools.cycle(bodies).__next__)
+def _time(context: Context, contestants: Sequence[Contestant]) -> None:
+    rounds = 1 if context.quick else _ROUNDS
+    same = [_same(contestant) for contestant in contestants]
+    measure_together(context, same, rounds=rounds)
+    new = [_new(context, contestant) for contestant in contestants]
+    measure_together(context, new, rounds=rounds)
+    batches = [
+        _batch(contestant, contestant.batch)
+        for contestant in contestants
+        if contestant.batch is not None
+    ]
+    measure_together(context, batches, rounds=rounds)
+
+
+def _same(contestant: Contestant) -> Probe:
+    bodies = [contestant.single.body([case]) for case in cases()]
+    return _probe(contestant, HOT, contestant.single, itertools.cycle(bodies).__next__)
+
+
+def _new(context: Context, contestant: Contestant) -> Probe:
     serials = iter(context.serials.next, None)
-    new = fresh(lambda case: single.body([case]), serials)
-    _probe(context, contestant, FRESH, single, new)
-    if contestant.batch is not None:
-        batches = [contestant.batch.body(batch) for batch in _batches()]
-        _probe(
-            context,
-            contestant,
-            BATCH,
-            contestant.batch,
-            itertools.cycle(batches).__next__,
-            decisions=BATCH_LIMIT,
-        )
+    bodies = fresh(lambda case: contestant.single.body([case]), serials)
+    return _probe(contestant, FRESH, contestant.single, bodies)
+
+
+def _batch(contestant: Contestant, calls: Calls) -> Probe:
+    bodies = [calls.body(batch) for batch in _batches()]
+    return _probe(contestant, BATCH, calls, itertools.cycle(bodies).__next__, decisions=BATCH_LIMIT)
 
 
 def _probe(
-    context: Context,
-    contestant: Contestant,
-    scenario: str,
-    calls: Calls,
-    bodies: Bodies,
-    *,
-    decisions: int = 1,
-) -> None:
+    contestant: Contestant, scenario: str, calls: Calls, bodies: Bodies, *, decisions: int = 1
+) -> Probe:
     def look(samples: Sequence[bytes]) -> str:
         found = [allowed for sample in samples for allowed in calls.allowed(sample)]
         if len(found) != decisions * len(samples):
             raise WrongAnswer(f"{contestant.name} left out decisions")
-        return f"{sum(found) / max(len(found), 1):.0%} allowed"
+        return ""
 
-    measure(
-        context,
-        Probe(
-            scenario=scenario,
-            system=contestant.name,
-            address=contestant.address,
-            connect=lambda: calls.connect(SAMPLE_EVERY),
-            bodies=bodies,
-            check=look,
-            decisions=decisions,
-            connections=calls.connections,
-            concurrency=64 if decisions == 1 else _BATCH_CONCURRENCY,
-        ),
+    return Probe(
+        scenario=scenario,
+        system=contestant.name,
+        address=contestant.address,
+        connect=lambda: calls.connect(SAMPLE_EVERY),
+        bodies=bodies,
+        check=look,
+        decisions=decisions,
+        connections=calls.connections,
+        concurrency=64 if decisions == 1 else _BATCH_CONCURRENCY,
     )

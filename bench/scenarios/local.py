@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import statistics
 import time
 from collections.abc import Callable, Iterator
 
@@ -22,7 +23,6 @@ SIZES = (10, 1_000)
 PLACET, CASBIN = "placet local", "casbin"
 WARM, COLD = "a decision, warm", "a decision, cold"
 _SECONDS, _QUICK_SECONDS = 2.0, 0.5
-_CHECKED_EVERY = 100
 _CONTEXT = {"level": 5, "archived": False}
 
 _Decide = Callable[[Ask, str], bool]
@@ -78,8 +78,10 @@ def _measure(
         times = _timed(decide, size, serials, _QUICK_SECONDS if context.quick else _SECONDS)
         latencies = Latencies(times)
         context.results.times.append(Times(name_of(size), system, kind, latencies))
-        mean = sum(times) / len(times) / 1e3
-        context.results.figures.append(Figure(name_of(size), system, f"{kind}, mean", mean, "µs"))
+        for what, value in (("median", statistics.median(times)), ("mean", statistics.mean(times))):
+            context.results.figures.append(
+                Figure(name_of(size), system, f"{kind}, {what}", value / 1e3, "µs")
+            )
 
 
 def _new(context: Context) -> Iterator[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,18 @@ def test_ratio_is_of_decisions(results: Results) -> None:
     assert 3.0 == ratio(results, compare.HOT, "placet grpc", "cerbos")
     assert 2.0 == ratio(results, compare.BATCH, "placet grpc", "cerbos")
     assert None is ratio(results, compare.HOT, "placet grpc", "opa")
+
+
+def test_ratio_is_the_median_of_what_was_measured_in_turn(results: Results) -> None:
+    """The machine was four times slower in the second turn, and in the third only for one."""
+    ours = row("turns", "placet grpc", 1000)
+    theirs = row("turns", "cerbos", 500)
+    results.rows += [
+        replace(ours, rounds=(1000.0, 250.0, 900.0)),
+        replace(theirs, rounds=(500.0, 125.0, 100.0)),
+    ]
+
+    assert 2.0 == ratio(results, "turns", "placet grpc", "cerbos")
 
 
 def test_targets_say_what_was_met_and_leave_out_what_was_not_measured(results: Results) -> None:
