@@ -46,6 +46,8 @@ class Tally:
     """Within the time that counts."""
     completed: int = 0
     """Answered well within the time that counts."""
+    answered: int = 0
+    """In all, whenever and however."""
     unanswered: int = 0
     """Sent or due, and not answered when the run was ended."""
     seconds: float = 0.0
@@ -93,6 +95,7 @@ class Lane:
         """Count what was answered."""
         tally, since = self.tally, self.since
         add, counted = tally.ok.append, 0
+        tally.answered += len(done)
         for ticket, status, body in done:
             if body is not None and status == 0:
                 if self.on_body is not None:

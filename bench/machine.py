@@ -70,6 +70,18 @@ def describe(cores: Cores) -> dict[str, object]:
     }
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process and its children so far; 0 where it is not told."""
+    try:
+        # The name in parentheses may contain anything; what follows is numbers.
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+    except OSError:
+        return 0.0
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_seconds(int(child)) for child in children)
+
+
 def memory_bytes(pid: int) -> int:
     """Return the resident memory of a process and its children; 0 where it cannot be read."""
     try:

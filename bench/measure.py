@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.failures import WrongAnswer
 from bench.links import Connection, Links
 from bench.load import Bodies, Lane, Tally, drive, saturate, send_at_rate
-from bench.machine import Cores, pinned
+from bench.machine import Cores, cpu_seconds, pinned
 from bench.records import Level, Results, Row
 from bench.schedule import ClosedLoop
 from bench.workloads import Serials
@@ -71,6 +71,19 @@ class Probe:
     connections: int = 4
     concurrency: int = 64
     levels: tuple[float, ...] = USUAL
+    pid: int = 0
+    """Of the server, to see what processor time it needs; 0 when it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """A ceiling once found."""
+
+    tally: Tally
+    server_cpu_us: float
+    """Processor time of the server a call, in microseconds."""
+    server_share: float
+    """Of a core, how much the server had."""
 
 
 def measure(context: Context, probe: Probe) -> Row:
@@ -98,7 +111,7 @@ def measure_together(context: Context, probes: Sequence[Probe], *, rounds: int) 
         for probe in probes:
             links.append(Links(probe.address, probe.connect, count=probe.connections))
             stack.callback(links[-1].close)
-        tops: list[list[Tally]] = [[] for _ in probes]
+        tops: list[list[Top]] = [[] for _ in probes]
         for _ in range(rounds):
             for index, probe in enumerate(probes):
                 context.tell(f"{probe.scenario}: {probe.system}, ceiling")
@@ -108,28 +121,31 @@ def measure_together(context: Context, probes: Sequence[Probe], *, rounds: int) 
     return rows
 
 
-def _row(context: Context, probe: Probe, links: Links, tops: Sequence[Tally]) -> Row:
+def _row(context: Context, probe: Probe, links: Links, tops: Sequence[Top]) -> Row:
     """Check answers, look at latencies, and put a row together."""
-    speeds = tuple(top.per_second for top in tops)
+    speeds = tuple(top.tally.per_second for top in tops)
     ceiling = statistics.median(speeds)
-    note = probe.check([sample for top in tops for sample in top.samples])
+    note = probe.check([sample for top in tops for sample in top.tally.samples])
     return Row(
         scenario=probe.scenario,
         system=probe.system,
         ceiling=ceiling,
         rounds=speeds,
         decisions=probe.decisions,
-        generator_busy=max(top.busy for top in tops),
+        generator_busy=max(top.tally.busy for top in tops),
+        server_cpu_us=statistics.median(top.server_cpu_us for top in tops),
+        server_share=statistics.median(top.server_share for top in tops),
         levels=tuple(_level(context, probe, links, ceiling, part) for part in probe.levels),
         note=note,
     )
 
 
-def _ceiling(context: Context, probe: Probe, links: Links) -> Tally:
+def _ceiling(context: Context, probe: Probe, links: Links) -> Top:
     """Find how many calls a second are answered; look longer where it is few."""
     concurrency, seconds = probe.concurrency, context.pace.ceiling_s
     while True:
-        top = saturate(
+        start, used = time.perf_counter(), cpu_seconds(probe.pid)
+        tally = saturate(
             links,
             probe.bodies,
             concurrency=concurrency,
@@ -137,10 +153,12 @@ def _ceiling(context: Context, probe: Probe, links: Links) -> Tally:
             warm_up_s=context.pace.warm_up_s,
             drain_s=_DRAIN_S,
         )
-        _refuse_failures(probe, top)
-        if top.completed >= _ENOUGH or (top.completed and seconds > _LONGEST_CEILING_S):
-            return top
-        if seconds > _LONGEST_CEILING_S:
+        used, took = cpu_seconds(probe.pid) - used, time.perf_counter() - start
+        _refuse_failures(probe, tally)
+        longest = seconds > _LONGEST_CEILING_S
+        if tally.completed >= _ENOUGH or (tally.completed and longest):
+            return Top(tally, used / tally.answered * 1e6, used / took)
+        if longest:
             raise WrongAnswer(
                 f"{probe.system} answered nothing in {seconds:.0f} s in `{probe.scenario}`"
             )

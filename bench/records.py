@@ -69,6 +69,10 @@ class Row:
     note: str = ""
     rounds: tuple[float, ...] = ()
     """The ceiling, each time it was looked for; those of other systems were found in between."""
+    server_cpu_us: float = 0.0
+    """Processor time the server needed for a call at the ceiling, in microseconds."""
+    server_share: float = 0.0
+    """Of a core, how much the server had at the ceiling: less than 1 is what others took."""
 
     @property
     def decisions_per_second(self) -> float:
@@ -87,6 +91,8 @@ class Row:
             "ceiling_rounds": [round(speed, 1) for speed in self.rounds],
             "decisions_per_call": self.decisions,
             "decisions_per_second": round(self.decisions_per_second, 1),
+            "server_cpu_us_per_call": round(self.server_cpu_us, 2),
+            "server_share_of_a_core": round(self.server_share, 3),
             "generator_busy": round(self.generator_busy, 3),
             "note": self.note,
             "levels": [level.document() for level in self.levels],

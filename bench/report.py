@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.histogram import PERCENTILES
 from bench.peers import compare
 from bench.records import Level, Results, Row
-from bench.targets import ratio, targets
+from bench.targets import cpu_ratio, ratio, targets
 
 _GENERATOR_LIMIT = 0.8
 _BEYOND = "150 %"
@@ -42,6 +42,8 @@ _HOW_TO_READ = """\
 - The *ceiling* is what a closed loop of callers gets out of a system. Latencies are from an open
   loop at a share of it, with callers that come independently (Poisson), counted from the moment a
   request was *meant* to be sent: a server that stalls shows.
+- *CPU µs/call* is the server's processor time for a call at the ceiling, and *server* the share of
+  a core that it had. Where that is well below 100 %, others had the rest: compare by CPU then.
 - *generator* is the share of its core that the load generator needed at the ceiling. Above 80 %
   the generator may be what limits.
 - *send lag* is how late requests went out, p99; it is contained in the latencies. Where it is
@@ -100,20 +102,22 @@ def _peers(results: Results) -> list[str]:
         for system in ours:
             for other in others:
                 found = ratio(results, scenario, system, other)
+                by_cpu = cpu_ratio(results, scenario, system, other)
                 if found is not None:
-                    lines.append((scenario, system, other, f"{found:.2f}x"))
+                    cpu = "" if by_cpu is None else f"{by_cpu:.2f}x"
+                    lines.append((scenario, system, other, f"{found:.2f}x", cpu))
     return _section(
         "Decisions a second, Placet over its peers",
-        _table(("scenario", "system", "peer", "ratio"), lines),
+        _table(("scenario", "system", "peer", "a second", "a CPU second"), lines),
     )
 
 
 def _rows(results: Results) -> list[str]:
-    head = ("scenario", "system", "ceiling, calls/s", "decisions/s", "generator", "level")
+    head = ("scenario", "system", "calls/s", "decisions/s", "CPU µs/call", "server", "generator")
     return _section(
         "Ceilings, and latency below them",
         _table(
-            (*head, *(f"p{p:g} ms" for p in PERCENTILES), "max ms", "send lag ms", "note"),
+            (*head, "level", *(f"p{p:g} ms" for p in PERCENTILES), "max ms", "send lag ms", "note"),
             (line for row in results.rows for line in _row_lines(row)),
         ),
     )
@@ -121,18 +125,20 @@ def _rows(results: Results) -> list[str]:
 
 def _row_lines(row: Row) -> Iterator[tuple[str, ...]]:
     busy = f"{row.generator_busy:.0%}" + (" (!)" if row.generator_busy > _GENERATOR_LIMIT else "")
-    first = (
+    first: tuple[str, ...] = (
         row.scenario,
         row.system,
         f"{row.ceiling:,.0f}",
         f"{row.decisions_per_second:,.0f}",
+        f"{row.server_cpu_us:,.0f}",
+        f"{row.server_share:.0%}",
         busy,
     )
     note = row.note
     for level in row.levels:
         if level.name != _BEYOND:
             yield (*first, level.name, *_latencies(level), f"{level.lag.at(99):.2f}", note)
-            first, note = ("", "", "", "", ""), _trouble(level)
+            first, note = ("",) * len(first), _trouble(level)
 
 
 def _trouble(level: Level) -> str:

@@ -12,6 +12,8 @@ from bench.scenarios import local, many, sets, subscribers
 
 PEER = "cerbos"
 _BATCH = 100
+_OWN_CORE = 0.9
+"""With less of its core a server's ceiling is not its own: processor time is compared then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,30 @@ def ratio(results: Results, scenario: str, system: str, peer: str) -> float | No
     )
 
 
+def cpu_ratio(results: Results, scenario: str, system: str, peer: str) -> float | None:
+    """Return the same for each second of the server's processor time.
+
+    It says what the ceilings would be if each had had the core to itself.
+    """
+    ours, theirs = results.row(scenario, system), results.row(scenario, peer)
+    if ours is None or theirs is None or not ours.server_cpu_us:
+        return None
+    mine = ours.server_cpu_us / ours.decisions
+    return theirs.server_cpu_us / theirs.decisions / mine
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _over_peer(scenario: str) -> Callable[[Results, str], float | None]:
-    return lambda results, system: ratio(results, scenario, system, PEER)
+    def find(results: Results, system: str) -> float | None:
+        rows = (results.row(scenario, system), results.row(scenario, PEER))
+        if any(row is not None and 0 < row.server_share < _OWN_CORE for row in rows):
+            return cpu_ratio(results, scenario, system, PEER)
+        return ratio(results, scenario, system, PEER)
+
+    return find
 
 
 def _decisions(scenario: str) -> Callable[[Results, str], float | None]:

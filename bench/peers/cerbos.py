@@ -107,11 +107,11 @@ class Cerbos:
             cores=context.cores.server,
             folder=folder,
             environment={"GOMAXPROCS": str(len(context.cores.server))},
-        ):
+        ) as server:
             calls = Calls(
                 lambda every: UnaryConnection(_CHECK, address, sample_every=every), body, allowed
             )
-            yield Contestant(self.name, address, calls, calls)
+            yield Contestant(self.name, address, server.pid, calls, calls)
 
 
 def _installed() -> Path:

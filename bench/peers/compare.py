@@ -120,6 +120,7 @@ def _probe(
         scenario=scenario,
         system=contestant.name,
         address=contestant.address,
+        pid=contestant.pid,
         connect=lambda: calls.connect(SAMPLE_EVERY),
         bodies=bodies,
         check=look,

@@ -35,6 +35,7 @@ class Contestant:
 
     name: str
     address: str
+    pid: int
     single: Calls
     batch: Calls | None = None
 

@@ -78,10 +78,11 @@ class Opa:
             cores=context.cores.server,
             folder=folder,
             environment={"GOMAXPROCS": str(len(context.cores.server))},
-        ):
+        ) as server:
             yield Contestant(
                 self.name,
                 address,
+                server.pid,
                 Calls(
                     lambda every: PostConnection(
                         "/v1/data/documents/allow", address, sample_every=every

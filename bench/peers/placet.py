@@ -49,6 +49,7 @@ class Placet:
             yield Contestant(
                 self.name,
                 address,
+                server.pid,
                 Calls(
                     lambda every: UnaryConnection(EVALUATE, address, sample_every=every),
                     body,

@@ -36,6 +36,7 @@ def run_batches(context: Context, variant: Variant) -> None:
                         scenario=name_of(items, warm=warm),
                         system=server.name,
                         address=server.address,
+                        pid=server.pid,
                         connect=lambda: UnaryConnection(
                             EVALUATE_BATCH, server.address, sample_every=7
                         ),
@@ -58,6 +59,7 @@ def run_stream(context: Context, variant: Variant) -> None:
                     scenario=f"stream, {'warm' if warm else 'cold'}",
                     system=server.name,
                     address=server.address,
+                    pid=server.pid,
                     connect=lambda: StreamCall(server.address, sample_every=97),
                     bodies=hot(_SIZE) if warm else cold(_SIZE, context.serials),
                     check=answers.stream(cached=float(warm)),

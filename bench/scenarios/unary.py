@@ -56,6 +56,7 @@ def probe(
             scenario=scenario,
             system=server.name,
             address=server.address,
+            pid=server.pid,
             connect=lambda: UnaryConnection(EVALUATE, server.address, sample_every=SAMPLE_EVERY),
             bodies=bodies,
             check=answers.unary(cached=cached),

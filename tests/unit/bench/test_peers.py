@@ -142,7 +142,7 @@ def test_answer_that_differs_stops_the_comparison(case: Case) -> None:
         fake_server(lambda number: answer(2 * number + 1, b"x")) as server,
         pytest.raises(WrongAnswer, match="toy answers"),
     ):
-        compare.check(contender.Contestant("toy", server.address, wrong))
+        compare.check(contender.Contestant("toy", server.address, 0, wrong))
 
 
 async def test_placet_answers_as_the_rules_say() -> None:

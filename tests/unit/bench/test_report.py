@@ -34,8 +34,8 @@ def results() -> Results:
     made = Results(machine={"cpu": "abacus", "cores": 2}, started="today", arguments="--quick")
     made.rows += [
         row("hot", "placet grpc", 5000, ms=3.0),
-        row(compare.HOT, "placet grpc", 15_000),
-        row(compare.HOT, "cerbos", 5000),
+        replace(row(compare.HOT, "placet grpc", 15_000), server_cpu_us=60.0),
+        replace(row(compare.HOT, "cerbos", 5000), server_cpu_us=90.0),
         row(compare.BATCH, "placet grpc", 200, decisions=50),
         row(compare.BATCH, "cerbos", 100, decisions=50),
         row(sets.name_of(10), "placet grpc", 3000),
@@ -81,11 +81,24 @@ def test_targets_say_what_was_met_and_leave_out_what_was_not_measured(results: R
     } == {what: (target.measured, target.met) for what, target in found.items()}
 
 
+def test_servers_that_had_to_share_their_core_are_compared_by_processor_time(
+    results: Results,
+) -> None:
+    results.rows = [
+        replace(found, server_share=0.4) if found.system == "cerbos" else found
+        for found in results.rows
+    ]
+
+    found = {target.what: target for target in targets(results)}
+
+    assert "1.5x" == found["unary over cerbos, same requests"].measured
+
+
 def test_report_shows_targets_ratios_and_what_is_missing(results: Results) -> None:
     text = report(results, [("A plot", "plot.svg")])
 
     assert "| batch over cerbos | placet grpc | at least 10x | 2x | MISSED |" in text
-    assert f"| {compare.HOT} | placet grpc | cerbos | 3.00x |" in text
+    assert f"| {compare.HOT} | placet grpc | cerbos | 3.00x | 1.50x |" in text
     assert "| peers | opa | go is not here to build it |" in text
     assert "| cpu | abacus |" in text
     assert "![A plot](plot.svg)" in text

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from bench.failures import CannotStart
-from bench.machine import Cores, choose_cores, describe, memory_bytes, pinned
+from bench.machine import Cores, choose_cores, cpu_seconds, describe, memory_bytes, pinned
 from bench.servers import Variant, free_address, running, running_placet
 
 EVERYWHERE = Cores(frozenset(os.sched_getaffinity(0)), frozenset(os.sched_getaffinity(0)))
@@ -71,3 +72,13 @@ def test_machine_is_described() -> None:
     assert {"cpu", "cores", "kernel", "python", "packages", "pinned"} < set(described)
     assert memory_bytes(os.getpid()) > 0
     assert 0 == memory_bytes(2**30)
+
+
+def test_processor_time_is_of_the_process() -> None:
+    before, own = cpu_seconds(os.getpid()), time.process_time()
+    while time.process_time() - own < 0.05:
+        pass
+
+    # The kernel counts in hundredths.
+    assert 0.03 <= cpu_seconds(os.getpid()) - before
+    assert 0.0 == cpu_seconds(2**30)
