@@ -18,7 +18,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.failures import CannotStart
-from bench.machine import Cores, memory_bytes, pinned
+from bench.machine import Cores, cpu_seconds, memory_bytes, pinned
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
@@ -40,6 +40,10 @@ class Server:
     def memory_bytes(self) -> int:
         """Return the memory that it and its children hold."""
         return memory_bytes(self.pid)
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that it and its children have had."""
+        return cpu_seconds(self.pid)
 
 
 @dataclass(frozen=True, slots=True)
