@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV_VERSION := 0.13.9
 
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 # The first Python that is new enough; empty if there is none.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test corpus bench check lint types imports protos-check protos baseline lock clean
+.PHONY: help run test corpus bench bench-gate check lint types imports protos-check protos baseline lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,8 +33,11 @@ test: $(VENV)/.dev ## run the tests (PYTEST_ARGS='-k name' passes arguments on)
 corpus: $(VENV)/.dev ## put the whole Cedar corpus through the service
 	$(BIN)/pytest -q -m corpus $(PYTEST_ARGS)
 
-bench: $(VENV)/.bench ## measure how fast decisions are, each way they can be asked for
-	$(BIN)/python -m bench
+bench: $(VENV)/.bench ## measure decisions beside Cerbos and OPA, write a report (BENCH_ARGS='--quick --only hot,cold')
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-gate: $(VENV)/.dev ## fail when a ratio of speeds was lost; under a minute
+	$(BIN)/python -m bench.gate
 
 check: lint types imports protos-check ## everything but the tests: style, types, arrows, protos
 

@@ -1,0 +1,1 @@
+"""Other systems, asked the same questions about the same policies."""

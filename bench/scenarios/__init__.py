@@ -1,0 +1,1 @@
+"""What is measured of Placet, each scenario in a module with its kind."""

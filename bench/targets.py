@@ -1,0 +1,179 @@
+"""What Placet has to reach, and whether a run shows it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bench.peers import compare
+from bench.records import Results, Row
+from bench.scenarios import local, many, sets, subscribers
+
+PEER = "cerbos"
+_BATCH = 100
+_OWN_CORE = 0.9
+"""With less of its core a server's ceiling is not its own: processor time is compared then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One promise beside what was measured."""
+
+    what: str
+    system: str
+    target: str
+    measured: str
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    what: str
+    limit: float
+    at_least: bool
+    unit: str
+    """As it stands behind figures."""
+    find: Callable[[Results, str], float | None]
+
+    def look(self, results: Results, system: str) -> Target | None:
+        """Return what this run says; None when it did not measure it."""
+        value = self.find(results, system)
+        if value is None:
+            return None
+        met = value >= self.limit if self.at_least else value <= self.limit
+        bound = "at least" if self.at_least else "at most"
+        return Target(
+            self.what,
+            system,
+            f"{bound} {_number(self.limit)}{self.unit}",
+            f"{_number(value)}{self.unit}",
+            met,
+        )
+
+
+def targets(results: Results) -> Iterator[Target]:
+    """Yield every target that this run measured, for each variant of Placet."""
+    systems = dict.fromkeys(name for name in results.systems() if name.startswith("placet"))
+    for promise in _PROMISES:
+        for system in systems:
+            target = promise.look(results, system)
+            if target is not None:
+                yield target
+
+
+def ratio(results: Results, scenario: str, system: str, peer: str) -> float | None:
+    """Return how many times a peer's decisions a second a system makes.
+
+    Where both were looked at in turn it is the median of the turns' ratios.
+    """
+    ours, theirs = results.row(scenario, system), results.row(scenario, peer)
+    if ours is None or theirs is None or not theirs.decisions_per_second:
+        return None
+    pairs = zip(ours.rounds or (ours.ceiling,), theirs.rounds or (theirs.ceiling,), strict=False)
+    return statistics.median(
+        mine * ours.decisions / (other * theirs.decisions) for mine, other in pairs if other
+    )
+
+
+def cpu_ratio(results: Results, scenario: str, system: str, peer: str) -> float | None:
+    """Return the same for each second of the server's processor time.
+
+    It says what the ceilings would be if each had had the core to itself.
+    """
+    ours, theirs = results.row(scenario, system), results.row(scenario, peer)
+    if ours is None or theirs is None or not ours.server_cpu_us:
+        return None
+    mine = ours.server_cpu_us / ours.decisions
+    return theirs.server_cpu_us / theirs.decisions / mine
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _over_peer(scenario: str) -> Callable[[Results, str], float | None]:
+    def find(results: Results, system: str) -> float | None:
+        rows = (results.row(scenario, system), results.row(scenario, PEER))
+        if any(row is not None and 0 < row.server_share < _OWN_CORE for row in rows):
+            return cpu_ratio(results, scenario, system, PEER)
+        return ratio(results, scenario, system, PEER)
+
+    return find
+
+
+def _decisions(scenario: str) -> Callable[[Results, str], float | None]:
+    def find(results: Results, system: str) -> float | None:
+        row = results.row(scenario, system)
+        return None if row is None else row.decisions_per_second
+
+    return find
+
+
+def _percentile(
+    scenario: str, level: str, percentile: float
+) -> Callable[[Results, str], float | None]:
+    def find(results: Results, system: str) -> float | None:
+        row: Row | None = results.row(scenario, system)
+        found = row.level(level) if row is not None else None
+        return None if found is None else found.latencies.at(percentile)
+
+    return find
+
+
+def _figure(scenario: str, what: str) -> Callable[[Results, str], float | None]:
+    return lambda results, system: results.figure(scenario, system, what)
+
+
+def _slowdown(results: Results, system: str) -> float | None:
+    """Return how many times longer a new decision takes by 10,000 policies than by 10."""
+    small = results.row(sets.name_of(10), system)
+    large = results.row(sets.name_of(sets.MEMORY_SIZE), system)
+    if small is None or large is None or not large.ceiling:
+        return None
+    return small.ceiling / large.ceiling
+
+
+def _delivered(results: Results, system: str) -> float | None:
+    times = results.time(subscribers.name_of(100), system, subscribers.EACH)
+    return None if times is None else times.at(99)
+
+
+_WARM_BATCH = many.name_of(_BATCH, warm=True)
+_LOCAL = local.name_of(1_000)
+_MEMORY = sets.name_of(sets.MEMORY_SIZE)
+
+_PROMISES: tuple[_Promise, ...] = (
+    _Promise(f"unary over {PEER}, same requests", 2, True, "x", _over_peer(compare.HOT)),
+    _Promise(f"unary over {PEER}, new requests", 2, True, "x", _over_peer(compare.FRESH)),
+    _Promise(f"batch over {PEER}", 10, True, "x", _over_peer(compare.BATCH)),
+    _Promise(f"batches of {_BATCH}, warm", 100_000, True, " decisions/s", _decisions(_WARM_BATCH)),
+    _Promise("cached, p99 at 20 % of the ceiling", 2, False, " ms", _percentile("hot", "20 %", 99)),
+    _Promise(
+        "cached, p99 at 70 % of the ceiling", 10, False, " ms", _percentile("hot", "70 %", 99)
+    ),
+    _Promise("new decision by 10,000 policies over by 10", 2, False, "x", _slowdown),
+    _Promise(
+        "local decision, warm, median",
+        5,
+        False,
+        " µs",
+        _figure(_LOCAL, f"{local.WARM}, median"),
+    ),
+    _Promise(
+        "local decision by 1,000 policies, cold, median",
+        50,
+        False,
+        " µs",
+        _figure(_LOCAL, f"{local.COLD}, median"),
+    ),
+    _Promise("publish to each of 100 subscribers, p99", 500, False, " ms", _delivered),
+    _Promise("the same, what is aimed at", 50, False, " ms", _delivered),
+    _Promise(
+        "memory with 10,000 policies",
+        150,
+        False,
+        " MB",
+        _figure(_MEMORY, sets.MEMORY),
+    ),
+)
