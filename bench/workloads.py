@@ -38,7 +38,8 @@ def policies(size: int) -> Iterator[placet.Policy]:
     """Yield a set: few rules for all, the others about one subject or one resource each."""
     yield placet.Policy(
         id="general/archived",
-        cedar="forbid(principal, action, resource) when { context.archived };",
+        cedar="forbid(principal, action, resource) "
+        'when { context.serial != "" && context.archived };',
     )
     for number in range(1, GENERAL):
         yield placet.Policy(

@@ -191,6 +191,18 @@ class AdmissionControl:
         """Give back what :meth:`try_admit` gave."""
         self._in_work -= 1
 
+    def admit(self, tenant: str, *, in_stream: bool = False) -> None:
+        """Take a call, or a message of a stream, that is worked on without a break.
+
+        Raises:
+            Overloaded: there is no room for it.
+            TenantLimited: the tenant is over its rate.
+        """
+        refusal = self.try_admit(tenant, in_stream=in_stream)
+        if refusal is not None:
+            raise self.error(refusal)
+        self.release()
+
     @contextmanager
     def admitted(self, tenant: str, cost: int = 1, *, in_stream: bool = False) -> Iterator[None]:
         """Take a call, or a message of a stream, for the length of the block.

@@ -98,6 +98,9 @@ class DecisionReporter:
                 self._telemetry.record(
                     tenant, verdict.outcome, verdict.cause, result.cached, each_s, count
                 )
+                if len(results) == 1:
+                    # Then it is what the call that is under way asked for.
+                    self._telemetry.describe(tenant, verdict.outcome, revision, result.cached)
         if self._log is None:
             return
         for request, result, decision_id in zip(requests, results, decision_ids, strict=True):

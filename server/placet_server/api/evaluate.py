@@ -82,38 +82,109 @@ class EvaluateService:
             data: the request.
             time_left_s: how long it may wait for ``min_revision``.
         """
-        return self.try_evaluate(data) or await self._evaluate_unknown(data, time_left_s)
-
-    def try_evaluate(self, data: bytes) -> bytes | None:
-        """Return the answer to a request that came before, or None."""
-        started_s = perf_counter()
-        tenant = _leading_tenant(data)
-        if not self._active.has_program(tenant) or not self._reporter.has_room:
-            return None
-        pinned = self._decider.pin(tenant)
-        decided = pinned.recall(data)
-        if decided is None:
-            return None
-        with self._admission.admitted(tenant):
-            decision_id = self._reported(pinned, data, decided, started_s)
-        return Stamp(pinned.staleness_s).response(decided, decision_id)
-
-    async def _evaluate_unknown(self, data: bytes, time_left_s: float) -> bytes:
+        known = self.recall(data)
+        if known is not None:
+            return known
+        (answer,) = self.try_evaluate([data])
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is not None:
+            return answer
         request = read_message(evaluate_service_pb2.EvaluateRequest, data, ONE_REQUEST_BYTES)
         with self._admission.admitted(request.tenant):
-            pinned, decided, decision_id = await self._decide(request, data, time_left_s)
+            read = _read(request)
+            pinned = await self._pin(request.tenant, request.min_revision, time_left_s)
+            decided, decision_id = self._decided(pinned, request, data, read)
         return Stamp(pinned.staleness_s).response(decided, decision_id)
 
-    async def _decide(
-        self, message: evaluate_service_pb2.EvaluateRequest, exact: bytes, time_left_s: float
-    ) -> tuple[PinnedDecider, Decided, str]:
+    def recall(self, data: bytes) -> bytes | None:
+        """Return the answer to a request that came before, or None."""
+        if not self._reporter.has_room:
+            return None
+        recalled = self._recalled(_leading_tenant(data), data)
+        if recalled is None:
+            return None
+        pinned, decided, decision_id = recalled
+        return Stamp(pinned.staleness_s).response(decided, decision_id)
+
+    def try_evaluate(self, several: Sequence[bytes]) -> list[bytes | Exception | None]:
+        """Decide requests that :meth:`recall` knows nothing of, as :meth:`evaluate` does.
+
+        Returns for each the answer, what is wrong with it, or None where it takes waiting.
+        Together they cost less than one by one.
+        """
+        results: list[bytes | Exception | None] = [None] * len(several)
+        groups: dict[str, _Group] = {}
+        for place, data in enumerate(several):
+            try:
+                message = read_message(
+                    evaluate_service_pb2.EvaluateRequest, data, ONE_REQUEST_BYTES
+                )
+                if self._has_to_wait(message):
+                    continue
+                request = _read(message)
+                self._admission.admit(message.tenant)
+                group = groups.get(message.tenant)
+                if group is None:
+                    group = groups[message.tenant] = _Group(self._decider.pin(message.tenant))
+            except Exception as error:  # noqa: BLE001  # it is this request's, not the others'
+                results[place] = error
+            else:
+                group.add(place, data, request, message.tenant)
+        for group in groups.values():
+            self._decide_group(group, results)
+        return results
+
+    def _has_to_wait(self, message: evaluate_service_pb2.EvaluateRequest) -> bool:
+        return message.min_revision > self._active.revision or not self._reporter.has_room
+
+    def _decide_group(self, group: _Group, results: list[bytes | Exception | None]) -> None:
+        started_s = perf_counter()
+        pinned = group.pinned
+        decisions = pinned.decide(group.requests, group.keys)
+        ids = [next(self._ids) for _ in decisions]
+        self._reporter.decided_together(
+            pinned.program.tenant,
+            group.data,
+            decisions,
+            decision_ids=ids,
+            revision=pinned.revision,
+            duration_s=perf_counter() - started_s,
+        )
+        stamp = Stamp(pinned.staleness_s)
+        for place, decided, decision_id in zip(group.places, decisions, ids, strict=True):
+            results[place] = (
+                Undecided(decided)
+                if isinstance(decided, Undecidable)
+                else stamp.response(decided, decision_id)
+            )
+
+    def _recalled(
+        self, tenant: str, exact: bytes, *, in_stream: bool = False
+    ) -> tuple[PinnedDecider, Decided, str] | None:
+        """Return the answer to a request that came before."""
+        if not self._active.has_program(tenant):
+            return None
+        started_s = perf_counter()
+        pinned = self._decider.pin(tenant)
+        decided = pinned.recall(exact)
+        if decided is None:
+            return None
+        self._admission.admit(tenant, in_stream=in_stream)
+        return pinned, decided, self._reported(pinned, exact, decided, started_s)
+
+    def _decided(
+        self,
+        pinned: PinnedDecider,
+        message: evaluate_service_pb2.EvaluateRequest,
+        exact: bytes,
+        request: Request,
+    ) -> tuple[Decided, str]:
         """Decide a request that was not recalled.
 
         Raises:
             Undecided: the policies cannot be asked this.
         """
-        request = _read(message)
-        pinned = await self._pin(message.tenant, message.min_revision, time_left_s)
         started_s = perf_counter()
         # Bytes that are written in no usual way will not be looked for.
         key = exact if _leading_tenant(exact) == message.tenant else None
@@ -121,7 +192,7 @@ class EvaluateService:
         if isinstance(decided, Undecidable):
             self._reporter.failed(decided.reason)
             raise Undecided(decided)
-        return pinned, decided, self._reported(pinned, exact, decided, started_s)
+        return decided, self._reported(pinned, exact, decided, started_s)
 
     def _reported(
         self, pinned: PinnedDecider, data: bytes, decided: Decided, started_s: float
@@ -223,8 +294,7 @@ class EvaluateService:
             )
             response.correlation_id = message.correlation_id
             _check_correlation(message.correlation_id)
-            with self._admission.admitted(message.request.tenant, in_stream=True):
-                result = await self._stream_result(message.request, time_left_s)
+            result = await self._stream_result(message.request, time_left_s)
         except (Overloaded, TenantLimited) as error:
             # Who asks for too much is kept waiting, and so reads and writes less.
             await asyncio.sleep(min(error.retry_after_s, _LONGEST_HOLD_S))
@@ -246,15 +316,19 @@ class EvaluateService:
     async def _stream_result(
         self, request: evaluate_service_pb2.EvaluateRequest, time_left_s: float
     ) -> bytes:
-        started_s = perf_counter()
         exact = request.SerializeToString(deterministic=True)
-        if self._active.has_program(request.tenant) and self._reporter.has_room:
-            pinned = self._decider.pin(request.tenant)
-            recalled = pinned.recall(exact)
-            if recalled is not None:
-                decision_id = self._reported(pinned, exact, recalled, started_s)
-                return Stamp(pinned.staleness_s).stream_decision(recalled, decision_id)
-        pinned, decided, decision_id = await self._decide(request, exact, time_left_s)
+        recalled = (
+            self._recalled(request.tenant, exact, in_stream=True)
+            if self._reporter.has_room
+            else None
+        )
+        if recalled is not None:
+            pinned, decided, decision_id = recalled
+        else:
+            with self._admission.admitted(request.tenant, in_stream=True):
+                read = _read(request)
+                pinned = await self._pin(request.tenant, request.min_revision, time_left_s)
+                decided, decision_id = self._decided(pinned, request, exact, read)
         return Stamp(pinned.staleness_s).stream_decision(decided, decision_id)
 
     # ------------------------------------------------------------------ handlers of gRPC
@@ -355,6 +429,25 @@ class EvaluateService:
         if min_revision > self._active.revision:
             await self._active.wait_for(Revision(min_revision), time_left_s)
         return self._decider.pin(tenant)
+
+
+class _Group:
+    """Requests of one tenant that are decided together."""
+
+    def __init__(self, pinned: PinnedDecider) -> None:
+        self.pinned = pinned
+        self.places: list[int] = []
+        self.data: list[bytes] = []
+        self.requests: list[Request] = []
+        self.keys: list[bytes | None] = []
+
+    def add(self, place: int, data: bytes, request: Request, tenant: str) -> None:
+        """Add a request, with its place among all that are asked."""
+        self.places.append(place)
+        self.data.append(data)
+        self.requests.append(request)
+        # Bytes that are written in no usual way will not be looked for.
+        self.keys.append(data if _leading_tenant(data) == tenant else None)
 
 
 class _Turns:

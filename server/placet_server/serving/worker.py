@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from placet_server.app import Node, running_node
 from placet_server.config import Config, ConfigError
 from placet_server.listening import AddressUnavailable, Listening
+from placet_server.memory import settle
 from placet_server.serving.control import FD_VARIABLE, Assignment, Cause, Channel, Failed, Kind
 from placet_server.store.contract import StoreError
 
@@ -64,6 +65,7 @@ async def _serve(channel: Channel, assignment: Assignment, front: Front | None) 
 
 
 async def _until_told(channel: Channel, node: Node) -> None:
+    settle()
     await channel.send(Kind.READY, {"revision": node.active.revision})
     # There is but one thing a supervisor says now: stop.
     if await channel.receive() is None:

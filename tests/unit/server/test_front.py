@@ -7,7 +7,7 @@ import base64
 import struct
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -32,11 +32,17 @@ class _Evaluator:
         self.cached: bytes | None = None
         self.error: Exception | None = None
         self.asked = asyncio.Event()
+        self.at_once: dict[bytes, bytes | Exception] = {}
+        self.together: list[int] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    def try_evaluate(self, data: bytes) -> bytes | None:
+    def recall(self, data: bytes) -> bytes | None:
         return self.cached
+
+    def try_evaluate(self, several: Sequence[bytes]) -> list[bytes | Exception | None]:
+        self.together.append(len(several))
+        return [self.at_once.get(data) for data in several]
 
     async def evaluate(self, data: bytes, time_left_s: float) -> bytes:
         self.left_s.append(time_left_s)
@@ -255,3 +261,31 @@ def test_frames_are_whole_or_refused() -> None:
     with pytest.raises(MessageTooLarge):
         check_length(frame(b"123456"), 5)
     check_length(frame(b"12345"), 5)
+
+
+async def test_what_comes_in_one_turn_is_decided_together() -> None:
+    evaluator = _Evaluator()
+    refused = TenantUnknown("nobody")
+    evaluator.at_once = {b"one": b"first", b"two": refused}
+    app = _app(evaluator)
+
+    answers = await asyncio.gather(
+        *(_Call(frame(data)).answered_by(app) for data in (b"one", b"two", b"later"))
+    )
+
+    assert [3] == evaluator.together
+    assert [frame(b"first"), b"", frame(b"one:later")] == [body for body, _ in answers]
+    assert [b"0", b"5", b"0"] == [trailers[b"grpc-status"] for _, trailers in answers]
+
+
+async def test_many_that_come_in_one_turn_are_decided_in_parts() -> None:
+    evaluator = _Evaluator()
+    evaluator.at_once = {b"%d" % number: b"yes" for number in range(100)}
+    app = _app(evaluator)
+
+    answers = await asyncio.gather(
+        *(_Call(frame(data)).answered_by(app) for data in evaluator.at_once)
+    )
+
+    assert [64, 36] == evaluator.together
+    assert {frame(b"yes")} == {body for body, _ in answers}

@@ -106,7 +106,9 @@ async def _running(config: Config) -> AsyncIterator[Serving]:
     if config.server.front == "grpc" and config.server.workers == 1:
         with needs_extra("server", "a server"):
             from placet_server.app import running_node
+            from placet_server.memory import settle
         async with running_node(config) as node:
+            settle()
             yield Serving(node.address, node.active.revision)
         return
     from placet_server.serving.supervisor import WorkerEntry, running_workers

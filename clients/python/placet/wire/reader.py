@@ -83,6 +83,8 @@ class Reader:
 
     def entities(self, entities: Sequence[value_pb2.Entity], field: str) -> list[model.Entity]:
         """Read entities that came with a request."""
+        if not entities:
+            return []
         if len(entities) > LIMITS.max_entities:
             self.refuse(field, f"has more than {LIMITS.max_entities} entries; send fewer")
             return []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import TypeAlias
 
 from placet.v1 import evaluate_service_pb2, value_pb2
 from placet.wire.limits import LIMITS
@@ -20,9 +21,9 @@ def read_request(
     resource = _subject(message.resource, reader, f"{prefix}resource")
     _refuse_permit(message.permit, reader, f"{prefix}permit")
     return model.Request(
-        subject=subject.uid,
-        action=action.uid,
-        resource=resource.uid,
+        subject=subject[0],
+        action=action[0],
+        resource=resource[0],
         context=reader.attributes(message.context, f"{prefix}context"),
         entities=(
             *_described(subject, action, resource),
@@ -77,9 +78,9 @@ class BatchReader:
             resource = _subject(item.resource, reader, f"{field}.resource")
         _refuse_permit(item.permit, reader, f"{field}.permit")
         return model.Request(
-            subject=subject.uid,
-            action=action.uid,
-            resource=resource.uid,
+            subject=subject[0],
+            action=action[0],
+            resource=resource[0],
             context=self._merged_context(item, f"{field}.context"),
             entities=(
                 *_described(subject, action, resource),
@@ -108,16 +109,20 @@ class BatchReader:
         return [*self._reader.entities(item.entities, field), *self._entities]
 
 
+_Part: TypeAlias = tuple[model.EntityUid, dict[str, model.Value]]
+"""A subject, action or resource: its name, and the properties that came with it."""
+
+
 def _subject(
     part: evaluate_service_pb2.Subject | evaluate_service_pb2.Resource, reader: Reader, field: str
-) -> model.Entity:
+) -> _Part:
     uid = reader.uid(part.type, part.id, field)
-    return model.Entity(uid=uid, attributes=_properties(part.properties, reader, field))
+    return uid, _properties(part.properties, reader, field)
 
 
-def _action(part: evaluate_service_pb2.Action, reader: Reader, field: str) -> model.Entity:
+def _action(part: evaluate_service_pb2.Action, reader: Reader, field: str) -> _Part:
     uid = reader.uid(part.type or "Action", part.name, field, id_field="name")
-    return model.Entity(uid=uid, attributes=_properties(part.properties, reader, field))
+    return uid, _properties(part.properties, reader, field)
 
 
 def _properties(
@@ -131,9 +136,9 @@ def _refuse_permit(permit: str, reader: Reader, field: str) -> None:
         reader.refuse(field, "is not one this server issued; leave it out")
 
 
-def _described(*entities: model.Entity) -> Iterator[model.Entity]:
-    """Go through the parts of a request that came with properties."""
-    return (entity for entity in entities if entity.attributes)
+def _described(*parts: _Part) -> list[model.Entity]:
+    """Return the parts of a request that came with properties, as entities."""
+    return [model.Entity(uid=uid, attributes=properties) for uid, properties in parts if properties]
 
 
 def whole_item(shared: bytes, item: bytes) -> evaluate_service_pb2.EvaluateRequest:
