@@ -162,6 +162,7 @@ def _in_envoy(count: int = 1) -> _Start:
                 admin_socket=folder / f"{number}.sock",
                 drain_s=1,
                 max_connection_age_s=0,
+                target_wait_s=0,
                 log_level="error",
                 log_as_json=False,
             )

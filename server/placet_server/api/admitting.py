@@ -7,6 +7,7 @@ reflection and channelz pass; calls about policies have a limit of their own.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import lru_cache
 from typing import Any
@@ -27,6 +28,10 @@ TENANT_KEY = "placet-tenant"
 
 It is believed only for that: what counts against a tenant is in the message.
 """
+
+_HOLD_S = 0.025
+"""How long a refusal is kept back. Callers in a loop are slowed down by it, so that there is time
+left for decisions; who goes elsewhere instead hardly notices."""
 
 _DECIDING = "/placet.v1.EvaluateService/"
 _MANAGING = "/placet.v1.PolicyService/"
@@ -146,6 +151,8 @@ def _refusing(control: AdmissionControl, refusal: Refusal) -> _Handler:
     status = _status(control, refusal)
 
     async def call(requests: AsyncIterator[Any], context: _Context) -> None:
+        # Who is refused at once and asks again at once keeps the node busy with refusing.
+        await asyncio.sleep(_HOLD_S)
         _end(context, status)
 
     return grpc.stream_stream_rpc_method_handler(call)

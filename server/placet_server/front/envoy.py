@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from placet_server.api.failures import to_status
+from placet_server.errors import Overloaded
+from placet_server.front.frames import status_headers
 from placet_server.front.methods import HOT_METHODS
 
 _Document = dict[str, Any]
@@ -44,6 +47,8 @@ class Front:
     """How long connections are told to go elsewhere, in seconds."""
     max_connection_age_s: float
     """After how long a connection is asked to be made anew, in seconds. 0: never."""
+    target_wait_s: float
+    """How long calls may wait before some are refused, in seconds. 0: none are."""
     log_level: str
     log_as_json: bool
 
@@ -184,9 +189,11 @@ def _connections(front: Front) -> _Document:
             "initial_connection_window_size": _CONNECTION_WINDOW_BYTES,
         },
         "route_config": {
-            "virtual_hosts": [{"name": "node", "domains": ["*"], "routes": _routes()}]
+            "virtual_hosts": [{"name": "node", "domains": ["*"], "routes": _routes(front)}]
         },
+        "local_reply_config": _refusals(),
         "http_filters": [
+            *([_concurrency(front)] if front.target_wait_s else []),
             _hot_path(front.asgi_app),
             _extension(
                 "envoy.filters.http.router",
@@ -197,8 +204,91 @@ def _connections(front: Front) -> _Document:
     }
 
 
-def _routes() -> list[_Document]:
+_CONCURRENCY = "envoy.filters.http.adaptive_concurrency"
+
+
+# Nine tenths of the calls that are taken are to be answered within this and a bit, by Envoy's own
+# watch: then 99 of 100 are within 10 ms of the moment they were to be sent.
+_GOAL_S = 0.002
+# What is always taken, and what at most: a remembered decision takes 45 us of one core, a new one
+# 110, so that a line of the first length is 2 to 5 ms long. The bound moves in between.
+_LEAST_AT_ONCE, _MOST_AT_ONCE = 48, 256
+
+
+def _concurrency(front: Front) -> _Document:
+    """Bound how many hot calls are in work, so that those that are taken are answered in time.
+
+    Envoy refuses in a fifth of the time that a remembered decision takes, so that there is some
+    left for those that are taken. Off by itself, on for the routes of the hot methods.
+    """
+    return {
+        **_extension(
+            _CONCURRENCY,
+            f"{_HTTP}.adaptive_concurrency.v3.AdaptiveConcurrency",
+            gradient_controller_config={
+                "sample_aggregate_percentile": {"value": 90.0},
+                "concurrency_limit_params": {
+                    "max_concurrency_limit": _MOST_AT_ONCE,
+                    "concurrency_update_interval": "0.1s",
+                },
+                "min_rtt_calc_params": {
+                    "fixed_value": f"{min(_GOAL_S, front.target_wait_s):.6f}s",
+                    "buffer": {"value": 25.0},
+                    "min_concurrency": _LEAST_AT_ONCE,
+                },
+            },
+            concurrency_limit_exceeded_status={"code": _REFUSED},
+        ),
+        "disabled": True,
+    }
+
+
+_REFUSED = 429
+_RETRY_AFTER_S = 0.2
+
+
+def _refusals() -> _Document:
+    """Have Envoy's refusals read as the node's own. By itself it says UNAVAILABLE."""
+    status = to_status(Overloaded(_RETRY_AFTER_S))
+    headers = status_headers(status.code, status.details or "", status.trailing_metadata or ())
+    is_refusal = {
+        "op": "EQ",
+        "value": {"default_value": _REFUSED, "runtime_key": "placet.refused_status"},
+    }
+    return {
+        "mappers": [
+            {
+                "filter": {"status_code_filter": {"comparison": is_refusal}},
+                # Becomes the message.
+                "body": {"inline_string": status.details or ""},
+                "headers_to_add": [
+                    {
+                        # A percent sign would begin one of Envoy's commands.
+                        "header": {
+                            "key": name.decode("ascii"),
+                            "value": value.decode("ascii").replace("%", "%%"),
+                        },
+                        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                    }
+                    for name, value in headers
+                ],
+            }
+        ]
+    }
+
+
+def _routes(front: Front) -> list[_Document]:
+    on = {"@type": f"{_TYPES}config.route.v3.FilterConfig", "config": {}}
+    hot_methods = HOT_METHODS if front.target_wait_s else ()
     return [
+        *(
+            {
+                "match": {"path": method, "grpc": {}},
+                "route": {"cluster": "node", "timeout": "0s"},
+                "typed_per_filter_config": {_CONCURRENCY: on},
+            }
+            for method in hot_methods
+        ),
         {
             "match": {"prefix": "/", "grpc": {}},
             # The node sees to deadlines, so that they end the same way on every front.

@@ -116,6 +116,7 @@ def _plan(config: Config, entry: WorkerEntry, port: HeldPort, folder: Path, numb
         max_connection_age_s=(
             config.server.max_connection_age_s if config.server.workers > 1 else 0.0
         ),
+        target_wait_s=config.limits.target_wait_s,
         # What Envoy calls information is about itself.
         log_level=config.log.level if config.log.level in ("debug", "error") else "warning",
         log_as_json=config.log.format == "json",
