@@ -11,6 +11,7 @@ import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cedarpy
 from cachetools import LRUCache
@@ -106,7 +107,7 @@ class ParsedPolicy:
         return replace(
             self,
             slots=frozenset(),
-            json_text=json.dumps(document),
+            json_text=json.dumps(document, separators=(",", ":")),
             scope=scope_of(document),
         )
 
@@ -165,14 +166,18 @@ def _parse(cedar: str) -> ParsedPolicy:
         effect=effect,
         slots=frozenset(
             slot for part in _SLOTTED if (slot := slot_holder(document[part]).get("slot"))
-        ),
-        json_text=json.dumps(document),
+        )
+        or _NOTHING,
+        json_text=json.dumps(document, separators=(",", ":")),
         annotations=annotations,
-        literals=frozenset(entity_literals(document["conditions"])),
+        literals=frozenset(entity_literals(document["conditions"])) or _NOTHING,
         scope=scope_of(document),
         reads=reads_of(document["conditions"]),
     )
 
+
+# Most policies have neither slots nor literals, and an empty set of its own takes 216 bytes.
+_NOTHING: frozenset[Any] = frozenset()
 
 # Annotations that mean something to Placet. Others are the author's own.
 _KNOWN_ANNOTATIONS = ("id", "mode", "approval", "obligation", "reason")

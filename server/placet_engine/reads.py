@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 from placet_engine.model import EntityUid
@@ -75,13 +75,20 @@ def reads_of(conditions: list[Any]) -> Reads:
             elif operator != "Value":
                 tags = tags or operator in _TAG_ACCESSES
                 stack.append(operand)
-    found = Reads(
-        variables=frozenset(variables),
-        context=frozenset(context),
-        attributes=frozenset(attributes),
-        tags=tags,
+    return _shared(
+        Reads(
+            variables=frozenset(variables),
+            context=frozenset(context),
+            attributes=frozenset(attributes),
+            tags=tags,
+        )
     )
-    return NOTHING if found == NOTHING else found
+
+
+@lru_cache(maxsize=4096)
+def _shared(reads: Reads) -> Reads:
+    """Return one object for all that are equal: policies look at few different things."""
+    return reads
 
 
 _ACCESSES = frozenset({".", "has"})

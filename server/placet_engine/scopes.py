@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from sys import intern
 from typing import Any, NamedTuple, TypeAlias
 
 from placet_engine.model import EntityUid
@@ -65,12 +66,14 @@ def _own_keys(uid: EntityUid) -> tuple[Key, ...]:
 
 def _key(constraint: dict[str, Any]) -> Key:
     entity = slot_holder(constraint).get("entity")
-    entity_type: str | None = constraint.get("entity_type")
+    named: str | None = constraint.get("entity_type")
+    # A set has few types, and one object for each is enough.
+    entity_type = intern(named) if named is not None else None
     if entity is None:
         return entity_type
     if constraint["op"] == "==":
-        return EntityUid(entity["type"], entity["id"])
-    return Within(entity_type, entity["type"], entity["id"])
+        return EntityUid(intern(entity["type"]), entity["id"])
+    return Within(entity_type, intern(entity["type"]), entity["id"])
 
 
 def _action_keys(constraint: Mapping[str, Any]) -> tuple[Key, ...]:
@@ -78,7 +81,9 @@ def _action_keys(constraint: Mapping[str, Any]) -> tuple[Key, ...]:
     if "entities" not in constraint:
         return (_key(dict(constraint)),)
     groups = constraint["entities"]
-    return tuple(dict.fromkeys(Within(None, group["type"], group["id"]) for group in groups))
+    return tuple(
+        dict.fromkeys(Within(None, intern(group["type"]), group["id"]) for group in groups)
+    )
 
 
 def slot_holder(constraint: dict[str, Any]) -> dict[str, Any]:

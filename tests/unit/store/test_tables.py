@@ -67,3 +67,12 @@ def test_tables_are_written_the_same_for_postgresql() -> None:
 
     assert "uq_revisions_owner_request_id" in "".join(statements)
     assert not [each for each in statements if "SERIAL" in each]
+
+
+def test_the_layout_that_is_known_is_what_the_newest_migration_makes(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'store.db'}")
+    with engine.begin() as connection:
+        migrations.upgrade(connection)
+
+        assert {migrations.HEAD} == set(MigrationContext.configure(connection).get_current_heads())
+    engine.dispose()
