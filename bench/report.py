@@ -98,7 +98,7 @@ def _peers(results: Results) -> list[str]:
     ours = [system for system in systems if system.startswith("placet")]
     others = [system for system in systems if system not in ours]
     lines = []
-    for scenario in (compare.HOT, compare.FRESH, compare.BATCH):
+    for scenario in (compare.HOT, compare.FRESH, compare.BATCH, compare.FRESH_BATCH):
         for system in ours:
             for other in others:
                 found = ratio(results, scenario, system, other)

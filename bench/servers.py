@@ -24,6 +24,7 @@ _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
 _POLL_S = 0.02
 _LOG_TAIL = 600
+_TAKES_ALL = {"PLACET_LIMITS_TARGET_WAIT_S": "0", "PLACET_LIMITS_MAX_CALLS": "0"}
 # What the `placet` command runs, by this interpreter.
 _PLACET = "import sys; from placet.cli.main import run; sys.exit(run())"
 
@@ -68,7 +69,7 @@ VARIANTS: tuple[Variant, ...] = (
 
 @contextmanager
 def running_placet(
-    variant: Variant, cores: Cores, folder: Path, *, store: str = "sqlite"
+    variant: Variant, cores: Cores, folder: Path, *, store: str = "sqlite", sheds: bool = False
 ) -> Iterator[Server]:
     """Run ``placet serve`` for the length of the block.
 
@@ -77,6 +78,8 @@ def running_placet(
         cores: where.
         folder: for its files; must exist.
         store: ``sqlite`` or ``memory``.
+        sheds: whether it refuses calls when there are too many, as it does by itself. To find
+            out how much it can answer, it must not.
 
     Raises:
         CannotStart: it did not come up.
@@ -93,7 +96,7 @@ def running_placet(
         address=address,
         cores=cores.all if variant.all_cores else cores.server,
         folder=folder,
-        environment=variant.environment,
+        environment={**variant.environment, **({} if sheds else _TAKES_ALL)},
     ) as server:
         _wait_until_serving(server)
         yield server

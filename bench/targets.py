@@ -145,12 +145,20 @@ _MEMORY = sets.name_of(sets.MEMORY_SIZE)
 
 _PROMISES: tuple[_Promise, ...] = (
     _Promise(f"unary over {PEER}, same requests", 2, True, "x", _over_peer(compare.HOT)),
-    _Promise(f"unary over {PEER}, new requests", 2, True, "x", _over_peer(compare.FRESH)),
-    _Promise(f"batch over {PEER}", 10, True, "x", _over_peer(compare.BATCH)),
+    _Promise(f"unary over {PEER}, new requests", 1, True, "x", _over_peer(compare.FRESH)),
+    _Promise(f"batch over {PEER}, same requests", 10, True, "x", _over_peer(compare.BATCH)),
+    _Promise(f"batch over {PEER}, new requests", 2, True, "x", _over_peer(compare.FRESH_BATCH)),
     _Promise(f"batches of {_BATCH}, warm", 100_000, True, " decisions/s", _decisions(_WARM_BATCH)),
     _Promise("cached, p99 at 20 % of the ceiling", 2, False, " ms", _percentile("hot", "20 %", 99)),
     _Promise(
         "cached, p99 at 70 % of the ceiling", 10, False, " ms", _percentile("hot", "70 %", 99)
+    ),
+    _Promise(
+        "p99 of what is admitted at 150 % of the ceiling",
+        10,
+        False,
+        " ms",
+        _percentile("overload", "150 %", 99),
     ),
     _Promise("new decision by 10,000 policies over by 10", 2, False, "x", _slowdown),
     _Promise(

@@ -12,7 +12,7 @@ from bench.load import Bodies
 from bench.measure import SAMPLE_EVERY, Context, Probe, ask_all, measure_together
 from bench.peers.cerbos import BATCH_LIMIT
 from bench.peers.contender import Calls, Contender, Contestant
-from bench.peers.corpus import Case, cases, fresh
+from bench.peers.corpus import Case, cases, fresh, fresh_batches
 from bench.records import Skipped
 
 HOT, FRESH, BATCH = (
@@ -20,6 +20,7 @@ HOT, FRESH, BATCH = (
     "peers: new requests",
     f"peers: batches of {BATCH_LIMIT}",
 )
+FRESH_BATCH = f"peers: batches of {BATCH_LIMIT}, new"
 _BATCH_CONCURRENCY = 8
 _ROUNDS = 3
 
@@ -89,6 +90,12 @@ def _time(context: Context, contestants: Sequence[Contestant]) -> None:
         if contestant.batch is not None
     ]
     measure_together(context, batches, rounds=rounds)
+    new_batches = [
+        _new_batch(context, contestant, contestant.batch)
+        for contestant in contestants
+        if contestant.batch is not None
+    ]
+    measure_together(context, new_batches, rounds=rounds)
 
 
 def _same(contestant: Contestant) -> Probe:
@@ -105,6 +112,12 @@ def _new(context: Context, contestant: Contestant) -> Probe:
 def _batch(contestant: Contestant, calls: Calls) -> Probe:
     bodies = [calls.body(batch) for batch in _batches()]
     return _probe(contestant, BATCH, calls, itertools.cycle(bodies).__next__, decisions=BATCH_LIMIT)
+
+
+def _new_batch(context: Context, contestant: Contestant, calls: Calls) -> Probe:
+    serials = iter(context.serials.next, None)
+    bodies = fresh_batches(calls.body, list(_batches()), serials)
+    return _probe(contestant, FRESH_BATCH, calls, bodies, decisions=BATCH_LIMIT)
 
 
 def _probe(

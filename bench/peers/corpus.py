@@ -7,7 +7,7 @@ view, edit and delete; nobody may do anything with what is archived or has no se
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 ACTIONS = ("view", "edit", "delete", "share")
@@ -96,5 +96,29 @@ def fresh(body: Callable[[Case], bytes], serials: Iterator[int]) -> Callable[[],
 
     def next_body() -> bytes:
         return (b"%010d" % next(serials)).join(next(parts))
+
+    return next_body
+
+
+def fresh_batches(
+    body: Callable[[Sequence[Case]], bytes],
+    batches: Sequence[Sequence[Case]],
+    serials: Iterator[int],
+) -> Callable[[], bytes]:
+    """Return batches all of whose requests have a serial of their own. Arguments as of `fresh`."""
+    marker = PLACEHOLDER.encode("ascii")
+    parts = itertools.cycle(
+        [
+            body([replace(case, serial=PLACEHOLDER) for case in batch]).split(marker)
+            for batch in batches
+        ]
+    )
+
+    def next_body() -> bytes:
+        pieces = next(parts)
+        filled = [pieces[0]]
+        for piece in pieces[1:]:
+            filled += (b"%010d" % next(serials), piece)
+        return b"".join(filled)
 
     return next_body

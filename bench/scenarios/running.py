@@ -13,7 +13,9 @@ from bench.workloads import policies, publish, wait_everywhere
 
 
 @contextmanager
-def with_policies(context: Context, variant: Variant, sizes: Mapping[str, int]) -> Iterator[Server]:
+def with_policies(
+    context: Context, variant: Variant, sizes: Mapping[str, int], *, sheds: bool = False
+) -> Iterator[Server]:
     """Run a server, and publish a set of the size to each tenant.
 
     Raises:
@@ -21,7 +23,7 @@ def with_policies(context: Context, variant: Variant, sizes: Mapping[str, int]) 
     """
     with (
         TemporaryDirectory(dir=context.folder) as folder,
-        running_placet(variant, context.cores, Path(folder)) as server,
+        running_placet(variant, context.cores, Path(folder), sheds=sheds) as server,
     ):
         tenant, revision = "", 0
         for tenant, size in sizes.items():

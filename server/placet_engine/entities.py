@@ -28,10 +28,10 @@ class EntitySlice:
 
 def to_json_text(entities: Iterable[Entity]) -> str:
     """Return Cedar's entities document."""
-    return f"[{','.join(map(_entity_text, entities))}]"
+    return f"[{','.join(map(entity_text, entities))}]"
 
 
-def _entity_text(entity: Entity) -> str:
+def entity_text(entity: Entity) -> str:
     """Write what ``Entity.to_json`` says, in a third of the time."""
     parents = ",".join(map(_uid_text, entity.parents)) if entity.parents else ""
     attributes = _TO_JSON(entity.attributes) if entity.attributes else "{}"
@@ -170,26 +170,28 @@ def _lost(strong: Attributes, weak: Attributes) -> Iterator[str]:
     return (name for name, value in weak.items() if name in strong and strong[name] != value)
 
 
-def references(values: Attributes) -> Iterator[EntityUid]:
+def references(values: Attributes) -> list[EntityUid]:
     """Find the entities that attribute values refer to.
 
     With a schema, Cedar also takes ``{"type": ..., "id": ...}`` for a
     reference. A record that only looks like one adds an entity nobody reads.
     """
-    stack: list[Value] = list(values.values())
+    found: list[EntityUid] = []
+    stack: list[Value] = [value for value in values.values() if type(value) not in _PLAIN]
     while stack:
         value = stack.pop()
-        if isinstance(value, str):
-            continue
         if isinstance(value, Mapping):
             target = value.get("__entity", value)
             if isinstance(target, Mapping) and target.keys() == _UID_FIELDS:
                 kind, name = target["type"], target["id"]
                 if isinstance(kind, str) and isinstance(name, str):
-                    yield EntityUid(kind, name)
-            stack.extend(value.values())
+                    found.append(EntityUid(kind, name))
+            stack.extend(inner for inner in value.values() if type(inner) not in _PLAIN)
         elif isinstance(value, list | tuple):
-            stack.extend(value)
+            stack.extend(inner for inner in value if type(inner) not in _PLAIN)
+    return found
 
 
+# What most values are, and nothing is in.
+_PLAIN = frozenset({str, int, bool})
 _UID_FIELDS = {"type", "id"}

@@ -22,6 +22,7 @@ from placet_engine.entities import (
     EntitySlice,
     MergedEntities,
     Reached,
+    entity_text,
     references,
     to_json_text,
 )
@@ -30,6 +31,7 @@ from placet_engine.model import (
     Attributes,
     Cause,
     Effect,
+    Entity,
     EntityUid,
     Layer,
     LogOnlyReport,
@@ -241,7 +243,7 @@ class Program:
 
     def _judge(self, question: Question) -> Verdict | Undecidable:
         reached = question.reach()
-        (answer,) = self._ask(question.slice.enforced, [question], reached)
+        (answer,) = self._ask(question.slice.enforced, [question], _text(reached))
         return self._verdict(answer, question, reached)
 
     def _judge_group(self, group: _Group) -> Iterator[tuple[int, Verdict | Undecidable]]:
@@ -250,7 +252,7 @@ class Program:
             for place, question in zip(group.places, group.questions, strict=True):
                 yield place, self._judge(question)
             return
-        asked = self._ask(group.slice.enforced, group.questions, group.reached)
+        asked = self._ask(group.slice.enforced, group.questions, group.text)
         for place, question, answer in zip(group.places, group.questions, asked, strict=True):
             verdict = self._verdict(answer, question, group.reached)
             if isinstance(verdict, Undecidable):
@@ -267,7 +269,7 @@ class Program:
         chosen, approved = question.slice, question.request.approved
         if chosen.with_log_only is not None:
             verdict = decide(*_determining(answer, chosen), approved=approved)
-            (shadow,) = self._ask(chosen.with_log_only, [question], reached)
+            (shadow,) = self._ask(chosen.with_log_only, [question], _text(reached))
             # What one set could be asked, the other can be.
             return _with_report(verdict, _determining(shadow, chosen), approved=approved)
         if diagnostics.errors:
@@ -290,7 +292,7 @@ class Program:
         failed: list[FailedPolicy] = []
         for effect in Effect:
             part = question.slice.policy_set(partial(_is_of, layer, effect))
-            (answer,) = self._ask(part, [question], reached)
+            (answer,) = self._ask(part, [question], _text(reached))
             # What the whole set could be asked, each part of it can be.
             assert answer.decision is not cedarpy.Decision.NoDecision
             found = _determining(answer, question.slice)
@@ -310,10 +312,9 @@ class Program:
         )
 
     def _ask(
-        self, policies: cedarpy.PolicySet, questions: Sequence[Question], reached: Reached
+        self, policies: cedarpy.PolicySet, questions: Sequence[Question], text: str
     ) -> list[cedarpy.AuthzResult]:
         """Put questions to Cedar that can share their entities."""
-        text = to_json_text(entity for entity in reached.values() if entity is not None)
         schema = self._schema.handle if self._schema is not None else None
         entities: str | cedarpy.Entities = text
         if len(questions) > 1 and text != "[]":
@@ -323,6 +324,11 @@ class Program:
         return cedarpy.is_authorized_batch(
             list(map(_Cedars(), questions)), policies, entities, schema
         )
+
+
+def _text(reached: Reached) -> str:
+    """Return Cedar's entities document of what was reached."""
+    return to_json_text(entity for entity in reached.values() if entity is not None)
 
 
 class _Group:
@@ -335,20 +341,42 @@ class _Group:
     def __init__(self, slice_: Slice) -> None:
         self.slice = slice_
         self.reached: Reached = {}
+        self.texts: dict[EntityUid, str] = {}
         self.places: list[int] = []
         self.questions: list[Question] = []
 
     def takes(self, reached: Reached) -> bool:
         """Whether what a question reaches is at one with what is here."""
-        known = self.reached
-        return all(known[uid] is entity for uid, entity in reached.items() if uid in known)
+        for uid, entity in reached.items():
+            known = self.reached.get(uid, _UNKNOWN)
+            if not (known is entity or known is _UNKNOWN or self._is_same(known, entity)):
+                return False
+        return True
+
+    def _is_same(self, known: Entity | None, entity: Entity | None) -> bool:
+        # By their text: Python takes `True` for `1`.
+        if known is None or entity is None:
+            return False
+        return self.texts[known.uid] == entity_text(entity)
 
     def add(self, place: int, question: Question, reached: Reached) -> None:
         """Add a question, with its place among those that were asked."""
         self.places.append(place)
         self.questions.append(question)
-        self.reached.update(reached)
+        for uid, entity in reached.items():
+            if uid not in self.reached:
+                self.reached[uid] = entity
+                if entity is not None:
+                    self.texts[uid] = entity_text(entity)
 
+    @property
+    def text(self) -> str:
+        """Cedar's entities document of them all."""
+        return f"[{','.join(self.texts.values())}]"
+
+
+_UNKNOWN = Entity(uid=EntityUid("", ""))
+"""Stands for an entity that no question of a group has come upon."""
 
 _REMEMBERED_VERDICTS = 1000
 

@@ -90,10 +90,10 @@ def _kept(values: Attributes, names: frozenset[str]) -> Attributes | None:
     if not values:
         return values
     kept = {name: values[name] for name in names if name in values}
-    if len(kept) < len(values) and not all(
-        _is_plain(value) for name, value in values.items() if name not in kept
-    ):
-        return None
+    if len(kept) < len(values):
+        for name, value in values.items():
+            if name not in kept and not _is_plain(value):
+                return None
     return kept
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from placet.v1 import evaluate_service_pb2, value_pb2
@@ -25,9 +25,8 @@ def read_request(
         action=action[0],
         resource=resource[0],
         context=reader.attributes(message.context, f"{prefix}context"),
-        entities=(
-            *_described(subject, action, resource),
-            *reader.entities(message.entities, f"{prefix}entities"),
+        entities=_entities(
+            (subject, action, resource), reader.entities(message.entities, f"{prefix}entities")
         ),
     )
 
@@ -82,9 +81,8 @@ class BatchReader:
             action=action[0],
             resource=resource[0],
             context=self._merged_context(item, f"{field}.context"),
-            entities=(
-                *_described(subject, action, resource),
-                *self._merged_entities(item, f"{field}.entities"),
+            entities=_entities(
+                (subject, action, resource), self._merged_entities(item, f"{field}.entities")
             ),
         )
 
@@ -109,36 +107,38 @@ class BatchReader:
         return [*self._reader.entities(item.entities, field), *self._entities]
 
 
-_Part: TypeAlias = tuple[model.EntityUid, dict[str, model.Value]]
-"""A subject, action or resource: its name, and the properties that came with it."""
+_Part: TypeAlias = tuple[model.EntityUid, model.Entity | None]
+"""A subject, action or resource: its name, and what came with it, if anything did."""
 
 
 def _subject(
     part: evaluate_service_pb2.Subject | evaluate_service_pb2.Resource, reader: Reader, field: str
 ) -> _Part:
-    uid = reader.uid(part.type, part.id, field)
-    return uid, _properties(part.properties, reader, field)
+    return _described(reader.uid(part.type, part.id, field), part.properties, reader, field)
 
 
 def _action(part: evaluate_service_pb2.Action, reader: Reader, field: str) -> _Part:
     uid = reader.uid(part.type or "Action", part.name, field, id_field="name")
-    return uid, _properties(part.properties, reader, field)
+    return _described(uid, part.properties, reader, field)
 
 
-def _properties(
-    properties: Mapping[str, value_pb2.Value], reader: Reader, field: str
-) -> dict[str, model.Value]:
-    return reader.attributes(properties, f"{field}.properties") if properties else {}
+def _described(
+    uid: model.EntityUid, properties: Mapping[str, value_pb2.Value], reader: Reader, field: str
+) -> _Part:
+    if not properties:
+        return uid, None
+    attributes = reader.attributes(properties, f"{field}.properties")
+    return uid, model.Entity(uid=uid, attributes=attributes)
+
+
+def _entities(parts: Iterable[_Part], others: Iterable[model.Entity]) -> tuple[model.Entity, ...]:
+    """Return the entities of a request: its parts as far as they were described, and others."""
+    return (*(entity for _, entity in parts if entity is not None), *others)
 
 
 def _refuse_permit(permit: str, reader: Reader, field: str) -> None:
     if permit:
         reader.refuse(field, "is not one this server issued; leave it out")
-
-
-def _described(*parts: _Part) -> list[model.Entity]:
-    """Return the parts of a request that came with properties, as entities."""
-    return [model.Entity(uid=uid, attributes=properties) for uid, properties in parts if properties]
 
 
 def whole_item(shared: bytes, item: bytes) -> evaluate_service_pb2.EvaluateRequest:
