@@ -17,7 +17,8 @@ from google.rpc import error_details_pb2, status_pb2
 from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.failures import MessageTooLarge
 from placet_server.errors import TenantUnknown
-from placet_server.front.asgi import EvaluateApp, Evaluator, Event
+from placet_server.front.asgi import EvaluateApp, Evaluator
+from placet_server.front.calls import Event
 from placet_server.front.frames import FrameRefused, check_length, frame, timeout_s, unframe
 from placet_server.front.methods import EVALUATE, EVALUATE_BATCH
 
