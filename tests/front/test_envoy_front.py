@@ -154,7 +154,7 @@ async def test_an_open_stream_ends_when_the_server_stops(tmp_path: Path) -> None
             await connection.publish(policy("p", _ALLOW))
             call = connection.evaluate.EvaluateStream(timeout=600)
             await call.write(EvaluateStreamRequest(correlation_id="one", request=request()))
-            first = await call.read()
+            first: Any = await call.read()
             process.send(signal.SIGTERM)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call.read()

@@ -179,10 +179,11 @@ async def test_a_stream_with_what_cannot_be_read_ends_the_same(fronts: Fronts, d
     good = evaluate_pb2.EvaluateStreamRequest(correlation_id="good", request=request())
     ends = []
     for front in FRONTS:
-        call: Any = fronts[front].channel.stream_stream(
+        stream: Any = fronts[front].channel.stream_stream(
             "/placet.v1.EvaluateService/EvaluateStream",
             response_deserializer=evaluate_pb2.EvaluateStreamResponse.FromString,
-        )(iter([good.SerializeToString(), data]), timeout=TIMEOUT_S)
+        )
+        call = stream(iter([good.SerializeToString(), data]), timeout=TIMEOUT_S)
         assert "good" == (await call.read()).correlation_id
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()

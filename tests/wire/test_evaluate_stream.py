@@ -97,9 +97,8 @@ async def test_together_is_answered_as_one_by_one(evaluate: EvaluateService) -> 
         _message("malformed", subject="nobody"),
         _message("elsewhere", tenant="nobody"),
         _message("no-tenant", tenant=""),
-        _message("again")[:-1] + b"\x18\x01",
+        _message("unknown-field") + b"\x18\x01",
     ]
-    asked[-1] = _message("unknown-field") + b"\x18\x01"
 
     for _ in range(3):
         together, held_s = evaluate.evaluate_streamed_at_once(asked)
@@ -145,6 +144,16 @@ async def test_what_is_new_is_decided_together(
     assert names == [answer.correlation_id for answer in _read(answers.answers)]
 
 
+async def test_much_that_is_new_is_decided_in_parts(evaluate: EvaluateService) -> None:
+    asked = [_message(str(number), subject=f"User::{number}") for number in range(100)]
+
+    first, second = [evaluate.evaluate_streamed_at_once(asked).answers for _ in range(2)]
+    # What is known unread does not count.
+    third = evaluate.evaluate_streamed_at_once(asked[:64] + asked).answers
+
+    assert [64, 64, 164] == [len(first), len(second), len(third)]
+
+
 @pytest.mark.parametrize(
     "next_", [_message("late", min_revision=99), b"\xff", b"\0" * (1024 * 1024 + 1)]
 )
@@ -155,6 +164,7 @@ async def test_it_stops_before_what_has_to_wait_or_cannot_be_read(
 
     assert ["1"] == [answer.correlation_id for answer in _read(answers)]
     assert 0 == held_s
+    assert ([], 0.0) == evaluate.evaluate_streamed_at_once([next_])
 
 
 async def test_who_asks_for_too_much_is_held() -> None:

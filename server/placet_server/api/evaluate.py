@@ -305,8 +305,8 @@ class EvaluateService:
     def evaluate_streamed_at_once(self, several: Sequence[bytes]) -> AtOnce:
         """Decide messages of a stream that came together, which is much cheaper than one by one.
 
-        Returns the answers to the first of them; the next, if any, is for
-        :meth:`evaluate_streamed`, which can wait.
+        Returns the answers to the first of them, after which the rest is to be asked again. If
+        there are none, the first is for :meth:`evaluate_streamed`, which can wait.
         """
         return self._stream.answer(several)
 

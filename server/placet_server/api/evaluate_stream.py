@@ -27,17 +27,19 @@ from placet_server.policies.active import ActivePolicies
 _MAX_CORRELATION_BYTES = 256
 # Who was refused something is not read again for its delay, up to this long.
 _LONGEST_HOLD_S = 0.1
+# So many decisions take a few milliseconds, and others should get a turn.
+_MOST_NEW = 64
 
 
 class AtOnce(NamedTuple):
     """What messages of a stream came to without waiting."""
 
     answers: list[bytes]
-    """``EvaluateStreamResponse``s to the first of the messages, in order. The one after them, if
-    there is one, has to wait or ends the stream."""
+    """``EvaluateStreamResponse``s to the first of the messages, in order; the rest are to be asked
+    again. None at all: the first has to wait, or ends the stream."""
     hold_s: float
     """How long the last answer is to be held back: who asks for too much is kept waiting, and so
-    reads and writes less. The messages behind it are to be asked again then."""
+    reads and writes less."""
 
 
 def split(data: bytes) -> tuple[bytes, bytes] | None:
@@ -119,7 +121,10 @@ class StreamDecider:
         self.ids = ids
 
     def answer(self, several: Sequence[bytes]) -> AtOnce:
-        """Answer messages in order, up to the first that has to wait or cannot be read."""
+        """Answer messages in order, up to the first that has to wait or cannot be read.
+
+        Those that were not asked before are decided together, a limited number at once.
+        """
         if not self.reporter.has_room_for(len(several)):
             return AtOnce([], 0.0)
         return _Run(self, several).answered()
@@ -135,6 +140,7 @@ class _Run:
         self._heads = [b""] * len(several)
         self._recalled: dict[str, _Recalled | None] = {}
         self._groups: dict[str, Group] = {}
+        self._new = 0
 
     def answered(self) -> AtOnce:
         end, held_s = len(self._several), 0.0
@@ -144,7 +150,7 @@ class _Run:
             try:
                 if parts is not None and self._recall(place, *parts):
                     continue
-                if not self._add(place, data, parts):
+                if self._new == _MOST_NEW or not self._add(place, data, parts):
                     end = place
                     break
             except (Overloaded, TenantLimited) as error:
@@ -218,6 +224,7 @@ class _Run:
             self._refuse(place, error)
         else:
             group.add(place, exact, asked, request.tenant)
+            self._new += 1
         return True
 
     def _refuse(self, place: int, error: Exception) -> None:

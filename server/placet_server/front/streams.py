@@ -31,7 +31,7 @@ class StreamEvaluator(Protocol):
     """Answers messages of a stream."""
 
     def evaluate_streamed_at_once(self, several: Sequence[bytes]) -> AtOnce:
-        """Answer those of the first messages that take no waiting."""
+        """Answer the first messages; none if the first of them takes waiting."""
         ...
 
     async def evaluate_streamed(self, data: bytes, time_left_s: float) -> bytes:
@@ -135,7 +135,7 @@ class StreamCall:
                 await self._while_read(asyncio.sleep(hold_s))
                 answers = answers[-1:]
             await self._write_all(answers)
-            if not hold_s and len(answers) < len(now):
+            if not answers:
                 answer = self._evaluator.evaluate_streamed(messages[place], self._left_s())
                 await self._write_all([await self._while_read(answer)])
                 place += 1

@@ -123,7 +123,7 @@ class _Stream:
 
     def serve(self, app: EvaluateApp) -> asyncio.Task[None]:
         """Begin the call."""
-        return asyncio.create_task(app(self.scope, self.receive, self.send))  # type: ignore[arg-type]
+        return asyncio.create_task(app(self.scope, self.receive, self.send))
 
     @property
     def bodies(self) -> list[bytes]:
