@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 from google.protobuf.message import Message
 
-from placet.v1 import decision_pb2
 from placet.v1 import evaluate_service_pb2 as evaluate_pb2
 from placet_server.admission.control import Limits
+from placet_server.api.decision_records import DecisionReporter
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.evaluate_stream import split
 from placet_server.decisions.decider import PinnedDecider
+from placet_server.testing import ManualClock
 from tests.wire.service import TIMEOUT_S, Service, policy, request, running_service
 
 _ALLOW = policy("p", "permit(principal, action, resource);")
@@ -71,6 +72,7 @@ _ID, _REQUEST = b"\x0a\x02id", b"\x12\x03\x0a\x01t"
         _ID + _REQUEST + _REQUEST,
         _ID + _REQUEST + b"\x18\x01",
         _ID + _REQUEST[:-1],
+        _ID + b"\x1a" + _REQUEST[1:],
         _ID + b"\x12",
         _ID + b"\x12\x80",
         _ID + b"\x12\xff\xff\xff\xff\xff",
@@ -79,7 +81,7 @@ _ID, _REQUEST = b"\x0a\x02id", b"\x12\x03\x0a\x01t"
         b"\x0a\x80\x01" + b"x" * 128 + _REQUEST,
         b"\x0a\x82\x00id" + _REQUEST,
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_what_is_written_in_another_way_is_not_cut(data: bytes) -> None:
     assert split(data) is None
@@ -167,16 +169,28 @@ async def test_it_stops_before_what_has_to_wait_or_cannot_be_read(
     assert ([], 0.0) == evaluate.evaluate_streamed_at_once([next_])
 
 
-async def test_who_asks_for_too_much_is_held() -> None:
-    async with running_service(
-        limits=Limits(target_wait_s=0, tenant_decisions_per_second=2)
-    ) as service:
+@pytest.mark.parametrize("asked_before", [0, 2], ids=["new", "remembered"])
+async def test_who_asks_for_too_much_is_held(asked_before: int) -> None:
+    limits = Limits(target_wait_s=0, tenant_decisions_per_second=2 + asked_before)
+    async with running_service(limits=limits, clock=ManualClock()) as service:
         await service.publish(_ALLOW)
+        for _ in range(asked_before):
+            await service.node.evaluate.evaluate(request().SerializeToString(), TIMEOUT_S)
         asked = [_message(str(number)) for number in range(5)]
 
         answers, held_s = service.node.evaluate.evaluate_streamed_at_once(asked)
 
-    results = [answer.error.reason for answer in _read(answers)]
-    assert ["", "", "TENANT_LIMIT"] == results
+    results = [(answer.correlation_id, answer.error.reason) for answer in _read(answers)]
+    assert [("0", ""), ("1", ""), ("2", "TENANT_LIMIT")] == results
     assert 0 < held_s <= 0.1
-    assert decision_pb2.OUTCOME_ALLOW == _read(answers)[0].decision.outcome
+
+
+async def test_what_cannot_be_recorded_has_to_wait(
+    evaluate: EvaluateService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DecisionReporter, "has_room_for", lambda self, count: count <= 2)
+    asked = [_message(str(number)) for number in range(3)]
+
+    assert [2, 0] == [
+        len(evaluate.evaluate_streamed_at_once(several).answers) for several in (asked[:2], asked)
+    ]

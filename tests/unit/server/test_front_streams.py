@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -81,6 +81,7 @@ class _Stream:
         self.is_read = True
         self.is_gone = False
         self.sent: list[Event] = []
+        self.on_body: Callable[[bytes], None] = lambda body: None
         self.begun = asyncio.Event()
         self.answered = asyncio.Event()
 
@@ -116,6 +117,7 @@ class _Stream:
             sent.set_result(None)
         self.sent.append(event)
         if "body" in event:
+            self.on_body(event["body"])
             self.begun.set()
         if event.get("body"):
             self.answered.set()
@@ -210,11 +212,20 @@ async def test_many_of_one_event_are_answered_in_parts() -> None:
         (b"\1" + frame(b"hello")[1:], b"12"),
         (b"\2" + frame(b"hello")[1:], b"13"),
         (struct.pack(">BI", 0, 1024 * 1024 + 1), _EXHAUSTED),
+        (frame(b"x" * (1024 * 1024 + 1)), _EXHAUSTED),
         (frame(b"hello")[:-1], b"13"),
         (b"\0\0", b"13"),
         (frame(b"bad"), _INVALID),
     ],
-    ids=["compressed", "unknown-flag", "too-large", "cut-off", "no-length", "unreadable"],
+    ids=[
+        "compressed",
+        "unknown-flag",
+        "too-large",
+        "too-large-and-whole",
+        "cut-off",
+        "no-length",
+        "unreadable",
+    ],
 )
 async def test_what_is_no_message_ends_the_call_after_what_was_one(bad: bytes, code: bytes) -> None:
     stream = await _served(_Echo(), frame(b"one") + bad)
@@ -279,15 +290,17 @@ async def test_a_caller_who_goes_ends_what_waits(whole: bool) -> None:
 
 
 async def test_a_caller_who_goes_before_it_is_answered_is_no_failure() -> None:
-    stream = _Stream()
-    serving = stream.serve(_app(_Echo()))
+    telemetry, stream = RpcTelemetry(Metrics()), _Stream()
+    serving = stream.serve(_app(_Echo(), telemetry))
     stream.put(frame(b"one"))
     await stream.answered.wait()
 
     stream.is_gone = True
     stream.put(frame(b"two"))
-
     await _ended(serving)
+
+    durations, _, _ = telemetry.method(EVALUATE_STREAM).of("CANCELLED")
+    assert 1 == sum(durations.counts)
 
 
 async def test_draining_answers_what_has_come_and_ends_the_call() -> None:
@@ -309,6 +322,22 @@ async def test_draining_answers_what_has_come_and_ends_the_call() -> None:
     assert b"this node is draining; use another" == stream.trailers[b"grpc-message"]
 
 
+async def test_draining_answers_what_came_while_it_wrote() -> None:
+    evaluator, stream = _Echo(), _Stream()
+    app = _app(evaluator)
+    stream.on_body = lambda body: stream.put(frame(b"two")) if body == frame(b"re:wait") else None
+    serving = stream.serve(app)
+    stream.put(frame(b"wait"))
+    await evaluator.asked.wait()
+
+    draining = asyncio.create_task(app.drain(_DEADLINE_S))
+    evaluator.may_answer.set()
+    await _ended(serving)
+    await draining
+
+    assert [b"re:wait", b"re:two"] == _unframed(stream.bodies)
+
+
 async def test_a_quiet_call_ends_with_its_deadline() -> None:
     stream = _Stream([(b"grpc-timeout", b"20m")])
     serving = stream.serve(_app(_Echo()))
@@ -321,14 +350,16 @@ async def test_a_quiet_call_ends_with_its_deadline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "code"), [([], _EXHAUSTED), ([(b"grpc-timeout", b"10m")], b"4")]
+    ("headers", "write_timeout_s", "code"),
+    [([], 0.01, _EXHAUSTED), ([(b"grpc-timeout", b"10m")], 60.0, b"4")],
+    ids=["slow", "out-of-time"],
 )
 async def test_a_caller_who_reads_nothing_is_given_up(
-    headers: list[tuple[bytes, bytes]], code: bytes
+    headers: list[tuple[bytes, bytes]], write_timeout_s: float, code: bytes
 ) -> None:
     evaluator, stream = _Echo(), _Stream(headers)
     stream.is_read = False
-    serving = stream.serve(_app(evaluator, write_timeout_s=0.02))
+    serving = stream.serve(_app(evaluator, write_timeout_s=write_timeout_s))
     stream.put(frame(b"one"))
 
     await _ended(serving)
