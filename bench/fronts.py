@@ -34,8 +34,10 @@ import uvloop
 import placet
 from placet.v1 import evaluate_service_pb2 as evaluate_pb2
 from placet_server.admission.control import AdmissionControl, Limits
+from placet_server.api.evaluate_stream import AtOnce
 from placet_server.front import envoy
-from placet_server.front.asgi import EvaluateApp, Receive, Scope, Send
+from placet_server.front.asgi import EvaluateApp
+from placet_server.front.calls import Receive, Scope, Send
 from placet_server.front.methods import EVALUATE
 
 _ROUNDS = 3
@@ -64,6 +66,12 @@ class _Fixed:
         return _ANSWER
 
     async def evaluate_batch(self, data: bytes, time_left_s: float) -> bytes:
+        return _ANSWER
+
+    def evaluate_streamed_at_once(self, several: Sequence[bytes]) -> AtOnce:
+        return AtOnce([_ANSWER] * len(several), 0.0)
+
+    async def evaluate_streamed(self, data: bytes, time_left_s: float) -> bytes:
         return _ANSWER
 
 

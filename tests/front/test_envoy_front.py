@@ -20,10 +20,12 @@ from grpc_status import rpc_status
 
 import placet
 from placet.v1 import decision_pb2
+from placet.v1.evaluate_service_pb2 import EvaluateStreamRequest
 from placet_server.store.sqlite import SqliteStore
 from tests.cli.shell import BIN, PATIENCE_S
 from tests.conformance.stores import commit, write
 from tests.front.served import served
+from tests.wire.details import info
 from tests.wire.service import TIMEOUT_S, connected, policy, request
 
 _SERVICES = ("EvaluateService", "PolicyService", "SubscribeService")
@@ -123,6 +125,64 @@ async def test_the_sdk_does_everything(address: str) -> None:
     assert {answer.revision for answer in answers if isinstance(answer, placet.Decision)} == {
         published.revision
     }
+
+
+async def test_the_sdk_streams_thousands_without_waiting_for_answers(address: str) -> None:
+    async with placet.aio.Client(address, tenant="stream", timeout_s=TIMEOUT_S) as client:
+        await client.publish(placet.ChangeSet(policies=[placet.Policy(id="p", cedar=_ALLOW)]))
+        requests = [
+            (
+                str(number),
+                placet.Request(
+                    subject=placet.Subject("User", "alice"),
+                    action=placet.Action("view"),
+                    resource=placet.Resource("Document", f"{number % 500}"),
+                ),
+            )
+            for number in range(3000)
+        ]
+        answers = [(id_, answer) async for id_, answer in client.evaluate_stream(requests)]
+
+    decided = [answer for _, answer in answers if isinstance(answer, placet.Decision)]
+    assert [id_ for id_, _ in requests] == [id_ for id_, _ in answers]
+    assert 3000 == len({decision.decision_id for decision in decided})
+    assert {True} == {bool(decision) for decision in decided}
+
+
+async def test_an_open_stream_ends_when_the_server_stops(tmp_path: Path) -> None:
+    """The server would drain for longer than the test waits for its end."""
+    with served(tmp_path, "envoy", "--store", "memory", "--drain-s", "600") as (address, process):
+        async with connected(address) as connection:
+            await connection.publish(policy("p", _ALLOW))
+            call = connection.evaluate.EvaluateStream(timeout=600)
+            await call.write(EvaluateStreamRequest(correlation_id="one", request=request()))
+            first: Any = await call.read()
+            process.send(signal.SIGTERM)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call.read()
+        result = process.end(None)
+
+    assert "one" == first.correlation_id
+    assert (grpc.StatusCode.UNAVAILABLE, "DRAINING") == (
+        caught.value.code(),
+        info(caught.value).reason,
+    )
+    assert 0 == result.code
+    assert "Traceback" not in result.err
+
+
+async def test_streams_that_are_given_up_leave_nothing_behind(address: str) -> None:
+    async with connected(address) as connection:
+        await connection.publish(policy("p", _ALLOW))
+        for min_revision in (0, 999) * 10:
+            call = connection.evaluate.EvaluateStream(timeout=TIMEOUT_S)
+            for message in (request(), request(min_revision=min_revision)):
+                await call.write(EvaluateStreamRequest(request=message))
+            await call.read()
+            call.cancel()
+        answer = await connection.evaluate.Evaluate(request(), timeout=TIMEOUT_S)
+
+    assert answer.decision.reasons[0].policy_id == "p"
 
 
 async def test_many_connections_are_served_at_once(address: str) -> None:

@@ -135,6 +135,67 @@ async def test_waiting_in_vain_for_a_revision_ends_the_same(fronts: Fronts) -> N
     assert codes == [grpc.StatusCode.DEADLINE_EXCEEDED] * 2
 
 
+_STREAMED = {
+    "good": request(),
+    "again": request(),
+    "denied": request("User::bob"),
+    "": request(action="pay"),
+    "grün": request(),
+    "x" * 200: request(),
+    "x" * 257: request(),
+    "malformed": request("nobody"),
+    "elsewhere": request(tenant="nobody"),
+    "last": request(action="pay"),
+}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+async def test_streams_are_the_same(fronts: Fronts, compression: grpc.Compression) -> None:
+    asked = [
+        evaluate_pb2.EvaluateStreamRequest(correlation_id=id_, request=message)
+        for id_, message in _STREAMED.items()
+    ]
+    answers = {}
+    for front in FRONTS:
+        call = fronts[front].evaluate.EvaluateStream(
+            iter(asked), timeout=TIMEOUT_S, compression=compression
+        )
+        answers[front] = [answer async for answer in call]
+
+    behind_grpc, behind_envoy = [
+        [(answer.correlation_id, _bare(answer.decision), answer.error) for answer in answers[front]]
+        for front in FRONTS
+    ]
+    assert behind_grpc == behind_envoy
+    assert [id_ for id_, _, _ in behind_grpc] == list(_STREAMED)
+    assert "x" * 257 == behind_envoy[6][0]
+    assert "REQUEST_MALFORMED" == behind_envoy[6][2].reason
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("data", [b"\xff", b"\x0a\x01\xff", b"\0" * (1024 * 1024 + 1)])
+async def test_a_stream_with_what_cannot_be_read_ends_the_same(fronts: Fronts, data: bytes) -> None:
+    good = evaluate_pb2.EvaluateStreamRequest(correlation_id="good", request=request())
+    ends = []
+    for front in FRONTS:
+        stream: Any = fronts[front].channel.stream_stream(
+            "/placet.v1.EvaluateService/EvaluateStream",
+            response_deserializer=evaluate_pb2.EvaluateStreamResponse.FromString,
+        )
+        call = stream(iter([good.SerializeToString(), data]), timeout=TIMEOUT_S)
+        assert "good" == (await call.read()).correlation_id
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        trailers = dict(caught.value.trailing_metadata() or ())
+        ends.append(
+            (caught.value.code(), caught.value.details(), trailers["grpc-status-details-bin"])
+        )
+
+    behind_grpc, behind_envoy = ends
+    assert behind_grpc == behind_envoy
+
+
 def _bare(message: Message) -> bytes:
     """Return an answer without what differs from call to call."""
     bare: Any = type(message)()

@@ -45,6 +45,10 @@ class DecisionReporter:
         """Whether a decision may be made at once."""
         return self._log is None or self._log.has_room_at_once
 
+    def has_room_for(self, decisions: int) -> bool:
+        """Whether so many decisions may be made at once."""
+        return self._log is None or self._log.has_room_for(decisions)
+
     def decided(
         self,
         tenant: str,

@@ -23,15 +23,21 @@ from placet_server.admission.control import AdmissionControl
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.decision_records import DecisionReporter
 from placet_server.api.encoding import Stamp, batch_error, decision_ids
+from placet_server.api.evaluate_stream import (
+    AtOnce,
+    StreamDecider,
+    check_correlation,
+    error_answer,
+    hold_s,
+)
 from placet_server.api.explanations import explanation_to_wire
 from placet_server.api.failures import (
-    BadMessage,
-    MessageTooLarge,
     to_decision_error,
     undecidable_to_decision_error,
 )
 from placet_server.api.messages import MANY_BYTES, ONE_REQUEST_BYTES, read_message
 from placet_server.api.paging import Page, next_page_token, read_page
+from placet_server.api.requests import Group, leading_tenant, read_asked
 from placet_server.decisions.decider import Decided, Decider, PinnedDecider
 from placet_server.decisions.search import SearchTarget, candidates, hits
 from placet_server.errors import (
@@ -49,9 +55,6 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 # at the clock every few decisions only.
 _TURN_S = 0.001
 _DECISIONS_A_LOOK = 32
-_MAX_CORRELATION_BYTES = 256
-# A stream that was refused something is not read again for its delay, up to this long.
-_LONGEST_HOLD_S = 0.1
 
 
 class EvaluateService:
@@ -72,6 +75,13 @@ class EvaluateService:
         self._executor = executor
         self._reporter = reporter or DecisionReporter()
         self._ids = decision_ids()
+        self._stream = StreamDecider(
+            decider=decider,
+            active=active,
+            admission=admission,
+            reporter=self._reporter,
+            ids=self._ids,
+        )
 
     # ------------------------------------------------------------------- bytes to bytes
 
@@ -92,7 +102,7 @@ class EvaluateService:
             return answer
         request = read_message(evaluate_service_pb2.EvaluateRequest, data, ONE_REQUEST_BYTES)
         with self._admission.admitted(request.tenant):
-            read = _read(request)
+            read = read_asked(request)
             pinned = await self._pin(request.tenant, request.min_revision, time_left_s)
             decided, decision_id = self._decided(pinned, request, data, read)
         return Stamp(pinned.staleness_s).response(decided, decision_id)
@@ -101,7 +111,7 @@ class EvaluateService:
         """Return the answer to a request that came before, or None."""
         if not self._reporter.has_room:
             return None
-        recalled = self._recalled(_leading_tenant(data), data)
+        recalled = self._recalled(leading_tenant(data), data)
         if recalled is None:
             return None
         pinned, decided, decision_id = recalled
@@ -114,7 +124,7 @@ class EvaluateService:
         Together they cost less than one by one.
         """
         results: list[bytes | Exception | None] = [None] * len(several)
-        groups: dict[str, _Group] = {}
+        groups: dict[str, Group] = {}
         for place, data in enumerate(several):
             try:
                 message = read_message(
@@ -122,11 +132,11 @@ class EvaluateService:
                 )
                 if self._has_to_wait(message):
                     continue
-                request = _read(message)
+                request = read_asked(message)
                 self._admission.admit(message.tenant)
                 group = groups.get(message.tenant)
                 if group is None:
-                    group = groups[message.tenant] = _Group(self._decider.pin(message.tenant))
+                    group = groups[message.tenant] = Group(self._decider.pin(message.tenant))
             except Exception as error:  # noqa: BLE001  # it is this request's, not the others'
                 results[place] = error
             else:
@@ -138,21 +148,9 @@ class EvaluateService:
     def _has_to_wait(self, message: evaluate_service_pb2.EvaluateRequest) -> bool:
         return message.min_revision > self._active.revision or not self._reporter.has_room
 
-    def _decide_group(self, group: _Group, results: list[bytes | Exception | None]) -> None:
-        started_s = perf_counter()
-        pinned = group.pinned
-        decisions = pinned.decide(group.requests, group.keys)
-        ids = [next(self._ids) for _ in decisions]
-        self._reporter.decided_together(
-            pinned.program.tenant,
-            group.data,
-            decisions,
-            decision_ids=ids,
-            revision=pinned.revision,
-            duration_s=perf_counter() - started_s,
-        )
-        stamp = Stamp(pinned.staleness_s)
-        for place, decided, decision_id in zip(group.places, decisions, ids, strict=True):
+    def _decide_group(self, group: Group, results: list[bytes | Exception | None]) -> None:
+        stamp = Stamp(group.pinned.staleness_s)
+        for place, decided, decision_id in group.decided(self._ids, self._reporter):
             results[place] = (
                 Undecided(decided)
                 if isinstance(decided, Undecidable)
@@ -187,7 +185,7 @@ class EvaluateService:
         """
         started_s = perf_counter()
         # Bytes that are written in no usual way will not be looked for.
-        key = exact if _leading_tenant(exact) == message.tenant else None
+        key = exact if leading_tenant(exact) == message.tenant else None
         (decided,) = pinned.decide([request], [key])
         if isinstance(decided, Undecidable):
             self._reporter.failed(decided.reason)
@@ -287,31 +285,30 @@ class EvaluateService:
         An ``EvaluateStreamRequest`` in, an ``EvaluateStreamResponse`` out. What is wrong with
         one message is said in its answer. Arguments as of :meth:`evaluate`.
         """
-        response = evaluate_service_pb2.EvaluateStreamResponse()
+        message = read_message(evaluate_service_pb2.EvaluateStreamRequest, data, ONE_REQUEST_BYTES)
+        id_ = message.correlation_id
         try:
-            message = read_message(
-                evaluate_service_pb2.EvaluateStreamRequest, data, ONE_REQUEST_BYTES
-            )
-            response.correlation_id = message.correlation_id
-            _check_correlation(message.correlation_id)
+            check_correlation(id_)
             result = await self._stream_result(message.request, time_left_s)
         except (Overloaded, TenantLimited) as error:
-            # Who asks for too much is kept waiting, and so reads and writes less.
-            await asyncio.sleep(min(error.retry_after_s, _LONGEST_HOLD_S))
-            return self._stream_error(response, error)
-        except (BadMessage, MessageTooLarge):
-            raise
+            await asyncio.sleep(hold_s(error))
+            return error_answer(id_, error)
         except (PlacetError, Malformed) as error:
             if not isinstance(error, Undecided):
                 self._reporter.failed(to_decision_error(error).reason)
-            return self._stream_error(response, error)
-        return response.SerializeToString() + result
+            return error_answer(id_, error)
+        return (
+            evaluate_service_pb2.EvaluateStreamResponse(correlation_id=id_).SerializeToString()
+            + result
+        )
 
-    def _stream_error(
-        self, response: evaluate_service_pb2.EvaluateStreamResponse, error: Exception
-    ) -> bytes:
-        response.error.CopyFrom(to_decision_error(error))
-        return response.SerializeToString()
+    def evaluate_streamed_at_once(self, several: Sequence[bytes]) -> AtOnce:
+        """Decide messages of a stream that came together, which is much cheaper than one by one.
+
+        Returns the answers to the first of them, after which the rest is to be asked again. If
+        there are none, the first is for :meth:`evaluate_streamed`, which can wait.
+        """
+        return self._stream.answer(several)
 
     async def _stream_result(
         self, request: evaluate_service_pb2.EvaluateRequest, time_left_s: float
@@ -326,7 +323,7 @@ class EvaluateService:
             pinned, decided, decision_id = recalled
         else:
             with self._admission.admitted(request.tenant, in_stream=True):
-                read = _read(request)
+                read = read_asked(request)
                 pinned = await self._pin(request.tenant, request.min_revision, time_left_s)
                 decided, decision_id = self._decided(pinned, request, exact, read)
         return Stamp(pinned.staleness_s).stream_decision(decided, decision_id)
@@ -352,7 +349,7 @@ class EvaluateService:
         self, request: evaluate_service_pb2.ExplainRequest, context: _Context
     ) -> evaluate_service_pb2.ExplainResponse:
         """Decide one request and show the work."""
-        asked = _read(request.request)
+        asked = read_asked(request.request)
         with self._admission.admitted(request.request.tenant):
             return await self._explain(request.request, asked, time_left_s(context))
 
@@ -431,25 +428,6 @@ class EvaluateService:
         return self._decider.pin(tenant)
 
 
-class _Group:
-    """Requests of one tenant that are decided together."""
-
-    def __init__(self, pinned: PinnedDecider) -> None:
-        self.pinned = pinned
-        self.places: list[int] = []
-        self.data: list[bytes] = []
-        self.requests: list[Request] = []
-        self.keys: list[bytes | None] = []
-
-    def add(self, place: int, data: bytes, request: Request, tenant: str) -> None:
-        """Add a request, with its place among all that are asked."""
-        self.places.append(place)
-        self.data.append(data)
-        self.requests.append(request)
-        # Bytes that are written in no usual way will not be looked for.
-        self.keys.append(data if _leading_tenant(data) == tenant else None)
-
-
 class _Turns:
     """Lets others on the event loop when work has taken long enough."""
 
@@ -487,36 +465,6 @@ def _result(decided: Decided | Undecidable, decision_id: str, stamp: Stamp) -> b
 
 def _revision_field(revision: Revision) -> bytes:
     return evaluate_service_pb2.EvaluateBatchResponse(revision=revision).SerializeToString()
-
-
-def _leading_tenant(data: bytes) -> str:
-    """Return the tenant an ``EvaluateRequest`` begins with, unread; empty if it does not.
-
-    Everybody writes fields in order of their numbers, and the tenant is the first. Bytes of
-    another order are good as well; they only have to be read each time.
-    """
-    if len(data) < _SHORTEST or data[0] != _TENANT_TAG:
-        return ""
-    return data[2 : 2 + data[1]].decode("ascii", "replace")
-
-
-_SHORTEST = 3
-_TENANT_TAG = evaluate_service_pb2.EvaluateRequest.TENANT_FIELD_NUMBER << 3 | 2
-
-
-def _check_correlation(correlation_id: str) -> None:
-    if len(correlation_id.encode()) > _MAX_CORRELATION_BYTES:
-        reader = Reader()
-        reader.refuse("correlation_id", f"is longer than {_MAX_CORRELATION_BYTES} bytes")
-        reader.finish()
-
-
-def _read(message: evaluate_service_pb2.EvaluateRequest) -> Request:
-    reader = Reader()
-    reader.tenant(message.tenant)
-    request = read_request(message, reader)
-    reader.finish()
-    return request
 
 
 def _stopping_rule(semantics: int) -> Callable[[Decided | Undecidable], bool]:

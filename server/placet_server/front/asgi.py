@@ -1,13 +1,13 @@
-"""Evaluate and EvaluateBatch as an ASGI application.
+"""Evaluate, EvaluateBatch and EvaluateStream as an ASGI application.
 
-Its server has seen to it that only these come here: POSTs of gRPC to the two methods, without
+Its server has seen to it that only these come here: POSTs of gRPC to these methods, without
 compression. Everything else is for the gRPC server.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from placet_server.api.deadlines import LONGEST_WAIT_S
 from placet_server.api.failures import to_status
 from placet_server.api.interceptor import max_bytes
 from placet_server.errors import DeadlinePassed, Draining
+from placet_server.front.calls import Receive, Scope, Send, next_part, while_called
 from placet_server.front.frames import (
     PREFIX_BYTES,
     FrameRefused,
@@ -28,22 +29,20 @@ from placet_server.front.frames import (
     timeout_s,
     unframe,
 )
-from placet_server.front.methods import EVALUATE_BATCH
+from placet_server.front.methods import EVALUATE_BATCH, EVALUATE_STREAM
+from placet_server.front.streams import StreamCall, StreamEvaluator
 from placet_server.telemetry.rpc import RpcCall, RpcTelemetry
-
-Scope = MutableMapping[str, Any]
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
 
 # How long the rest of a body may take to come when its caller set no deadline.
 _BODY_S = 30.0
+# For how long a stream's caller may read nothing, unless it is said.
+_WRITE_S = 60.0
 
 _HEADERS: Headers = [(b"content-type", b"application/grpc")]
 _OK: Headers = [(b"grpc-status", b"0")]
 
 
-class Evaluator(Protocol):
+class Evaluator(StreamEvaluator, Protocol):
     """The hot path: bytes of a request in, bytes of the answer out."""
 
     def recall(self, data: bytes) -> bytes | None:
@@ -71,11 +70,15 @@ class EvaluateApp:
         evaluator: Evaluator,
         admission: AdmissionControl,
         telemetry: RpcTelemetry | None = None,
+        *,
+        write_timeout_s: float = _WRITE_S,
     ) -> None:
         self._evaluator = evaluator
         self._together = _Together(evaluator)
         self._admission = admission
         self._telemetry = telemetry
+        self._write_timeout_s = write_timeout_s
+        self._streams: set[StreamCall] = set()
         self._under_way = 0
         self._is_draining = False
         self._idle = asyncio.Event()
@@ -86,8 +89,13 @@ class EvaluateApp:
         self._under_way += 1
         self._idle.clear()
         try:
-            answer, trailers = await self._observed(scope, receive)
-            await send({"type": "http.response.start", "status": 200, **_START})
+            streaming = scope["path"] == EVALUATE_STREAM
+            if streaming:
+                # At once: there are callers who send nothing before they have seen it.
+                await send({"type": "http.response.start", "status": 200, **_START})
+            answer, trailers = await self._observed(scope, receive, send)
+            if not streaming:
+                await send({"type": "http.response.start", "status": 200, **_START})
             await send({"type": "http.response.body", "body": answer})
             await send({"type": "http.response.trailers", "headers": trailers})
         except OSError:
@@ -98,25 +106,28 @@ class EvaluateApp:
             if not self._under_way:
                 self._idle.set()
 
-    async def _observed(self, scope: Scope, receive: Receive) -> tuple[bytes, Headers]:
-        """Return the framed answer of a call, and measure it."""
+    async def _observed(self, scope: Scope, receive: Receive, send: Send) -> tuple[bytes, Headers]:
+        """Return what ends a call, and measure it."""
         if self._telemetry is None:
-            answer, trailers, _ = await self._ended(scope, receive, None)
+            answer, trailers, _ = await self._ended(scope, receive, send, None)
             return answer, trailers
         call = self._telemetry.method(scope["path"]).call()
         with call.span(_metadata(scope)) if call.is_traced else nullcontext():
             code = grpc.StatusCode.CANCELLED
             try:
-                answer, trailers, code = await self._ended(scope, receive, call)
+                answer, trailers, code = await self._ended(scope, receive, send, call)
                 return answer, trailers
             finally:
                 call.ended(code.name, code.value[0])
 
     async def _ended(
-        self, scope: Scope, receive: Receive, call: RpcCall | None
+        self, scope: Scope, receive: Receive, send: Send, call: RpcCall | None
     ) -> tuple[bytes, Headers, grpc.StatusCode]:
         """Return the framed answer of a call, and how the call ended."""
         try:
+            if scope["path"] == EVALUATE_STREAM:
+                await self._stream(scope, receive, send, call)
+                return b"", _OK, grpc.StatusCode.OK
             data = await self._answer(scope, receive, call)
         except ConnectionResetError:
             raise
@@ -146,21 +157,52 @@ class EvaluateApp:
     async def drain(self, timeout_s: float) -> None:
         """Take no more calls; return when those under way are done, or out of time."""
         self._is_draining = True
+        for stream in self._streams:
+            stream.end(Draining())
         try:
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
         except TimeoutError:
             return
 
-    async def _answer(self, scope: Scope, receive: Receive, call: RpcCall | None) -> bytes:
+    def _taken(self, scope: Scope) -> float | None:
+        """Take a call or refuse it; return how long its caller gave it, in seconds.
+
+        Raises:
+            PlacetError: it is refused.
+        """
         if self._is_draining:
             raise Draining
         self._arrived()
-        method = scope["path"]
         given_s = timeout_s(scope["headers"])
         if given_s is not None and given_s <= 0:
             raise DeadlinePassed
-        body, is_whole = await _part(receive)
+        return given_s
+
+    async def _stream(
+        self, scope: Scope, receive: Receive, send: Send, call: RpcCall | None
+    ) -> None:
+        """Serve a stream until its caller has sent all, or something ends it."""
+        given_s = self._taken(scope)
+        stream = StreamCall(
+            self._evaluator,
+            receive,
+            send,
+            given_s=given_s,
+            write_timeout_s=self._write_timeout_s,
+            observed=call,
+        )
+        self._streams.add(stream)
+        try:
+            await stream.serve()
+        finally:
+            self._streams.discard(stream)
+            stream.close()
+
+    async def _answer(self, scope: Scope, receive: Receive, call: RpcCall | None) -> bytes:
+        given_s = self._taken(scope)
+        method = scope["path"]
+        body, is_whole = await next_part(receive)
         if not is_whole:
             body = await _rest(body, receive, max_bytes(method), given_s or _BODY_S)
         check_length(body, max_bytes(method))
@@ -169,14 +211,14 @@ class EvaluateApp:
             call.received = len(data)
         left_s = LONGEST_WAIT_S if given_s is None else given_s
         if method == EVALUATE_BATCH:
-            return await _while_called(self._evaluator.evaluate_batch(data, left_s), receive)
+            return await while_called(self._evaluator.evaluate_batch(data, left_s), receive)
         answer = self._evaluator.recall(data)
         # A span is told of the decision by whoever decides in it.
         if answer is None and not (call and call.is_traced):
             answer = await self._together.evaluate(data)
         if answer is not None:
             return answer
-        return await _while_called(self._evaluator.evaluate(data, left_s), receive)
+        return await while_called(self._evaluator.evaluate(data, left_s), receive)
 
 
 class _Together:
@@ -219,18 +261,6 @@ _AT_ONCE = 64
 _START: dict[str, Any] = {"headers": _HEADERS, "trailers": True}
 
 
-async def _part(receive: Receive) -> tuple[bytes, bool]:
-    """Return the next part of a body, and whether it is the last.
-
-    Raises:
-        ConnectionResetError: the caller has gone.
-    """
-    event = await receive()
-    if event["type"] == "http.disconnect":
-        raise ConnectionResetError
-    return event.get("body", b""), not event.get("more_body", False)
-
-
 async def _rest(start: bytes, receive: Receive, max_size: int, within_s: float) -> bytes:
     """Collect a body that comes in several parts.
 
@@ -246,50 +276,11 @@ async def _rest(start: bytes, receive: Receive, max_size: int, within_s: float) 
                 check_length(body, max_size)
                 if len(body) > max_size + PREFIX_BYTES:
                     break
-                part, is_whole = await _part(receive)
+                part, is_whole = await next_part(receive)
                 body += part
     except TimeoutError:
         raise DeadlinePassed from None
     return bytes(body)
-
-
-async def _while_called(deciding: Awaitable[bytes], receive: Receive) -> bytes:
-    """Return what is decided, unless the caller gives up first.
-
-    Raises:
-        ConnectionResetError: the caller has gone.
-    """
-    loop = asyncio.get_running_loop()
-    watching: list[asyncio.Task[None]] = []
-    scope = asyncio.timeout(None)
-    try:
-        async with scope:
-            # Hardly any decision takes so long that somebody looks whether it is still wanted.
-            look = loop.call_later(
-                _LOOK_EVERY_S,
-                lambda: watching.append(asyncio.create_task(_end_when_gone(receive, scope))),
-            )
-            try:
-                return await deciding
-            finally:
-                look.cancel()
-                for task in watching:
-                    task.cancel()
-    except TimeoutError:
-        if scope.expired():
-            raise ConnectionResetError from None
-        raise
-
-
-_LOOK_EVERY_S = 0.1
-
-
-async def _end_when_gone(receive: Receive, scope: asyncio.Timeout) -> None:
-    # Asked after the body has come, servers say that there is no more of it, or that the caller
-    # has gone; they do not wait for either.
-    while (await receive())["type"] != "http.disconnect":  # noqa: ASYNC110  # see above
-        await asyncio.sleep(_LOOK_EVERY_S)
-    scope.reschedule(asyncio.get_running_loop().time())
 
 
 def _metadata(scope: Scope) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from typing import Any
 from placet_server.api.failures import to_status
 from placet_server.errors import Overloaded
 from placet_server.front.frames import status_headers
-from placet_server.front.methods import HOT_METHODS
+from placet_server.front.methods import EVALUATE, EVALUATE_BATCH, HOT_METHODS
 
 _Document = dict[str, Any]
 
@@ -219,7 +219,7 @@ def _concurrency(front: Front) -> _Document:
     """Bound how many hot calls are in work, so that those that are taken are answered in time.
 
     Envoy refuses in a fifth of the time that a remembered decision takes, so that there is some
-    left for those that are taken. Off by itself, on for the routes of the hot methods.
+    left for those that are taken. Off by itself, on for the routes of the hot methods that answer once.
     """
     return {
         **_extension(
@@ -279,7 +279,8 @@ def _refusals() -> _Document:
 
 def _routes(front: Front) -> list[_Document]:
     on = {"@type": f"{_TYPES}config.route.v3.FilterConfig", "config": {}}
-    hot_methods = HOT_METHODS if front.target_wait_s else ()
+    # A stream lasts as long as its caller likes; its messages are counted by the node.
+    bounded = (EVALUATE, EVALUATE_BATCH) if front.target_wait_s else ()
     return [
         *(
             {
@@ -287,7 +288,7 @@ def _routes(front: Front) -> list[_Document]:
                 "route": {"cluster": "node", "timeout": "0s"},
                 "typed_per_filter_config": {_CONCURRENCY: on},
             }
-            for method in hot_methods
+            for method in bounded
         ),
         {
             "match": {"prefix": "/", "grpc": {}},

@@ -1,4 +1,4 @@
-"""gRPC's framing of one message in an HTTP/2 body, and its status as headers."""
+"""gRPC's framing of messages in an HTTP/2 body, and its status as headers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ Headers = list[tuple[bytes, bytes]]
 _PREFIX = struct.Struct(">BI")
 PREFIX_BYTES = _PREFIX.size
 NOT_COMPRESSED = b"\x00"
+_CUT_OFF = "the request ends before its message does; send all of it"
 
 
 class FrameRefused(Exception):
@@ -39,9 +40,7 @@ def unframe(body: bytes) -> bytes:
     announced = announced_bytes(body)
     present = len(body) - PREFIX_BYTES
     if announced is None or present < announced:
-        raise FrameRefused(
-            grpc.StatusCode.INTERNAL, "the request ends before its message does; send all of it"
-        )
+        raise FrameRefused(grpc.StatusCode.INTERNAL, _CUT_OFF)
     if present > announced:
         raise FrameRefused(
             grpc.StatusCode.INTERNAL, "the method takes one message and the request has more"
@@ -76,6 +75,66 @@ def check_length(start: bytes | bytearray, max_bytes: int) -> None:
     announced = announced_bytes(start)
     if announced is not None and announced > max_bytes:
         raise MessageTooLarge(announced, max_bytes)
+
+
+class Frames:
+    """Cuts messages out of a body that comes in parts."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._rest = bytearray()
+
+    def feed(self, part: bytes) -> None:
+        """Add what came."""
+        self._rest += part
+
+    def __len__(self) -> int:
+        """Return how many bytes wait to be taken."""
+        return len(self._rest)
+
+    def take(self) -> list[bytes]:
+        """Take the whole messages there are, up to one that is refused.
+
+        Raises:
+            FrameRefused: the first of them is compressed.
+            MessageTooLarge: it announces more than it may have.
+        """
+        rest = self._rest
+        check_length(rest, self._max_bytes)
+        messages: list[bytes] = []
+        at, end = 0, len(rest)
+        # Slices of bytes are bytes; those of the other would be copied twice.
+        data = bytes(rest) if self._has_one() else b""
+        while end - at >= PREFIX_BYTES:
+            flag, length = _PREFIX.unpack_from(rest, at)
+            if flag or length > self._max_bytes or at + PREFIX_BYTES + length > end:
+                break
+            at += PREFIX_BYTES
+            messages.append(data[at : at + length])
+            at += length
+        del rest[:at]
+        return messages
+
+    def _has_one(self) -> bool:
+        announced = announced_bytes(self._rest)
+        return announced is not None and announced + PREFIX_BYTES <= len(self._rest)
+
+    def finish(self) -> None:
+        """Say that no more comes.
+
+        Raises:
+            FrameRefused: it ended in the middle of a message.
+        """
+        if self._rest:
+            raise FrameRefused(grpc.StatusCode.INTERNAL, _CUT_OFF)
+
+
+def framed(messages: Iterable[bytes]) -> bytes:
+    """Put messages into frames, one after the other."""
+    parts: list[bytes] = []
+    for message in messages:
+        parts += (_PREFIX.pack(0, len(message)), message)
+    return b"".join(parts)
 
 
 _TIMEOUT_UNITS_S: Mapping[bytes, float] = {

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from placet_server.app import Node
 from placet_server.front import admin
-from placet_server.front.asgi import EvaluateApp, Receive, Scope, Send
+from placet_server.front.asgi import EvaluateApp
+from placet_server.front.calls import Receive, Scope, Send
 from placet_server.serving.control import Assignment
 from placet_server.serving.worker import SetUp, channel_to_supervisor, work
 
@@ -68,7 +69,12 @@ class EnvoyWorker:
     async def _front(self, node: Node, assignment: Assignment) -> AsyncIterator[None]:
         """Let Envoy start once the node is there; at the end, drain both."""
         assert self._started is not None
-        app = EvaluateApp(node.evaluate, node.admission, node.telemetry.rpc)
+        app = EvaluateApp(
+            node.evaluate,
+            node.admission,
+            node.telemetry.rpc,
+            write_timeout_s=assignment.config.subscribe.write_timeout_s,
+        )
         self._started.set_result(app)
         envoy = Path(assignment.admin_socket)
         async with asyncio.timeout(_READY_S):

@@ -116,7 +116,9 @@ def test_opa_bodies_and_answers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("peer", "binary"), [(cerbos.Cerbos(), cerbos.BINARY), (opa.Opa(), opa.BINARY)], ids=["cerbos", "opa"]
+    ("peer", "binary"),
+    [(cerbos.Cerbos(), cerbos.BINARY), (opa.Opa(), opa.BINARY)],
+    ids=["cerbos", "opa"],
 )
 def test_peer_answers_as_the_rules_say(
     peer: contender.Contender, binary: Path, tmp_path: Path

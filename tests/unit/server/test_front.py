@@ -15,9 +15,11 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from placet_server.admission.control import AdmissionControl, Limits
+from placet_server.api.evaluate_stream import AtOnce
 from placet_server.api.failures import MessageTooLarge
 from placet_server.errors import TenantUnknown
-from placet_server.front.asgi import EvaluateApp, Evaluator, Event
+from placet_server.front.asgi import EvaluateApp, Evaluator
+from placet_server.front.calls import Event
 from placet_server.front.frames import FrameRefused, check_length, frame, timeout_s, unframe
 from placet_server.front.methods import EVALUATE, EVALUATE_BATCH
 
@@ -54,6 +56,12 @@ class _Evaluator:
 
     async def evaluate_batch(self, data: bytes, time_left_s: float) -> bytes:
         return b"many:" + data
+
+    def evaluate_streamed_at_once(self, several: Sequence[bytes]) -> AtOnce:
+        raise AssertionError(several)
+
+    async def evaluate_streamed(self, data: bytes, time_left_s: float) -> bytes:
+        raise AssertionError(data)
 
 
 class _Call:

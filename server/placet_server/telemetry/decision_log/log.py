@@ -179,7 +179,11 @@ class DecisionLog:
     @property
     def has_room_at_once(self) -> bool:
         """Whether :meth:`room_for` one decision would not wait."""
-        return self._settings.when_slow is not WhenSlow.BLOCK or self._has_room(1)
+        return self.has_room_for(1)
+
+    def has_room_for(self, count: int) -> bool:
+        """Whether :meth:`room_for` so many decisions would not wait."""
+        return self._settings.when_slow is not WhenSlow.BLOCK or self._has_room(count)
 
     async def room_for(self, count: int = 1) -> None:
         """Wait for room for ``count`` decisions, before they are made; at once unless ``BLOCK``.
