@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -267,20 +268,22 @@ async def test_a_key_makes_hashes_the_same_in_every_run(tmp_path: Path) -> None:
     assert first.subject["id"].startswith("hmac-sha256:")
 
 
-@pytest.fixture
+@contextmanager
 def full_stdout() -> Iterator[None]:
-    """Have standard output take nothing."""
+    """Have standard output take nothing. No fixture: pytest puts its own back after each."""
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
     former, full = os.dup(1), os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, 1)
-    yield
-    os.dup2(former, 1)
-    os.close(former)
-    os.close(full)
+    try:
+        yield
+    finally:
+        os.dup2(former, 1)
+        os.close(former)
+        os.close(full)
 
 
-async def test_under_block_nothing_is_decided_without_a_record(full_stdout: None) -> None:
+async def test_under_block_nothing_is_decided_without_a_record() -> None:
     telemetry = TelemetryConfig(
         decision_log="stdout",
         decision_log_when_slow="block",
@@ -288,10 +291,11 @@ async def test_under_block_nothing_is_decided_without_a_record(full_stdout: None
         decision_log_block_s=0.01,
         decision_log_flush_s=0.05,
     )
-    async with running_service(telemetry=telemetry) as service:
-        await service.publish(policy("p", PERMIT))
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await ask_until_refused(service)
+    with full_stdout():
+        async with running_service(telemetry=telemetry) as service:
+            await service.publish(policy("p", PERMIT))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await ask_until_refused(service)
 
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "decides nothing unrecorded" in (caught.value.details() or "")

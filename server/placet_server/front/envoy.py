@@ -219,7 +219,7 @@ def _concurrency(front: Front) -> _Document:
     """Bound how many hot calls are in work, so that those that are taken are answered in time.
 
     Envoy refuses in a fifth of the time that a remembered decision takes, so that there is some
-    left for those that are taken. Off by itself, on for the routes of the hot methods that answer once.
+    left for those that are taken. Off by itself, on for the routes of hot methods that answer once.
     """
     return {
         **_extension(
