@@ -46,7 +46,10 @@ class Judge:
     def recall(self, key: Hashable) -> Decision | None:
         """Return what was decided under a key."""
         with self._lock:
-            return self._answers.get(key)
+            try:
+                return self._answers[key]
+            except KeyError:
+                return None
 
     def decide(self, message: pb.EvaluateRequest, key: Hashable | None = None) -> Judged:
         """Decide one request.

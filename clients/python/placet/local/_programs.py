@@ -80,10 +80,10 @@ class Programs:
         staleness_s = self._subscription.status.staleness_s(now_s)
         if self.judge is None or staleness_s is None:
             return None
-        overtaken = (self._behind_since_s, self._subscription.unread_since_s)
-        return max(
-            staleness_s, *(now_s - since_s for since_s in overtaken if since_s is not None), 0
-        )
+        for overtaken_s in (self._behind_since_s, self._subscription.unread_since_s):
+            if overtaken_s is not None:
+                staleness_s = max(staleness_s, now_s - overtaken_s)
+        return max(staleness_s, 0)
 
     def covers(self, revision: int) -> bool:
         """Whether there is a program which knows everything up to a revision."""

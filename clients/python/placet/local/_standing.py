@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from placet._errors import StaleNode
 from placet.local._judging import Judge
@@ -18,8 +18,7 @@ class Recourse(Enum):
     REMOTE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Who decides a request that came now, and how old what they know is."""
 
     recourse: Recourse
