@@ -123,12 +123,16 @@ class MergedEntities:
             found.update(dict.fromkeys(parents))
         return tuple(found)
 
-    def reach(self, starts: Iterable[EntityUid]) -> Reached:
+    def reach(self, starts: Iterable[EntityUid], *, goes_on: bool = True) -> Reached:
         """Follow references, from some entities, as far as they go.
 
         A policy gets at an entity's data only from the request's subject, action, resource and
         context, from entities it names itself, and on from their attributes, tags and parents.
         What those reach is what a decision needs; the rest cannot matter.
+
+        Args:
+            starts: where to begin.
+            goes_on: whether attributes and tags are followed, and not only parents.
         """
         reached: Reached = {}
         queue = list(starts)
@@ -140,9 +144,8 @@ class MergedEntities:
             if entity is None:
                 continue
             queue.extend(entity.parents)
-            if entity.attributes:
+            if goes_on:
                 queue.extend(references(entity.attributes))
-            if entity.tags:
                 queue.extend(references(entity.tags))
         return reached
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -84,9 +84,10 @@ class Question:
         """Return the entities the policies can get at."""
         request = self.request
         starts = [request.subject, request.action, request.resource, *self.slice.literals]
-        if request.context:
+        goes_on = self.slice.reads.goes_on
+        if request.context and goes_on:
             starts.extend(references(request.context))
-        return self.entities.reach(starts)
+        return self.entities.reach(starts, goes_on=goes_on)
 
 
 class _Cedars:
@@ -171,16 +172,16 @@ class Program:
         if len(questions) == 1:
             return [self._judge(questions[0])]
         answers: dict[int, Verdict | Undecidable] = {}
-        groups: dict[int, _Group] = {}
+        groups: defaultdict[int, list[_Group]] = defaultdict(list)
         for place, question in enumerate(questions):
             reached = question.reach()
-            group = groups.get(question.slice.serial)
-            if group is None or not group.takes(reached):
-                if group is not None:
-                    answers.update(self._judge_group(group))
-                group = groups[question.slice.serial] = _Group(question.slice)
+            of_slice = groups[question.slice.serial]
+            group = next((group for group in of_slice if group.takes(reached)), None)
+            if group is None:
+                group = _Group(question.slice)
+                of_slice.append(group)
             group.add(place, question, reached)
-        for group in groups.values():
+        for group in chain.from_iterable(groups.values()):
             answers.update(self._judge_group(group))
         return [answers[place] for place in range(len(questions))]
 

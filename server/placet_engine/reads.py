@@ -26,6 +26,8 @@ class Reads:
     """Attributes of entities and records of any kind."""
     tags: bool = False
     """Whether tags are looked at. Their names can be computed, so that all count."""
+    goes_on: bool = False
+    """Whether an attribute or a tag is followed further: what it refers to may be looked at."""
 
     def __or__(self, other: Reads) -> Reads:
         """Return what either looks at."""
@@ -36,6 +38,7 @@ class Reads:
             context=self.context | other.context,
             attributes=self.attributes | other.attributes,
             tags=self.tags or other.tags,
+            goes_on=self.goes_on or other.goes_on,
         )
 
 
@@ -52,7 +55,7 @@ def reads_of(conditions: list[Any]) -> Reads:
     variables: set[str] = set()
     context: set[str] = set()
     attributes: set[str] = set()
-    tags = False
+    tags = goes_on = False
     stack: list[Any] = list(conditions)
     while stack:
         node = stack.pop()
@@ -62,6 +65,8 @@ def reads_of(conditions: list[Any]) -> Reads:
         if not isinstance(node, dict):
             continue
         for operator, operand in node.items():
+            if operator in _LOOKS_INTO and isinstance(operand, dict):
+                goes_on = goes_on or not _is_start(operand.get("left"))
             if operator == "Record":
                 # Its keys are the author's, and may look like operators.
                 stack.extend(operand.values())
@@ -81,6 +86,7 @@ def reads_of(conditions: list[Any]) -> Reads:
             context=frozenset(context),
             attributes=frozenset(attributes),
             tags=tags,
+            goes_on=goes_on,
         )
     )
 
@@ -94,6 +100,13 @@ def _shared(reads: Reads) -> Reads:
 _ACCESSES = frozenset({".", "has"})
 _TAG_ACCESSES = frozenset({"getTag", "hasTag"})
 _CONTEXT = {"Var": "context"}
+# What can look into the entity on its left: its attributes, its tags, what it is in.
+_LOOKS_INTO = frozenset({".", "has", "in", "is", "getTag", "hasTag"})
+
+
+def _is_start(node: Any) -> bool:
+    """Whether a node is a variable or an entity that is named: those are reached anyway."""
+    return isinstance(node, dict) and len(node) == 1 and ("Var" in node or "Value" in node)
 
 
 def entity_literals(document: Any) -> Iterator[EntityUid]:

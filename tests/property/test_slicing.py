@@ -37,7 +37,7 @@ class WholeIndex(PolicyIndex):
 class WholeEntities(MergedEntities):
     """Reaches everything from anywhere."""
 
-    def reach(self, starts: Iterable[EntityUid]) -> Reached:
+    def reach(self, starts: Iterable[EntityUid], *, goes_on: bool = True) -> Reached:
         return super().reach([*starts, *self._stored, *self._sent])
 
 
