@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import TypeAlias
 
 from placet_engine.model import Attributes, Entity, EntityUid, Value
@@ -40,7 +41,7 @@ def entity_text(entity: Entity) -> str:
 
 
 def _uid_text(uid: EntityUid) -> str:
-    return f'{{"type":{_TO_JSON(uid.type)},"id":{_TO_JSON(uid.id)}}}'
+    return f'{{"type":{_quoted(uid.type)},"id":{_quoted(uid.id)}}}'
 
 
 _TO_JSON = json.JSONEncoder(default=dict).encode

@@ -173,12 +173,13 @@ class Program:
             return [self._judge(questions[0])]
         answers: dict[int, Verdict | Undecidable] = {}
         groups: defaultdict[int, list[_Group]] = defaultdict(list)
+        texts = _Texts()
         for place, question in enumerate(questions):
             reached = question.reach()
             of_slice = groups[question.slice.serial]
             group = next((group for group in of_slice if group.takes(reached)), None)
             if group is None:
-                group = _Group(question.slice)
+                group = _Group(question.slice, texts)
                 of_slice.append(group)
             group.add(place, question, reached)
         for group in chain.from_iterable(groups.values()):
@@ -339,10 +340,10 @@ class _Group:
     them does not know it.
     """
 
-    def __init__(self, slice_: Slice) -> None:
+    def __init__(self, slice_: Slice, texts: _Texts) -> None:
         self.slice = slice_
         self.reached: Reached = {}
-        self.texts: dict[EntityUid, str] = {}
+        self._texts = texts
         self.places: list[int] = []
         self.questions: list[Question] = []
 
@@ -350,30 +351,39 @@ class _Group:
         """Whether what a question reaches is at one with what is here."""
         for uid, entity in reached.items():
             known = self.reached.get(uid, _UNKNOWN)
-            if not (known is entity or known is _UNKNOWN or self._is_same(known, entity)):
+            if known is entity or known is _UNKNOWN:
+                continue
+            # By their text: Python takes `True` for `1`.
+            if known is None or entity is None or self._texts[known] != self._texts[entity]:
                 return False
         return True
-
-    def _is_same(self, known: Entity | None, entity: Entity | None) -> bool:
-        # By their text: Python takes `True` for `1`.
-        if known is None or entity is None:
-            return False
-        return self.texts[known.uid] == entity_text(entity)
 
     def add(self, place: int, question: Question, reached: Reached) -> None:
         """Add a question, with its place among those that were asked."""
         self.places.append(place)
         self.questions.append(question)
         for uid, entity in reached.items():
-            if uid not in self.reached:
-                self.reached[uid] = entity
-                if entity is not None:
-                    self.texts[uid] = entity_text(entity)
+            self.reached.setdefault(uid, entity)
 
     @property
     def text(self) -> str:
         """Cedar's entities document of them all."""
-        return f"[{','.join(self.texts.values())}]"
+        known = (entity for entity in self.reached.values() if entity is not None)
+        return f"[{','.join(map(self._texts.__getitem__, known))}]"
+
+
+class _Texts:
+    """Entities as Cedar's documents have them, each written once."""
+
+    def __init__(self) -> None:
+        # An entry holds its entity, so that no other can have its identity.
+        self._known: dict[int, tuple[Entity, str]] = {}
+
+    def __getitem__(self, entity: Entity) -> str:
+        known = self._known.get(id(entity))
+        if known is None:
+            known = self._known[id(entity)] = (entity, entity_text(entity))
+        return known[1]
 
 
 _UNKNOWN = Entity(uid=EntityUid("", ""))
