@@ -54,7 +54,7 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 # After so much work in a row others get a turn on the event loop. It is looked
 # at the clock every few decisions only.
 _TURN_S = 0.001
-_DECISIONS_A_LOOK = 32
+_DECISIONS_A_LOOK = 64
 
 
 class EvaluateService:
