@@ -37,7 +37,7 @@ from placet_server.api.failures import (
 )
 from placet_server.api.messages import MANY_BYTES, ONE_REQUEST_BYTES, read_message
 from placet_server.api.paging import Page, next_page_token, read_page
-from placet_server.api.requests import Group, leading_tenant, read_asked
+from placet_server.api.requests import Group, leading_tenant, read_asked, reported
 from placet_server.decisions.decider import Decided, Decider, PinnedDecider
 from placet_server.decisions.search import SearchTarget, candidates, hits
 from placet_server.errors import (
@@ -183,14 +183,12 @@ class EvaluateService:
         Raises:
             Undecided: the policies cannot be asked this.
         """
-        started_s = perf_counter()
-        # Bytes that are written in no usual way will not be looked for.
-        key = exact if leading_tenant(exact) == message.tenant else None
-        (decided,) = pinned.decide([request], [key])
+        group = Group(pinned)
+        group.add(0, exact, request, message.tenant)
+        ((_, decided, decision_id),) = group.decided(self._ids, self._reporter)
         if isinstance(decided, Undecidable):
-            self._reporter.failed(decided.reason)
             raise Undecided(decided)
-        return decided, self._reported(pinned, exact, decided, started_s)
+        return decided, decision_id
 
     def _reported(
         self, pinned: PinnedDecider, data: bytes, decided: Decided, started_s: float
@@ -246,15 +244,7 @@ class EvaluateService:
             results = _filled(pinned, known[start : start + len(keys)], keys, read, start)
             ends = next((place for place, result in enumerate(results, 1) if stops(result)), None)
             results = results[:ends]
-            ids = [next(self._ids) for _ in results]
-            self._reporter.decided_together(
-                pinned.program.tenant,
-                keys[:ends],
-                results,
-                decision_ids=ids,
-                revision=pinned.revision,
-                duration_s=perf_counter() - started_s,
-            )
+            ids = reported(pinned, keys[:ends], results, self._ids, self._reporter, started_s)
             parts += map(_result, results, ids, repeat(stamp))
             if ends is not None:
                 break

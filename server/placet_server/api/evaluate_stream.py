@@ -254,15 +254,10 @@ class _Recalled:
     def reported(
         self, stream: StreamDecider, started_s: float
     ) -> Iterator[tuple[int, Decided | Undecidable, str]]:
-        return reported(
-            self.pinned,
-            self.places,
-            self.data,
-            self.results,
-            stream.ids,
-            stream.reporter,
-            started_s,
+        decision_ids = reported(
+            self.pinned, self.data, self.results, stream.ids, stream.reporter, started_s
         )
+        return zip(self.places, self.results, decision_ids, strict=True)
 
 
 def _head(correlation_id: str) -> bytes:

@@ -12,7 +12,7 @@ from time import perf_counter
 from placet.v1 import evaluate_service_pb2
 from placet.wire import Reader, read_request
 from placet_engine.model import Request, Undecidable
-from placet_server.api.decision_records import DecisionReporter
+from placet_server.api.decision_records import AskedBytes, DecisionReporter
 from placet_server.decisions.decider import Decided, PinnedDecider
 
 _SHORTEST = 3
@@ -67,21 +67,19 @@ class Group:
         """Decide all, report it, and yield for each its place, the result and its id."""
         started_s = perf_counter()
         results = self.pinned.decide(self._requests, self._keys)
-        yield from reported(
-            self.pinned, self._places, self._data, results, ids, reporter, started_s
-        )
+        decision_ids = reported(self.pinned, self._data, results, ids, reporter, started_s)
+        yield from zip(self._places, results, decision_ids, strict=True)
 
 
 def reported(
     pinned: PinnedDecider,
-    places: Sequence[int],
-    data: Sequence[bytes],
+    data: Sequence[AskedBytes],
     results: Sequence[Decided | Undecidable],
     ids: Iterator[str],
     reporter: DecisionReporter,
     started_s: float,
-) -> Iterator[tuple[int, Decided | Undecidable, str]]:
-    """Report decisions of one tenant together; yield for each its place, the result and its id."""
+) -> list[str]:
+    """Report decisions of one tenant together; return their ids."""
     decision_ids = [next(ids) for _ in results]
     reporter.decided_together(
         pinned.program.tenant,
@@ -91,4 +89,4 @@ def reported(
         revision=pinned.revision,
         duration_s=perf_counter() - started_s,
     )
-    return zip(places, results, decision_ids, strict=True)
+    return decision_ids
