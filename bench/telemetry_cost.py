@@ -88,7 +88,7 @@ def _recorders() -> Iterator[tuple[str, float]]:
     counter, distribution = Counter(), Distribution(LATENCY_BOUNDS_S)
     reporter = DecisionReporter(DecisionTelemetry(metrics))
     method = RpcTelemetry(metrics).method("/placet.v1.EvaluateService/Evaluate")
-    decided = Decided(Verdict(outcome=Outcome.ALLOW, cause=Cause.PERMITTED), True, b"")
+    decided = Decided(Verdict(outcome=Outcome.ALLOW, cause=Cause.PERMITTED), True, b"", Revision(1))
     data = _ASKED.SerializeToString()
 
     def report() -> None:
@@ -97,7 +97,6 @@ def _recorders() -> Iterator[tuple[str, float]]:
             data,
             decided,
             decision_id="d",
-            revision=Revision(1),
             duration_s=0.00001,
         )
 

@@ -15,7 +15,7 @@ import placet
 from placet.local.aio import LocalEvaluator
 from placet_engine import model
 from placet_engine.changes import ChangeSet
-from placet_engine.items import PLATFORM, Body, Policy
+from placet_engine.items import PLATFORM, Content, Policy
 from placet_server.app import Node
 from placet_server.testing import running_server
 
@@ -82,7 +82,7 @@ WAYS: Mapping[str, Asking] = {
 
 @asynccontextmanager
 async def running_ways(
-    tenant: str, own: Iterable[Body], platform: Iterable[Body] = ()
+    tenant: str, own: Iterable[Content], platform: Iterable[Content] = ()
 ) -> AsyncIterator[Ways]:
     """Run a node, publish for a tenant and the platform, and get ready to ask."""
     async with running_server() as node, follow_ways(node, tenant, own, platform) as ways:
@@ -91,7 +91,7 @@ async def running_ways(
 
 @asynccontextmanager
 async def follow_ways(
-    node: Node, tenant: str, own: Iterable[Body], platform: Iterable[Body] = ()
+    node: Node, tenant: str, own: Iterable[Content], platform: Iterable[Content] = ()
 ) -> AsyncIterator[Ways]:
     """Publish on a running node, and get ready to ask."""
     owners = ((PLATFORM, tuple(platform)), (tenant, tuple(own)), ("bystander", _BYSTANDERS))

@@ -9,27 +9,33 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from placet_engine.items import (
+    CANDIDATE_KEY,
     CHECKSUM_MODULUS,
     NO_REVISION,
+    ROLLOUT_KEY,
     Body,
+    CandidateEdits,
+    Content,
     Item,
     ItemKey,
     ItemKind,
     Revision,
+    RolloutRecord,
     is_same_body,
 )
 from placet_engine.model import Problem, Severity
+from placet_engine.rollouts.record import Rollout, RolloutState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSet:
     """Edits that take effect together or not at all."""
 
-    upserts: tuple[Body, ...] = ()
+    upserts: tuple[Content, ...] = ()
     deletes: tuple[ItemKey, ...] = ()
     replace_all: bool = False
     """Whether policies, templates and links that are not written go away, and,
@@ -99,6 +105,52 @@ class ItemSet:
     """The newest revision that changed the owner; 0 when none did."""
     items: Mapping[ItemKey, Item] = field(default_factory=lambda: MappingProxyType({}))
 
+    @property
+    def content_revision(self) -> Revision:
+        """The newest revision that changed what is decided by: steps of rollouts do not."""
+        item = self.items.get(ROLLOUT_KEY)
+        if item is None or item.revision != self.revision:
+            return self.revision
+        assert isinstance(item.body, RolloutRecord)
+        rollout = item.body.rollout
+        if rollout.state is RolloutState.COMPLETED:
+            return self.revision
+        return Revision(rollout.stable_revision)
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """The rollout under way, or the last one there was."""
+        item = self.items.get(ROLLOUT_KEY)
+        if item is None:
+            return None
+        assert isinstance(item.body, RolloutRecord)
+        rollout = item.body.rollout
+        if not rollout.candidate_revision:
+            rollout = replace(rollout, candidate_revision=item.revision)
+        return rollout
+
+    @property
+    def rollout_under_way(self) -> Rollout | None:
+        """The rollout that has not ended."""
+        rollout = self.rollout
+        return None if rollout is None or rollout.state.is_final else rollout
+
+    def candidate(self) -> ItemSet | None:
+        """Return the content as the rollout under way would leave it, at the candidate's revision.
+
+        None when no rollout is under way.
+        """
+        rollout, item = self.rollout_under_way, self.items.get(CANDIDATE_KEY)
+        if rollout is None or item is None:
+            return None
+        assert isinstance(item.body, CandidateEdits)
+        edits = [
+            *candidate_edits(item.body),
+            Edit(ROLLOUT_KEY, None),
+            Edit(CANDIDATE_KEY, None),
+        ]
+        return self.editing(edits, Revision(rollout.candidate_revision))
+
     def of_kind(self, kind: ItemKind) -> Iterator[Item]:
         """Go through the items of one kind."""
         return (item for key, item in self.items.items() if key.kind is kind)
@@ -118,6 +170,14 @@ class ItemSet:
         return self.applying(revision, to_changes(self, edits, revision))
 
 
+def candidate_edits(candidate: CandidateEdits) -> list[Edit]:
+    """Return what a candidate changes, as edits of its owner's items."""
+    return [
+        *(Edit(body.key, body) for body in candidate.upserts),
+        *(Edit(key, None) for key in candidate.deletes),
+    ]
+
+
 def to_changes(current: ItemSet, edits: Iterable[Edit], revision: Revision) -> list[ItemChange]:
     """Turn edits into before and after, at the revision that commits them."""
     return [
@@ -130,9 +190,11 @@ def to_changes(current: ItemSet, edits: Iterable[Edit], revision: Revision) -> l
 
 
 def diff(before: ItemSet, after: ItemSet) -> list[ItemChange]:
-    """Return the changes that lead from one set to the other, in order of key."""
+    """Return the changes of content that lead from one set to the other, in order of key."""
     changes = []
     for key in sorted(before.items.keys() | after.items.keys()):
+        if not key.kind.is_content:
+            continue
         old, new = before.items.get(key), after.items.get(key)
         if old is None or new is None or not is_same_body(old.body, new.body):
             changes.append(ItemChange(old, new))

@@ -48,7 +48,9 @@ class Compiler:
     ) -> None:
         self._parser = parser or PolicyParser()
         self._slices = slices or SliceCache()
-        self._platform: CompiledItems | None = None
+        # The newest first. Two, since a rollout of the platform's has tenants compiled with the
+        # stable and with the candidate set in turn.
+        self._platforms: tuple[CompiledItems, ...] = ()
         self._lock = threading.Lock()
 
     def compile(
@@ -65,7 +67,8 @@ class Compiler:
             base: an earlier state of the tenant's. What has not changed since costs nothing.
         """
         is_platform = own.owner == platform.owner
-        compiled = compile_items(self._parser, own, self._platform if is_platform else base)
+        newest = next(iter(self._platforms), None)
+        compiled = compile_items(self._parser, own, newest if is_platform else base)
         problems = compiled.problems
         indexes = list(compiled.indexes.values())
         if not is_platform:
@@ -76,7 +79,7 @@ class Compiler:
         if all(found.severity is not Severity.ERROR for found in problems):
             program = Program(
                 tenant=own.owner,
-                revision=Revision(max(platform.revision, own.revision)),
+                revision=Revision(max(platform.content_revision, own.content_revision)),
                 settings=compiled.settings,
                 indexes=indexes,
                 schema=compiled.schema,
@@ -88,12 +91,13 @@ class Compiler:
     def _compiled_platform(self, platform: ItemSet) -> CompiledItems:
         """Compile the platform once for all tenants."""
         with self._lock:
-            known = self._platform
-        if known is not None and known.items is platform:
-            return known
-        compiled = compile_items(self._parser, platform, known)
+            known = self._platforms
+        for compiled in known:
+            if compiled.items is platform:
+                return compiled
+        compiled = compile_items(self._parser, platform, next(iter(known), None))
         with self._lock:
-            self._platform = compiled
+            self._platforms = (compiled, *known[:1])
         return compiled
 
 

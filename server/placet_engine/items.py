@@ -1,4 +1,4 @@
-"""What a store keeps for a tenant: policies, links, entities, schema, settings.
+"""What a store keeps for a tenant: policies, links, entities, schema, settings, a rollout.
 
 Each item has a key, unique within its owner, and a digest over its canonical
 form. Digests make two sets comparable without comparing what is in them.
@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, NewType, TypeAlias
 
 from placet_engine.model import NOWHERE, Entity, EntityUid, Layer, Position
+from placet_engine.rollouts.record import Rollout
 
 Revision = NewType("Revision", int)
 """Ordered version of a store."""
@@ -37,6 +38,15 @@ class ItemKind(IntEnum):
     ENTITY = 3
     SCHEMA = 4
     SETTINGS = 5
+    ROLLOUT = 6
+    """The owner's newest rollout: how far its candidate reaches, and how it ended."""
+    CANDIDATE = 7
+    """What the rollout under way would change."""
+
+    @property
+    def is_content(self) -> bool:
+        """Whether authors write it, and not rollouts."""
+        return self not in (ItemKind.ROLLOUT, ItemKind.CANDIDATE)
 
 
 class ItemKey(NamedTuple):
@@ -58,7 +68,7 @@ class ItemKey(NamedTuple):
                 return f"policy {self.id}"
             case ItemKind.TEMPLATE_LINK:
                 return f"template link {self.id}"
-            case ItemKind.SCHEMA | ItemKind.SETTINGS:
+            case _:
                 return self.kind.name.lower()
 
 
@@ -144,7 +154,39 @@ class Settings:
         return ItemKey(ItemKind.SETTINGS)
 
 
-Body: TypeAlias = Policy | TemplateLink | StoredEntity | SchemaText | Settings
+Content: TypeAlias = Policy | TemplateLink | StoredEntity | SchemaText | Settings
+"""What authors write."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRecord:
+    """The rollout an owner has under way, or the last one it had."""
+
+    rollout: Rollout
+
+    @property
+    def key(self) -> ItemKey:
+        """Name of the item within its owner."""
+        return ROLLOUT_KEY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateEdits:
+    """What a rollout under way would change. There until it ends."""
+
+    upserts: tuple[Content, ...] = ()
+    deletes: tuple[ItemKey, ...] = ()
+
+    @property
+    def key(self) -> ItemKey:
+        """Name of the item within its owner."""
+        return CANDIDATE_KEY
+
+
+ROLLOUT_KEY = ItemKey(ItemKind.ROLLOUT)
+CANDIDATE_KEY = ItemKey(ItemKind.CANDIDATE)
+
+Body: TypeAlias = Content | RolloutRecord | CandidateEdits
 
 
 @dataclass(frozen=True)
@@ -213,6 +255,15 @@ def body_to_json(body: Body) -> dict[str, object]:
                 "max_staleness_s": body.max_staleness_s and float(body.max_staleness_s),
                 "allow_empty_ids": body.allow_empty_ids or None,
             }
+        case RolloutRecord():
+            document = body.rollout.to_json()
+        case CandidateEdits():
+            document = {
+                "upserts": [
+                    [int(written.key.kind), body_to_json(written)] for written in body.upserts
+                ],
+                "deletes": [[int(key.kind), key.id, key.type] for key in body.deletes],
+            }
     return {name: value for name, value in document.items() if value is not None}
 
 
@@ -256,6 +307,26 @@ def body_from_json(kind: ItemKind, document: Mapping[str, Any]) -> Body:
                 max_staleness_s=document.get("max_staleness_s"),
                 allow_empty_ids=document.get("allow_empty_ids", False),
             )
+        case ItemKind.ROLLOUT:
+            return RolloutRecord(Rollout.from_json(document))
+        case ItemKind.CANDIDATE:
+            return CandidateEdits(
+                upserts=tuple(
+                    _content_from_json(ItemKind(number), written)
+                    for number, written in document["upserts"]
+                ),
+                deletes=tuple(
+                    ItemKey(ItemKind(number), id_, type_)
+                    for number, id_, type_ in document["deletes"]
+                ),
+            )
+
+
+def _content_from_json(kind: ItemKind, document: Mapping[str, Any]) -> Content:
+    body = body_from_json(kind, document)
+    if isinstance(body, RolloutRecord | CandidateEdits):
+        raise ValueError("a candidate within a candidate")
+    return body
 
 
 def entity_from_json(document: Mapping[str, Any]) -> Entity:

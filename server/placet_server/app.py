@@ -98,7 +98,7 @@ async def running_node(
             ThreadPoolExecutor(config.server.compile_threads, thread_name_prefix="compile")
         )
         compiler = Compiler()
-        active = ActivePolicies(clock)
+        active = ActivePolicies(clock, node)
         hub = Hub(
             max_subscriptions=config.subscribe.max_subscriptions,
             max_waiting=config.subscribe.max_waiting,

@@ -21,7 +21,7 @@ from placet.cli.compiling import to_engine
 from placet.cli.files import FileKind, SourceFile
 from placet.cli.findings import Findings
 from placet.cli.judges import answer_of, request_to_engine
-from placet_engine.items import PLATFORM, Body
+from placet_engine.items import PLATFORM, Content
 from placet_engine.model import Request, Undecidable, Verdict
 
 FOLDER = Path(__file__).parent
@@ -53,8 +53,8 @@ class GoldenFile:
     """One tenant's items, the platform's beside them, and cases. Compares by identity."""
 
     name: str
-    tenant: tuple[Body, ...]
-    platform: tuple[Body, ...]
+    tenant: tuple[Content, ...]
+    platform: tuple[Content, ...]
     cases: list[GoldenCase]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from placet_engine.items import (
-    Body,
+    Content,
     Policy,
     SchemaText,
     SchemaValidation,
@@ -283,7 +283,7 @@ class PlainPolicy:
 class Written:
     """A policy as it is published, or a template and the links of it."""
 
-    bodies: tuple[Body, ...]
+    bodies: tuple[Content, ...]
     plain: tuple[PlainPolicy, ...]
     """What takes part in decisions if the policy's layer applies: itself, or the links."""
 
@@ -477,14 +477,14 @@ class Case:
         object.__setattr__(self, "plain", plain)
 
     @property
-    def platform(self) -> list[Body]:
+    def platform(self) -> list[Content]:
         """What the platform publishes."""
         return [
             body for written in self.written for body in written.bodies if _of_platform(written)
         ]
 
     @property
-    def tenant(self) -> list[Body]:
+    def tenant(self) -> list[Content]:
         """What the tenant publishes."""
         return [
             *(
@@ -667,7 +667,7 @@ _POSITIONS = st.builds(
 )
 
 
-def bodies(*, platform: bool = False) -> SearchStrategy[Body]:
+def bodies(*, platform: bool = False) -> SearchStrategy[Content]:
     """Make items of every kind, with any text where any text may be.
 
     They are well formed, and need not compile.
@@ -711,7 +711,7 @@ def durations_s() -> SearchStrategy[float]:
     return nanos.map(lambda count: count // 10**9 + count % 10**9 / 1e9)
 
 
-def few_bodies() -> SearchStrategy[Body]:
+def few_bodies() -> SearchStrategy[Content]:
     """Make items out of so few that the same keys and contents come up again."""
     values_: list[Value] = [0, False, 1, True, [1], [True], {}]
     people = [

@@ -14,7 +14,7 @@ from placet_engine.changes import ChangeSet, Edit, ItemSet, diff, resolve, to_ch
 from placet_engine.items import (
     CHECKSUM_MODULUS,
     PLATFORM,
-    Body,
+    Content,
     Item,
     ItemKind,
     Revision,
@@ -33,7 +33,7 @@ OWNER = "acme"
 
 
 @given(body=strategies.bodies())
-def test_body_survives_json(body: Body) -> None:
+def test_body_survives_json(body: Content) -> None:
     document = json.loads(canonical_json(body_to_json(body)))
 
     read = body_from_json(body.key.kind, document)
@@ -111,7 +111,7 @@ def test_differences_lead_from_one_set_to_the_other(before: ItemSet, after: Item
 
 @given(before=item_sets(), edited=st.lists(strategies.few_bodies(), max_size=6), data=st.data())
 def test_edits_are_undone_by_the_differences_backwards(
-    before: ItemSet, edited: Sequence[Body], data: st.DataObject
+    before: ItemSet, edited: Sequence[Content], data: st.DataObject
 ) -> None:
     after = before.editing(edits(before, edited, data), Revision(10))
 
@@ -122,7 +122,7 @@ def test_edits_are_undone_by_the_differences_backwards(
 
 @given(before=item_sets(), edited=st.lists(strategies.few_bodies(), max_size=6), data=st.data())
 def test_checksum_is_carried_forward_by_changes(
-    before: ItemSet, edited: Sequence[Body], data: st.DataObject
+    before: ItemSet, edited: Sequence[Content], data: st.DataObject
 ) -> None:
     changes = to_changes(before, edits(before, edited, data), Revision(10))
 
@@ -132,7 +132,7 @@ def test_checksum_is_carried_forward_by_changes(
     assert carried % CHECKSUM_MODULUS == checksum(after.items.values())
 
 
-def edits(before: ItemSet, edited: Sequence[Body], data: st.DataObject) -> list[Edit]:
+def edits(before: ItemSet, edited: Sequence[Content], data: st.DataObject) -> list[Edit]:
     """Write some bodies and remove some of what is there, each key once."""
     by_key = {body.key: Edit(body.key, body) for body in edited}
     if before.items:
@@ -147,7 +147,7 @@ def edits(before: ItemSet, edited: Sequence[Body], data: st.DataObject) -> list[
     replace_all=st.booleans(),
 )
 def test_change_set_comes_to_what_it_says(
-    before: ItemSet, upserts: list[Body], replace_all: bool
+    before: ItemSet, upserts: list[Content], replace_all: bool
 ) -> None:
     change_set = ChangeSet(upserts=tuple(upserts), replace_all=replace_all)
 

@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 from placet.v1 import evaluate_service_pb2, value_pb2
 from placet.wire import Reader, attributes_to_wire, whole_item
-from placet_engine.items import Revision
 from placet_engine.model import Entity, Undecidable
 from placet_server.decisions.decider import Decided
 from placet_server.telemetry.decision_log.log import DecisionLog
@@ -56,7 +55,6 @@ class DecisionReporter:
         decided: Decided,
         *,
         decision_id: str,
-        revision: Revision,
         duration_s: float,
     ) -> None:
         """Report a decision."""
@@ -65,14 +63,15 @@ class DecisionReporter:
             self._telemetry.record(
                 tenant, verdict.outcome, verdict.cause, decided.cached, duration_s
             )
-            self._telemetry.describe(tenant, verdict.outcome, revision, decided.cached)
+            self._telemetry.describe(tenant, verdict.outcome, decided.revision, decided.cached)
         if self._log is not None:
             self._log.offer(
                 tenant,
                 request,
                 verdict,
                 decision_id=decision_id,
-                revision=revision,
+                revision=decided.revision,
+                variant=decided.variant,
                 cached=decided.cached,
                 duration_s=duration_s,
                 size_bytes=_size(request),
@@ -85,7 +84,6 @@ class DecisionReporter:
         results: Sequence[Decided | Undecidable],
         *,
         decision_ids: Sequence[str],
-        revision: Revision,
         duration_s: float,
     ) -> None:
         """Report the decisions of a batch at once, which is much cheaper than one by one.
@@ -104,7 +102,9 @@ class DecisionReporter:
                 )
                 if len(results) == 1:
                     # Then it is what the call that is under way asked for.
-                    self._telemetry.describe(tenant, verdict.outcome, revision, result.cached)
+                    self._telemetry.describe(
+                        tenant, verdict.outcome, result.revision, result.cached
+                    )
         if self._log is None:
             return
         for request, result, decision_id in zip(requests, results, decision_ids, strict=True):
@@ -114,7 +114,8 @@ class DecisionReporter:
                     request,
                     result.verdict,
                     decision_id=decision_id,
-                    revision=revision,
+                    revision=result.revision,
+                    variant=result.variant,
                     cached=result.cached,
                     duration_s=each_s,
                     size_bytes=_size(request),

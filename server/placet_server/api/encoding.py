@@ -13,17 +13,19 @@ from collections.abc import Callable, Iterator
 
 from placet.v1 import decision_pb2, evaluate_service_pb2
 from placet.wire import duration, verdict_to_wire
+from placet_engine.editions import Variant
 from placet_engine.items import Revision
 from placet_engine.model import Verdict
 from placet_server.decisions.decider import Decided
 
 
-def lasting_part(*, node: str, region: str) -> Callable[[Verdict, Revision], bytes]:
+def lasting_part(*, node: str, region: str) -> Callable[[Verdict, Revision, Variant], bytes]:
     """Return what encodes the part of a decision that lasts, except whether it was cached."""
 
-    def encode(verdict: Verdict, revision: Revision) -> bytes:
+    def encode(verdict: Verdict, revision: Revision, variant: Variant) -> bytes:
         message = verdict_to_wire(verdict)
         message.revision = revision
+        message.rollout_variant = variant
         message.region = region
         message.node = node
         return message.SerializeToString()

@@ -17,7 +17,9 @@ import grpc
 
 from placet.v1 import decision_pb2, evaluate_service_pb2
 from placet.wire import BatchReader, Malformed, Reader, read_request, shared_parts, uid_to_wire
-from placet_engine.items import Revision
+from placet_engine.changes import ItemSet
+from placet_engine.editions import Role, Sides, Variant
+from placet_engine.items import PLATFORM, Revision
 from placet_engine.model import Outcome, Request, Undecidable
 from placet_server.admission.control import AdmissionControl
 from placet_server.api.deadlines import time_left_s
@@ -196,11 +198,10 @@ class EvaluateService:
         """Give a decision its id, and tell whoever wants to know about it."""
         decision_id = next(self._ids)
         self._reporter.decided(
-            pinned.program.tenant,
+            pinned.tenant,
             data,
             decided,
             decision_id=decision_id,
-            revision=pinned.revision,
             duration_s=perf_counter() - started_s,
         )
         return decision_id
@@ -347,14 +348,17 @@ class EvaluateService:
         self, message: evaluate_service_pb2.EvaluateRequest, asked: Request, time_left_s: float
     ) -> evaluate_service_pb2.ExplainResponse:
         pinned = await self._pin(message.tenant, message.min_revision, time_left_s)
-        platform, own = self._active.platform, self._active.items(message.tenant)
+        role = pinned.role_for(asked.subject)
+        platform, own = (
+            _side(self._active.sides(owner), role) for owner in (PLATFORM, message.tenant)
+        )
         loop = asyncio.get_running_loop()
-        explanation = await loop.run_in_executor(self._executor, pinned.program.explain, asked)
+        explanation = await loop.run_in_executor(self._executor, role.program.explain, asked)
         if isinstance(explanation, Undecidable):
             raise Undecided(explanation)
         stamp = Stamp(pinned.staleness_s)
         decision = decision_pb2.Decision.FromString(
-            stamp.decision(pinned.judged(explanation.verdict), next(self._ids))
+            stamp.decision(pinned.judged(explanation.verdict, role), next(self._ids))
         )
         return explanation_to_wire(explanation, decision, platform=platform, own=own)
 
@@ -388,11 +392,11 @@ class EvaluateService:
             SearchTarget.RESOURCE: asked.resource,
             SearchTarget.ACTION: asked.action,
         }[target]
-        uids = candidates(pinned.program, target, open_part.type)
+        uids = candidates(pinned.role_for(asked.subject).program, target, open_part.type)
         stop = page.start + page.size
         response = evaluate_service_pb2.SearchResponse(revision=pinned.revision)
         turns = _Turns()
-        found = hits(pinned.program, asked, target, uids[page.start : stop])
+        found = hits(pinned.judge, asked, target, uids[page.start : stop])
         for index, hit in enumerate(found, 1):
             if hit is not None:
                 response.hits.append(
@@ -416,6 +420,13 @@ class EvaluateService:
         if min_revision > self._active.revision:
             await self._active.wait_for(Revision(min_revision), time_left_s)
         return self._decider.pin(tenant)
+
+
+def _side(sides: Sides, role: Role) -> ItemSet:
+    """Return the items that a role's program was compiled from."""
+    if role.variant is Variant.CANDIDATE and sides.candidate is not None:
+        return sides.candidate
+    return sides.stable
 
 
 class _Turns:

@@ -121,7 +121,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         page = read_page(request, reader)
         kinds = {
             read_kind(kind, reader, f"kinds[{index}]") for index, kind in enumerate(request.kinds)
-        } or set(ItemKind)
+        } or {kind for kind in ItemKind if kind.is_content}
         reader.finish()
         items = await self._read(owner, page.revision or request.revision)
         listed = [

@@ -82,11 +82,10 @@ def reported(
     """Report decisions of one tenant together; return their ids."""
     decision_ids = [next(ids) for _ in results]
     reporter.decided_together(
-        pinned.program.tenant,
+        pinned.tenant,
         data,
         results,
         decision_ids=decision_ids,
-        revision=pinned.revision,
         duration_s=perf_counter() - started_s,
     )
     return decision_ids

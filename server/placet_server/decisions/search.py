@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -36,7 +36,10 @@ def candidates(program: Program, target: SearchTarget, type_name: str) -> list[E
 
 
 def hits(
-    program: Program, request: Request, target: SearchTarget, uids: list[EntityUid]
+    judge: Callable[[Request], Verdict | Undecidable],
+    request: Request,
+    target: SearchTarget,
+    uids: list[EntityUid],
 ) -> Iterator[SearchHit | None]:
     """Judge the request for each uid; yield a hit, or nothing where there is none.
 
@@ -44,7 +47,7 @@ def hits(
     say) is no hit: the question is what would be allowed.
     """
     for uid in uids:
-        verdict = program.judge(_filled(request, target, uid))
+        verdict = judge(_filled(request, target, uid))
         if isinstance(verdict, Undecidable) or verdict.outcome is Outcome.DENY:
             yield None
         else:

@@ -7,13 +7,15 @@ of it lives on the event loop, so that nothing here needs a lock.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from placet_engine.changes import ItemSet
 from placet_engine.compiled_items import CompiledItems
 from placet_engine.compiling import Compilation
+from placet_engine.editions import CompiledEdition, Edition, Sides
 from placet_engine.items import NO_REVISION, PLATFORM, Revision
 from placet_engine.program import Program
 from placet_server.clock import Clock
@@ -22,26 +24,52 @@ from placet_server.errors import RevisionNotReached, TenantUnknown
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class TenantState:
-    """A tenant's items and the program they were compiled to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A revision that this node could not compile for a tenant."""
 
-    items: ItemSet
+    owner: str
+    """Whose revision it is: the tenant's, or the platform's."""
+    tenant: str
+    revision: Revision
+    reason: str
+    message: str
+    time: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantState:
+    """A tenant's items and what they were compiled to."""
+
+    sides: Sides
     compiled: CompiledItems | None
     """What later states are compiled from: the newest that compiled."""
-    program: Program | None
+    edition: Edition | None
     """None when nothing of the tenant ever compiled on this node."""
     outdated_since: float | None
     """Monotonic time since when the program lags behind the items, because
     they did not compile. None when it does not."""
+    refusals: tuple[Refusal, ...] = ()
+    """What did not compile: of the items, and of a rollout's candidate."""
+
+    @property
+    def items(self) -> ItemSet:
+        """The tenant's items."""
+        return self.sides.stable
 
 
 class ActivePolicies:
-    """Every tenant's policies as of one revision of the store."""
+    """Every tenant's policies as of one revision of the store.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: tells how old what is known is.
+        node: this node's name, for rollouts that go by node.
+    """
+
+    def __init__(self, clock: Clock, node: str = "") -> None:
         self._clock = clock
-        self._platform = ItemSet(owner=PLATFORM)
+        self._node = node
+        self._platform = Sides(ItemSet(owner=PLATFORM))
         self._tenants: dict[str, TenantState] = {}
         self._revision = NO_REVISION
         self._current_at: float | None = None
@@ -55,7 +83,7 @@ class ActivePolicies:
     @property
     def platform(self) -> ItemSet:
         """What applies to every tenant."""
-        return self._platform
+        return self._platform.stable
 
     @property
     def tenants(self) -> Mapping[str, TenantState]:
@@ -64,10 +92,14 @@ class ActivePolicies:
 
     def items(self, owner: str) -> ItemSet:
         """Return an owner's items; none if nobody published for it."""
+        return self.sides(owner).stable
+
+    def sides(self, owner: str) -> Sides:
+        """Return an owner's items, and the candidate of a rollout that is under way."""
         if owner == PLATFORM:
             return self._platform
         state = self._tenants.get(owner)
-        return state.items if state else ItemSet(owner=owner)
+        return state.sides if state else Sides(ItemSet(owner=owner))
 
     def compiled(self, owner: str) -> CompiledItems | None:
         """Return what an owner's next state can be compiled from, if anything can."""
@@ -77,18 +109,31 @@ class ActivePolicies:
     def has_program(self, tenant: str) -> bool:
         """Whether there is a program for a tenant."""
         state = self._tenants.get(tenant)
-        return state is not None and state.program is not None
+        return state is not None and state.edition is not None
 
-    def program(self, tenant: str) -> Program:
-        """Return a tenant's program.
+    def edition(self, tenant: str) -> Edition:
+        """Return what decides a tenant's requests.
 
         Raises:
             TenantUnknown: nobody published anything for the tenant.
         """
         state = self._tenants.get(tenant)
-        if state is None or state.program is None:
+        if state is None or state.edition is None:
             raise TenantUnknown(tenant)
-        return state.program
+        return state.edition
+
+    def program(self, tenant: str) -> Program:
+        """Return a tenant's stable program.
+
+        Raises:
+            TenantUnknown: nobody published anything for the tenant.
+        """
+        return self.edition(tenant).stable.program
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        """What this node could not compile, and nobody has mended since."""
+        return [refusal for state in self._tenants.values() for refusal in state.refusals]
 
     def staleness_s(self, tenant: str) -> float:
         """Return how long ago the tenant's program was last known to be current, in seconds."""
@@ -111,47 +156,76 @@ class ActivePolicies:
     async def swap(
         self,
         revision: Revision,
-        items: ItemSet,
-        compiled: Mapping[str, tuple[ItemSet, Compilation]],
+        sides: Sides,
+        compiled: Mapping[str, tuple[Sides, CompiledEdition]],
     ) -> None:
         """Take over what a revision leads to, all at once.
 
         Args:
             revision: the store's revision this is.
-            items: the owner that changed.
-            compiled: every tenant whose program the change concerns.
+            sides: the items of the owner that changed.
+            compiled: every tenant whose programs the change concerns.
         """
-        if items.owner == PLATFORM:
-            self._platform = items
-        for tenant, (own, compilation) in compiled.items():
-            self._tenants[tenant] = self._next_state(own, compilation)
+        if sides.stable.owner == PLATFORM:
+            self._platform = sides
         self._revision = revision
+        for tenant, (own, edition) in compiled.items():
+            self._tenants[tenant] = self._next_state(own, edition, sides.stable.owner)
         async with self._moved:
             self._moved.notify_all()
 
-    def _next_state(self, items: ItemSet, compilation: Compilation) -> TenantState:
-        if compilation.program is not None:
-            return TenantState(items, compilation.own, compilation.program, None)
+    def _next_state(self, own: Sides, compiled: CompiledEdition, owner: str) -> TenantState:
+        refusals = tuple(self._refusals(own.stable.owner, compiled, owner))
+        former = self._tenants.get(own.stable.owner)
+        edition = compiled.edition(node=self._node)
+        if edition is not None or former is None:
+            return TenantState(
+                sides=own,
+                compiled=compiled.stable.own if edition is not None else None,
+                edition=edition,
+                outdated_since=None if edition is not None else self._clock.monotonic(),
+                refusals=refusals,
+            )
         # Publishing compiles first, so that this is a set another version
         # accepted. The former program goes on, and says how old it is.
+        since = former.outdated_since
+        return TenantState(
+            sides=own,
+            compiled=former.compiled,
+            edition=former.edition,
+            outdated_since=self._clock.monotonic() if since is None else since,
+            refusals=refusals,
+        )
+
+    def _refusals(self, tenant: str, compiled: CompiledEdition, owner: str) -> Iterator[Refusal]:
+        """Say what of a tenant does not compile on this node."""
+        if compiled.stable.program is None:
+            yield self._refusal(owner, tenant, compiled.stable)
+        candidate, rollout = compiled.candidate, compiled.rollout
+        if candidate is not None and rollout is not None and candidate.program is None:
+            revision = Revision(rollout.candidate_revision)
+            yield self._refusal(compiled.rollout_owner, tenant, candidate, revision)
+
+    def _refusal(
+        self, owner: str, tenant: str, compilation: Compilation, revision: Revision | None = None
+    ) -> Refusal:
+        refusal = Refusal(
+            owner=owner,
+            tenant=tenant,
+            revision=self._revision if revision is None else revision,
+            reason=compilation.errors[0].reason,
+            message="; ".join(problem.message for problem in compilation.errors),
+            time=self._clock.now(),
+        )
         log.error(
             "a revision does not compile on this node",
             extra={
-                "tenant": items.owner,
-                "revision": items.revision,
+                "tenant": tenant,
+                "revision": refusal.revision,
                 "problems": [problem.message for problem in compilation.errors],
             },
         )
-        former = self._tenants.get(items.owner)
-        if former is None:
-            return TenantState(items, None, None, self._clock.monotonic())
-        since = former.outdated_since
-        return TenantState(
-            items,
-            former.compiled,
-            former.program,
-            self._clock.monotonic() if since is None else since,
-        )
+        return refusal
 
     async def wait_for(self, revision: Revision, timeout_s: float) -> None:
         """Wait until the node has got to a revision.

@@ -12,8 +12,9 @@ import random
 from concurrent.futures import Executor
 from contextlib import aclosing
 
-from placet_engine.changes import Commit, ItemSet
-from placet_engine.compiling import Compilation, Compiler
+from placet_engine.changes import Commit
+from placet_engine.compiling import Compiler
+from placet_engine.editions import CompiledEdition, Sides, compile_edition
 from placet_engine.items import NO_REVISION, PLATFORM, Revision
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.hub import Hub
@@ -58,13 +59,15 @@ class Feed:
         """Bring the node to the store's head before it serves anybody."""
         head = await self._store.head()
         owners = await self._store.owners()
-        platform = await self._store.read(PLATFORM, at=head)
+        platform = Sides.of(await self._store.read(PLATFORM, at=head))
         tenants = {
-            owner: await self._store.read(owner, at=head) for owner in owners if owner != PLATFORM
+            owner: Sides.of(await self._store.read(owner, at=head))
+            for owner in owners
+            if owner != PLATFORM
         }
         compiled = {
-            tenant: (items, await self._compile(platform, items))
-            for tenant, items in tenants.items()
+            tenant: (sides, await self._compile(platform, sides))
+            for tenant, sides in tenants.items()
         }
         await self._active.swap(head, platform, compiled)
         await self._load_window(head)
@@ -117,24 +120,26 @@ class Feed:
 
     async def _apply(self, commit: Commit) -> None:
         items = self._active.items(commit.owner).applying(commit.revision, commit.changes)
+        sides = Sides.of(items)
         if commit.owner == PLATFORM:
             compiled = {
-                tenant: (state.items, await self._compile(items, state.items))
+                tenant: (state.sides, await self._compile(sides, state.sides))
                 for tenant, state in self._active.tenants.items()
             }
         else:
-            compiled = {commit.owner: (items, await self._compile(self._active.platform, items))}
-        await self._active.swap(commit.revision, items, compiled)
+            platform = self._active.sides(PLATFORM)
+            compiled = {commit.owner: (sides, await self._compile(platform, sides))}
+        await self._active.swap(commit.revision, sides, compiled)
         self._telemetry.activated(commit.time)
         self.window.add(commit)
         self._hub.broadcast(commit)
 
-    async def _compile(self, platform: ItemSet, own: ItemSet) -> Compilation:
+    async def _compile(self, platform: Sides, own: Sides) -> CompiledEdition:
         """Compile in a thread: it takes milliseconds, which other requests should not wait."""
         loop = asyncio.get_running_loop()
-        base = self._active.compiled(own.owner)
+        base = self._active.compiled(own.stable.owner)
         return await loop.run_in_executor(
-            self._executor, self._compiler.compile, platform, own, base
+            self._executor, compile_edition, self._compiler, platform, own, base
         )
 
     async def _load_window(self, head: Revision) -> None:

@@ -16,7 +16,7 @@ from placet_engine.changes import (
 )
 from placet_engine.items import (
     NO_REVISION,
-    Body,
+    Content,
     Item,
     ItemKey,
     ItemKind,
@@ -41,7 +41,7 @@ SETTINGS = Settings(jurisdictions=("EU",))
 EVERYTHING = (READ, WRITE, TEMPLATE, LINK, ANN, BOB, SCHEMA, SETTINGS)
 
 
-def resolved(change_set: ChangeSet, *current: Body) -> list[Edit]:
+def resolved(change_set: ChangeSet, *current: Content) -> list[Edit]:
     edits, problems = resolve(change_set, make.item_set("acme", current))
     assert problems == []
     return edits
@@ -61,7 +61,7 @@ def test_writing_something_else_under_a_known_key_is_an_edit() -> None:
 
 
 @pytest.mark.parametrize("body", EVERYTHING, ids=lambda body: str(body.key))
-def test_writing_what_is_there_is_no_edit(body: Body) -> None:
+def test_writing_what_is_there_is_no_edit(body: Content) -> None:
     assert resolved(ChangeSet(upserts=(body,)), *EVERYTHING) == []
 
 
@@ -154,7 +154,7 @@ def test_one_id_may_be_of_an_entity_and_of_a_policy() -> None:
     ],
 )
 def test_replace_all_removes_what_is_not_written(
-    written: tuple[Body, ...], gone: list[Body]
+    written: tuple[Content, ...], gone: list[Content]
 ) -> None:
     """Policies, templates and links always; entities only where the set has any."""
     edits = resolved(ChangeSet(upserts=written, replace_all=True), *EVERYTHING)

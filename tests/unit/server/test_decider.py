@@ -8,6 +8,7 @@ import pytest
 
 from placet_engine.cache import CacheStatistics, DecisionCache
 from placet_engine.compiling import Compiler
+from placet_engine.editions import Sides, Variant, compile_edition
 from placet_engine.items import PLATFORM, Body, Policy, Revision, SchemaText, Settings
 from placet_engine.model import Outcome, Request, Undecidable, Verdict
 from placet_server.decisions.decider import Decided, Decider, PinnedDecider
@@ -35,15 +36,16 @@ class Deciding:
         )
         self.decider = Decider(self.active, cache, self._encode, b"")
 
-    def _encode(self, verdict: Verdict, revision: Revision) -> bytes:
+    def _encode(self, verdict: Verdict, revision: Revision, variant: Variant) -> bytes:
         self.encoded.append((verdict, revision))
         return f"{verdict.outcome.name} at {revision}".encode()
 
     async def publish(self, *bodies: Body, revision: int = 1, tenant: str = make.TENANT) -> None:
         items = make.item_set(tenant, bodies, Revision(revision))
-        compilation = Compiler().compile(make.item_set(PLATFORM, ()), items)
-        assert compilation.program is not None, compilation.problems
-        await self.active.swap(Revision(revision), items, {tenant: (items, compilation)})
+        sides = Sides(items)
+        compiled = compile_edition(Compiler(), Sides(make.item_set(PLATFORM, ())), sides)
+        assert compiled.stable.program is not None, compiled.stable.problems
+        await self.active.swap(Revision(revision), sides, {tenant: (sides, compiled)})
         self.active.confirm_current(Revision(revision))
 
     def pin(self, tenant: str = make.TENANT) -> PinnedDecider:
@@ -208,10 +210,11 @@ async def test_equal_verdicts_are_encoded_once() -> None:
 
 def test_a_verdict_come_by_in_another_way_is_not_cached(deciding: Deciding) -> None:
     pinned = deciding.pin()
-    verdict = pinned.program.judge(make.request(context={"mfa": True}))
+    role = pinned.edition.stable
+    verdict = role.program.judge(make.request(context={"mfa": True}))
     assert isinstance(verdict, Verdict)
 
-    decided = pinned.judged(verdict)
+    decided = pinned.judged(verdict, role)
 
     assert (ALLOW, False) == (outcome(decided), decided.cached)
     assert CacheStatistics() == deciding.statistics

@@ -500,7 +500,10 @@ class EvaluateBatchResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """The revision that decided all of them."""
+    """The revision that decided all of them. While a rollout is under way, the
+    newest that may have: subjects that its share does not reach are decided by
+    the stable one, as each decision says.
+    """
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchResult]:
         """One for each item that was decided, in the order of the items. Shorter

@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from placet.v1 import decision_pb2 as _decision_pb2
 from placet.v1 import evaluate_service_pb2 as _evaluate_service_pb2
+from placet.v1 import rollout_pb2 as _rollout_pb2
 from placet.v1 import value_pb2 as _value_pb2
 import builtins as _builtins
 import sys
@@ -60,6 +61,10 @@ class _ItemKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ItemKind.Val
     ITEM_KIND_ENTITY: _ItemKind.ValueType  # 3
     ITEM_KIND_SCHEMA: _ItemKind.ValueType  # 4
     ITEM_KIND_SETTINGS: _ItemKind.ValueType  # 5
+    ITEM_KIND_ROLLOUT: _ItemKind.ValueType  # 6
+    """The owner's newest rollout, under way or ended. Only rollouts write it."""
+    ITEM_KIND_CANDIDATE: _ItemKind.ValueType  # 7
+    """What the rollout under way would change. There until the rollout ends."""
 
 class ItemKind(_ItemKind, metaclass=_ItemKindEnumTypeWrapper):
     """ItemKind is what kind of thing an item is."""
@@ -70,6 +75,10 @@ ITEM_KIND_TEMPLATE_LINK: ItemKind.ValueType  # 2
 ITEM_KIND_ENTITY: ItemKind.ValueType  # 3
 ITEM_KIND_SCHEMA: ItemKind.ValueType  # 4
 ITEM_KIND_SETTINGS: ItemKind.ValueType  # 5
+ITEM_KIND_ROLLOUT: ItemKind.ValueType  # 6
+"""The owner's newest rollout, under way or ended. Only rollouts write it."""
+ITEM_KIND_CANDIDATE: ItemKind.ValueType  # 7
+"""What the rollout under way would change. There until the rollout ends."""
 Global___ItemKind: _TypeAlias = ItemKind  # noqa: Y015
 
 @_typing.final
@@ -255,6 +264,8 @@ class Item(_message.Message):
     ENTITY_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
     """Tenant it belongs to; empty for the platform."""
     revision: _builtins.int
@@ -273,6 +284,12 @@ class Item(_message.Message):
     def schema(self) -> Global___Schema: ...
     @_builtins.property
     def settings(self) -> Global___TenantSettings: ...
+    @_builtins.property
+    def rollout(self) -> _rollout_pb2.Rollout:
+        """As it is kept: without readings, tallies and examples."""
+
+    @_builtins.property
+    def candidate(self) -> Global___CandidateEdits: ...
     def __init__(
         self,
         *,
@@ -284,16 +301,63 @@ class Item(_message.Message):
         entity: _value_pb2.Entity | None = ...,
         schema: Global___Schema | None = ...,
         settings: Global___TenantSettings | None = ...,
+        rollout: _rollout_pb2.Rollout | None = ...,
+        candidate: Global___CandidateEdits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "entity", b"entity", "policy", b"policy", "schema", b"schema", "settings", b"settings", "template_link", b"template_link"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "candidate", b"candidate", "entity", b"entity", "policy", b"policy", "rollout", b"rollout", "schema", b"schema", "settings", b"settings", "template_link", b"template_link"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "digest", b"digest", "entity", b"entity", "owner", b"owner", "policy", b"policy", "revision", b"revision", "schema", b"schema", "settings", b"settings", "template_link", b"template_link"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "candidate", b"candidate", "digest", b"digest", "entity", b"entity", "owner", b"owner", "policy", b"policy", "revision", b"revision", "rollout", b"rollout", "schema", b"schema", "settings", b"settings", "template_link", b"template_link"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["policy", "template_link", "entity", "schema", "settings"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["policy", "template_link", "entity", "schema", "settings", "rollout", "candidate"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___Item: _TypeAlias = Item  # noqa: Y015
+
+@_typing.final
+class CandidateEdits(_message.Message):
+    """CandidateEdits is what a rollout under way would change. Until it ends, the
+    rest of the owner's items are those of the stable revision. Who decides by
+    them decides by the candidate for those whom the rollout's share reaches.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICIES_FIELD_NUMBER: _builtins.int
+    TEMPLATE_LINKS_FIELD_NUMBER: _builtins.int
+    ENTITIES_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    DELETES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Policy]: ...
+    @_builtins.property
+    def template_links(self) -> _containers.RepeatedCompositeFieldContainer[Global___TemplateLink]: ...
+    @_builtins.property
+    def entities(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Entity]: ...
+    @_builtins.property
+    def schema(self) -> Global___Schema: ...
+    @_builtins.property
+    def settings(self) -> Global___TenantSettings: ...
+    @_builtins.property
+    def deletes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemKey]: ...
+    def __init__(
+        self,
+        *,
+        policies: _abc.Iterable[Global___Policy] | None = ...,
+        template_links: _abc.Iterable[Global___TemplateLink] | None = ...,
+        entities: _abc.Iterable[_value_pb2.Entity] | None = ...,
+        schema: Global___Schema | None = ...,
+        settings: Global___TenantSettings | None = ...,
+        deletes: _abc.Iterable[Global___ItemKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema", "settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletes", b"deletes", "entities", b"entities", "policies", b"policies", "schema", b"schema", "settings", b"settings", "template_links", b"template_links"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandidateEdits: _TypeAlias = CandidateEdits  # noqa: Y015
 
 @_typing.final
 class ItemKey(_message.Message):

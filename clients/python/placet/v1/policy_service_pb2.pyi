@@ -228,7 +228,7 @@ class ListRequest(_message.Message):
     """
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_policy_pb2.ItemKind.ValueType]:
-        """All kinds when empty."""
+        """All kinds but rollouts and candidates when empty."""
 
     def __init__(
         self,

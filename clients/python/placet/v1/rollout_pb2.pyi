@@ -58,15 +58,18 @@ class _GuardKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GuardKind.V
     DESCRIPTOR: _descriptor.EnumDescriptor
     GUARD_KIND_UNSPECIFIED: _GuardKind.ValueType  # 0
     GUARD_KIND_ERROR_RATE: _GuardKind.ValueType  # 1
-    """Share of the requests given to the candidate, shadowed ones included, that
-    it could not decide.
+    """Share of the shadowed requests that the candidate could not decide, or a
+    policy of which could not be evaluated, while with the stable revision
+    neither happened.
     """
     GUARD_KIND_DENY_RATE_CHANGE: _GuardKind.ValueType  # 2
     """Share of the shadowed requests that the candidate denies, less the share
     that the stable revision denies; the absolute value counts.
     """
     GUARD_KIND_LATENCY: _GuardKind.ValueType  # 3
-    """99th percentile of the candidate's time to decide, in seconds."""
+    """99th percentile of the candidate's time to decide a shadowed request that
+    is not in the cache, in seconds of processor time.
+    """
     GUARD_KIND_REJECTIONS: _GuardKind.ValueType  # 4
     """Number of nodes that rejected the candidate."""
 
@@ -75,15 +78,18 @@ class GuardKind(_GuardKind, metaclass=_GuardKindEnumTypeWrapper):
 
 GUARD_KIND_UNSPECIFIED: GuardKind.ValueType  # 0
 GUARD_KIND_ERROR_RATE: GuardKind.ValueType  # 1
-"""Share of the requests given to the candidate, shadowed ones included, that
-it could not decide.
+"""Share of the shadowed requests that the candidate could not decide, or a
+policy of which could not be evaluated, while with the stable revision
+neither happened.
 """
 GUARD_KIND_DENY_RATE_CHANGE: GuardKind.ValueType  # 2
 """Share of the shadowed requests that the candidate denies, less the share
 that the stable revision denies; the absolute value counts.
 """
 GUARD_KIND_LATENCY: GuardKind.ValueType  # 3
-"""99th percentile of the candidate's time to decide, in seconds."""
+"""99th percentile of the candidate's time to decide a shadowed request that
+is not in the cache, in seconds of processor time.
+"""
 GUARD_KIND_REJECTIONS: GuardKind.ValueType  # 4
 """Number of nodes that rejected the candidate."""
 Global___GuardKind: _TypeAlias = GuardKind  # noqa: Y015
@@ -274,7 +280,8 @@ class CanaryStep(_message.Message):
     @_builtins.property
     def bake_time(self) -> _duration_pb2.Duration:
         """The least time before the next step, which also waits for every guard to
-        have its minimum of samples. Up to 30 days; absent: the server's default.
+        have its minimum of samples, and for every node to have said what it makes
+        of the candidate. Up to 30 days; absent: the server's default.
         """
 
     def __init__(
@@ -863,9 +870,7 @@ class RolloutSamples(_message.Message):
     instance: _builtins.str
     """Changes when the node starts anew and counts from zero."""
     decisions: _builtins.int
-    """Requests given to the candidate, shadowed ones included, and how many of
-    them it could not decide.
-    """
+    """Shadowed requests, and those of them that count as errors."""
     errors: _builtins.int
     shadowed: _builtins.int
     """Requests decided by both revisions, and how many each of them denied."""

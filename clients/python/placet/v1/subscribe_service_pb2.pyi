@@ -196,20 +196,29 @@ class SnapshotEnd(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     CHECKSUM_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    PLATFORM_REVISION_FIELD_NUMBER: _builtins.int
+    TENANT_REVISION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     checksum: _builtins.bytes
     """Sum modulo 2^256 of the digests of all items, as 32 big-endian bytes."""
     cursor: _builtins.bytes
+    platform_revision: _builtins.int
+    """The newest revisions that changed the platform and, where the subscription
+    is to one, the tenant. `revision` is the larger of the two.
+    """
+    tenant_revision: _builtins.int
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
         checksum: _builtins.bytes = ...,
         cursor: _builtins.bytes = ...,
+        platform_revision: _builtins.int = ...,
+        tenant_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "cursor", b"cursor", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "cursor", b"cursor", "platform_revision", b"platform_revision", "revision", b"revision", "tenant_revision", b"tenant_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

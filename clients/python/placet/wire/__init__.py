@@ -22,6 +22,7 @@ from placet.wire.positions import position_from_wire, position_to_wire
 from placet.wire.reader import Reader
 from placet.wire.refusals import Malformed, Violation
 from placet.wire.requests import BatchReader, read_request, shared_parts, whole_item
+from placet.wire.rollouts import read_plan, reading_to_wire, rollout_to_wire, timestamp
 from placet.wire.values import (
     attributes_to_wire,
     entity_to_wire,
@@ -51,10 +52,14 @@ __all__ = [
     "read_change_set",
     "read_key",
     "read_kind",
+    "read_plan",
     "read_request",
+    "reading_to_wire",
     "removal_from_wire",
+    "rollout_to_wire",
     "seconds",
     "shared_parts",
+    "timestamp",
     "uid_to_wire",
     "value_from_wire",
     "value_to_wire",

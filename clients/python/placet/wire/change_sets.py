@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from placet.v1 import policy_pb2, subscribe_service_pb2
-from placet.wire.items import item_to_wire, read_link, read_policy, read_schema, read_settings
+from placet.wire.items import item_to_wire, read_contents
 from placet.wire.keys import key_to_wire, read_key
 from placet.wire.limits import LIMITS
 from placet.wire.reader import Reader
 from placet_engine.changes import ChangeSet, ItemChange
-from placet_engine.items import Body, ItemKey, StoredEntity
+from placet_engine.items import ItemKey
 
 
 def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str) -> ChangeSet:
@@ -24,24 +24,12 @@ def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str
             "change_set", f"has {count} items; publish {LIMITS.max_change_items} at a time"
         )
         return ChangeSet()
-    upserts: list[Body] = [
-        read_policy(policy, reader, f"change_set.policies[{index}]", owner)
-        for index, policy in enumerate(message.policies)
-    ]
-    upserts += (
-        read_link(link, reader, f"change_set.template_links[{index}]")
-        for index, link in enumerate(message.template_links)
-    )
-    upserts += (
-        StoredEntity(reader.entity(entity, f"change_set.entities[{index}]"))
-        for index, entity in enumerate(message.entities)
-    )
-    if message.HasField("schema"):
-        upserts.append(read_schema(message.schema, reader, "change_set.schema"))
-    if message.HasField("settings"):
-        upserts.append(read_settings(message.settings, reader, "change_set.settings"))
+    for index, deleted in enumerate(message.deletes):
+        if deleted.kind in (policy_pb2.ITEM_KIND_ROLLOUT, policy_pb2.ITEM_KIND_CANDIDATE):
+            field = f"change_set.deletes[{index}].kind"
+            reader.refuse(field, "is of a rollout; roll it back instead")
     return ChangeSet(
-        upserts=tuple(upserts),
+        upserts=tuple(read_contents(message, reader, "change_set", owner)),
         deletes=tuple(
             read_key(key, reader, f"change_set.deletes[{index}]")
             for index, key in enumerate(message.deletes)

@@ -1,4 +1,4 @@
-"""What is stored: policies, template links, entities, schemas and settings, both ways."""
+"""What is stored: policies, links, entities, schemas, settings and rollouts, both ways."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ from typing import Literal
 
 from placet.v1 import policy_pb2
 from placet.wire.durations import duration, seconds
-from placet.wire.keys import read_item_id
+from placet.wire.keys import key_to_wire, read_item_id, read_key
 from placet.wire.limits import LIMITS
 from placet.wire.positions import position_from_wire, position_to_wire
 from placet.wire.reader import Reader
 from placet.wire.refusals import Malformed, Violation
+from placet.wire.rollouts import read_rollout, rollout_to_wire
 from placet.wire.values import entity_to_wire, uid_to_wire
 from placet_engine import model
 from placet_engine.items import (
     PLATFORM_LAYERS,
     Body,
+    CandidateEdits,
+    Content,
     Item,
     Policy,
     Revision,
+    RolloutRecord,
     SchemaText,
     SchemaValidation,
     Settings,
@@ -41,6 +45,27 @@ def item_to_wire(item: Item) -> policy_pb2.Item:
             message.schema.text = item.body.text
         case Settings():
             message.settings.CopyFrom(_settings_to_wire(item.body))
+        case RolloutRecord():
+            message.rollout.CopyFrom(rollout_to_wire(item.body.rollout))
+        case CandidateEdits():
+            message.candidate.CopyFrom(_candidate_to_wire(item.body))
+    return message
+
+
+def _candidate_to_wire(candidate: CandidateEdits) -> policy_pb2.CandidateEdits:
+    message = policy_pb2.CandidateEdits(deletes=map(key_to_wire, candidate.deletes))
+    for body in candidate.upserts:
+        match body:
+            case Policy():
+                message.policies.append(_policy_to_wire(body))
+            case TemplateLink():
+                message.template_links.append(_link_to_wire(body))
+            case StoredEntity():
+                message.entities.append(entity_to_wire(body.entity))
+            case SchemaText():
+                message.schema.text = body.text
+            case Settings():
+                message.settings.CopyFrom(_settings_to_wire(body))
     return message
 
 
@@ -98,10 +123,52 @@ def item_from_wire(message: policy_pb2.Item) -> Item:
             body = read_schema(message.schema, reader, "schema")
         case "settings":
             body = read_settings(message.settings, reader, "settings")
+        case "rollout":
+            body = RolloutRecord(read_rollout(message.rollout, reader, "rollout"))
+        case "candidate":
+            body = _read_candidate(message.candidate, reader, message.owner)
         case _:
             raise Malformed([Violation("body", "is of a kind this version does not know; upgrade")])
     reader.finish()
     return Item(message.owner, Revision(message.revision), body)
+
+
+def _read_candidate(
+    message: policy_pb2.CandidateEdits, reader: Reader, owner: str
+) -> CandidateEdits:
+    return CandidateEdits(
+        upserts=tuple(read_contents(message, reader, "candidate", owner)),
+        deletes=tuple(
+            read_key(key, reader, f"candidate.deletes[{index}]")
+            for index, key in enumerate(message.deletes)
+        ),
+    )
+
+
+def read_contents(
+    message: policy_pb2.ChangeSet | policy_pb2.CandidateEdits,
+    reader: Reader,
+    field: str,
+    owner: str,
+) -> list[Content]:
+    """Read all that a message would write for an owner, kind by kind."""
+    contents: list[Content] = [
+        read_policy(policy, reader, f"{field}.policies[{index}]", owner)
+        for index, policy in enumerate(message.policies)
+    ]
+    contents += (
+        read_link(link, reader, f"{field}.template_links[{index}]")
+        for index, link in enumerate(message.template_links)
+    )
+    contents += (
+        StoredEntity(reader.entity(entity, f"{field}.entities[{index}]"))
+        for index, entity in enumerate(message.entities)
+    )
+    if message.HasField("schema"):
+        contents.append(read_schema(message.schema, reader, f"{field}.schema"))
+    if message.HasField("settings"):
+        contents.append(read_settings(message.settings, reader, f"{field}.settings"))
+    return contents
 
 
 def read_policy(message: policy_pb2.Policy, reader: Reader, field: str, owner: str) -> Policy:

@@ -19,6 +19,8 @@ class Limits:
     max_change_items: int = 10_000
     max_policy_chars: int = 100_000
     max_schema_chars: int = 1_000_000
+    max_canary_steps: int = 20
+    max_bake_s: float = 30 * 24 * 3600
 
 
 LIMITS = Limits()

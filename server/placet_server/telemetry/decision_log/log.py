@@ -79,9 +79,9 @@ class DecisionLogSettings:
 
 
 # What the hot path hands over: time, sequence, what it stands for, tenant, request, verdict,
-# decision id, revision, cached, duration, span, size of the request.
+# decision id, revision, variant, cached, duration, span, size of the request.
 _Entry: TypeAlias = tuple[
-    float, int, int, str, object, Verdict, str, int, bool, float, SpanContext, int
+    float, int, int, str, object, Verdict, str, int, str, bool, float, SpanContext, int
 ]
 
 
@@ -222,6 +222,7 @@ class DecisionLog:
         *,
         decision_id: str,
         revision: int,
+        variant: str = "",
         cached: bool,
         duration_s: float,
         size_bytes: int,
@@ -234,6 +235,7 @@ class DecisionLog:
             verdict: what was decided.
             decision_id: the id the caller gets.
             revision: the revision that decided.
+            variant: which of two programs did, while a rollout is under way.
             cached: whether the verdict was remembered.
             duration_s: how long it took, in seconds.
             size_bytes: about how much memory the request holds.
@@ -259,6 +261,7 @@ class DecisionLog:
                 verdict,
                 decision_id,
                 revision,
+                variant,
                 cached,
                 duration_s,
                 get_current_span().get_span_context(),
@@ -354,7 +357,7 @@ class DecisionLog:
 
     def _document(self, entry: _Entry) -> Document:
         moment, sequence, kept_one_in, tenant, request, verdict = entry[:6]
-        decision_id, revision, cached, duration_s, span = entry[6:-1]
+        decision_id, revision, variant, cached, duration_s, span = entry[6:-1]
         asked = self._read(request)
         document = DecisionRecord(
             run=self._run,
@@ -369,6 +372,7 @@ class DecisionLog:
             errors=[_policy(error) for error in verdict.errors],
             decision_id=decision_id,
             revision=revision,
+            rollout_variant=variant,
             cached=cached,
             duration_s=round(duration_s, 9),
             region=self._region,

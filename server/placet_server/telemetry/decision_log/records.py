@@ -20,6 +20,7 @@ The form is JSON, one object a line, in UTF-8. Fields of version 1:
 ``obligations``    texts
 ``errors``         policies that failed: ``{"policy_id", "layer", "message"}`` each
 ``revision``       the revision that decided
+``rollout_variant``  ``stable`` or ``candidate`` while a rollout was under way, otherwise empty
 ``cached``         whether the verdict was remembered
 ``region, node``   where
 ``duration_s``     how long the node worked on it, in seconds
@@ -83,6 +84,7 @@ class DecisionRecord:
     obligations: list[str]
     errors: list[Document]
     revision: int
+    rollout_variant: str = ""
     cached: bool
     region: str
     node: str
