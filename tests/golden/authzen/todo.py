@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from placet_engine.items import Body, Policy, StoredEntity, entity_from_json
+from placet_engine.items import Content, Policy, StoredEntity, entity_from_json
 from placet_engine.model import Attributes, Entity, EntityUid, Request
 from placet_engine.source import split_policies
 from tests.data import data_file
@@ -51,7 +51,7 @@ class TodoCase:
     questions: tuple[Question, ...]
 
 
-def bodies() -> list[Body]:
+def bodies() -> list[Content]:
     """Return the scenario's policies and entities, as a tenant publishes them."""
     source = (HERE / "todo.cedar").read_text("utf-8")
     policies = [

@@ -65,14 +65,14 @@ def rollout_to_wire(rollout: Rollout, *, etag: str = "") -> rollout_pb2.Rollout:
         step=rollout.step,
         share_percent=rollout.share_percent,
         seed=rollout.seed,
-        step_time=rollout.step_time and timestamp(rollout.step_time),
-        next_step_time=next_time and timestamp(next_time),
+        step_time=timestamp(rollout.step_time) if rollout.step_time else None,
+        next_step_time=timestamp(next_time) if next_time else None,
         author=rollout.author,
         message=rollout.message,
         approver=rollout.approver,
         create_time=timestamp(rollout.create_time),
         update_time=timestamp(rollout.update_time),
-        rollback=rollout.rollback and _rollback_to_wire(rollout.rollback),
+        rollback=_rollback_to_wire(rollout.rollback) if rollout.rollback else None,
         etag=etag,
     )
 
@@ -137,7 +137,7 @@ def _rollback_to_wire(rollback: Rollback) -> rollout_pb2.RollbackReport:
         time=timestamp(rollback.time),
         step=rollback.step,
         share_percent=rollback.share_percent,
-        breach=rollback.breach and reading_to_wire(rollback.breach),
+        breach=reading_to_wire(rollback.breach) if rollback.breach else None,
         actor=rollback.actor,
         message=rollback.message,
     )
@@ -209,7 +209,8 @@ def read_plan(
         shadow_percent = guards.shadow_percent
         if not 0 < shadow_percent <= _WHOLE:
             reader.refuse(f"{field}.guards.shadow_percent", "is not above 0 and up to 100")
-    steps, unit = (Step(_WHOLE),), CanaryUnit.SUBJECT
+    steps: tuple[Step, ...] = (Step(_WHOLE),)
+    unit = CanaryUnit.SUBJECT
     if strategy is Strategy.CANARY:
         steps = _read_steps(message.canary, reader, f"{field}.canary.steps", defaults)
         if message.canary.unit:
@@ -250,9 +251,8 @@ def _read_steps(
     )
     for index, step in enumerate(steps):
         if not 1 <= step.share_percent <= _WHOLE:
-            reader.refuse(
-                f"{field}[{index}].share_percent", f"is {step.share_percent}; use 1 to 100"
-            )
+            what = f"is {step.share_percent}; use 1 to 100"
+            reader.refuse(f"{field}[{index}].share_percent", what)
         if not 0 <= step.bake_s <= LIMITS.max_bake_s:
             reader.refuse(f"{field}[{index}].bake_time", "is negative, or longer than 30 days")
     if any(one.share_percent >= other.share_percent for one, other in pairwise(steps)):
