@@ -14,17 +14,20 @@ from pathlib import Path
 
 from placet_engine.cache import DecisionCache
 from placet_engine.compiling import Compiler
+from placet_engine.rollouts.plan import Guard, GuardKind, PlanDefaults
 from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.admitting import observe_admission
-from placet_server.api.decision_records import DecisionReporter, read_asked
+from placet_server.api.decision_records import DecisionReporter, masked_reader, read_asked
 from placet_server.api.encoding import CACHED, lasting_part
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
+from placet_server.api.requests import read_reported
+from placet_server.api.rollout import RolloutService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
 from placet_server.clock import Clock, SystemClock
-from placet_server.config import Config, ConfigError
+from placet_server.config import Config, ConfigError, RolloutsConfig
 from placet_server.decisions.decider import Decided, Decider
 from placet_server.listening import Listening
 from placet_server.policies.active import ActivePolicies
@@ -32,9 +35,14 @@ from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
 from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
+from placet_server.rollouts.controller import RolloutController
+from placet_server.rollouts.driver import RolloutDriver, Timing
+from placet_server.rollouts.overview import Overview
+from placet_server.rollouts.shadow import ShadowMeter
 from placet_server.store.contract import Store
 from placet_server.store.memory import MemoryStore
 from placet_server.store.sqlite import SqliteStore
+from placet_server.telemetry.decision_log.opening import masker_of
 from placet_server.telemetry.running import NodeTelemetry, running_telemetry
 
 log = logging.getLogger(__name__)
@@ -133,15 +141,50 @@ async def running_node(
         )
         admission = AdmissionControl(_limits(config), clock.monotonic)
         observe_admission(telemetry.metrics, admission)
+        controller = RolloutController(store=store, publisher=publisher, active=active, clock=clock)
+        overview = Overview(store=store, clock=clock, lease_s=config.rollouts.node_lease_s)
+        meter = ShadowMeter(
+            active=active,
+            read=read_reported,
+            describe=masked_reader(masker_of(config.telemetry)),
+            per_second=config.rollouts.shadow_per_second,
+            monotonic=clock.monotonic,
+        )
+        driver = RolloutDriver(
+            store=store,
+            active=active,
+            controller=controller,
+            overview=overview,
+            meter=meter,
+            clock=clock,
+            node=node,
+            region=region,
+            timing=Timing(
+                tick_s=config.rollouts.tick_s,
+                report_s=config.rollouts.report_s,
+                lease_s=config.rollouts.node_lease_s,
+            ),
+        )
+        rollouts = RolloutService(
+            controller=controller,
+            overview=overview,
+            active=active,
+            store=store,
+            clock=clock,
+            defaults=_plan_defaults(config.rollouts),
+        )
         services = Services(
             evaluate=EvaluateService(
                 decider=decider,
                 active=active,
                 admission=admission,
                 executor=executor,
-                reporter=DecisionReporter(telemetry.decisions, telemetry.decision_log),
+                reporter=DecisionReporter(telemetry.decisions, telemetry.decision_log, meter),
             ),
-            policy=PolicyService(publisher=publisher, store=store, executor=executor),
+            policy=PolicyService(
+                publisher=publisher, store=store, executor=executor, rollouts=rollouts
+            ),
+            rollout=rollouts,
             subscribe=SubscribeService(
                 active=active,
                 feed=feed,
@@ -158,8 +201,8 @@ async def running_node(
                 start_time=clock.now(),
             ),
         )
-        following = asyncio.create_task(feed.run(), name="feed")
-        stack.push_async_callback(_ended, following)
+        for running, name in ((feed.run(), "feed"), (driver.run(), "rollouts")):
+            stack.push_async_callback(_ended, asyncio.create_task(running, name=name))
         api = ApiServer(
             listening=listening or Listening(address=config.server.listen),
             services=services,
@@ -186,6 +229,23 @@ async def running_node(
             telemetry=telemetry,
             evaluate=services.evaluate,
         )
+
+
+def _plan_defaults(config: RolloutsConfig) -> PlanDefaults:
+    bounds = {
+        GuardKind.ERROR_RATE: config.error_rate,
+        GuardKind.DENY_RATE_CHANGE: config.deny_rate_change,
+        GuardKind.LATENCY: config.latency_s,
+        GuardKind.REJECTIONS: config.rejections,
+    }
+    return PlanDefaults(
+        bake_s=config.bake_s,
+        guards=tuple(
+            Guard(kind=kind, threshold=bound, min_samples=config.min_samples)
+            for kind, bound in bounds.items()
+        ),
+        shadow_percent=config.shadow_percent,
+    )
 
 
 def _limits(config: Config) -> Limits:

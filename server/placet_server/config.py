@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import socket
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -97,6 +98,35 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutsConfig:
+    """``[rollouts]``. What holds where a plan says nothing, and how nodes take part."""
+
+    bake_s: float = 300.0
+    """How long a canary's step is held at least, in seconds."""
+    min_samples: int = 100
+    """Below so many samples a guard says nothing yet, and the step waits."""
+    error_rate: float = 0.01
+    """Bound of the requests that only the candidate cannot decide, from 0 to 1."""
+    deny_rate_change: float = 0.05
+    """Bound of the change of the part that is denied, from 0 to 1."""
+    latency_s: float = 0.01
+    """Bound of the 99th percentile of the candidate's time to decide, in seconds."""
+    rejections: int = 0
+    """How many nodes may reject a candidate."""
+    shadow_percent: float = 10.0
+    """How many of the live requests are decided by both revisions to compare them."""
+    shadow_per_second: int = 200
+    """How many those may be on one node."""
+    tick_s: float = 0.25
+    """How often what is due is looked for, in seconds."""
+    report_s: float = 1.0
+    """How often a node tells at most what it decides by while no rollout is under way, in
+    seconds."""
+    node_lease_s: float = 15.0
+    """A node that has said nothing for this long is not waited for, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
     """``[log]``."""
 
@@ -164,6 +194,7 @@ class Config:
     cache: CacheConfig = field(default_factory=CacheConfig)
     subscribe: SubscribeConfig = field(default_factory=SubscribeConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    rollouts: RolloutsConfig = field(default_factory=RolloutsConfig)
     log: LogConfig = field(default_factory=LogConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
 
@@ -409,14 +440,16 @@ def for_worker(config: Config, number: int) -> Config:
     """Return what a configuration means for one of several workers on a machine, from 0.
 
     What only one process can have, each gets one of: the Prometheus port is the configured one
-    plus its number, and so on the file of the decision log.
+    plus its number, and so on the file of the decision log. Each is a node with a name of its own.
     """
     telemetry = config.telemetry
     host, _, port = telemetry.prometheus_listen.rpartition(":")
     listen = f"{host}:{int(port) + number}" if port and int(port) else telemetry.prometheus_listen
     path = Path(telemetry.decision_log_path)
+    name = config.server.node or socket.gethostname()
     return replace(
         config,
+        server=replace(config.server, node=f"{name}.{number}"),
         telemetry=replace(
             telemetry,
             prometheus_listen=listen,

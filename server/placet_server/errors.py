@@ -15,7 +15,11 @@ PlacetError
 ├── TenantLimited          a tenant asks for more than its rate
 ├── SlowReader             a stream's reader takes nothing
 ├── DecisionLogFull        no decision may be made without a record of it
-├── NotOffered             a part of the API this node does not do
+├── RolloutUnknown         no such rollout
+├── RolloutUnderWay        the items are held by a rollout that has not ended
+├── RolloutRefused         a rollout's state does not let something happen
+├── RolloutChanged         a rollout is not as the caller read it
+├── ApprovalRefused        the caller may not approve
 └── Draining               the node is about to stop
 
 Stores raise their own, see ``store.contract``; malformed messages are
@@ -168,8 +172,45 @@ class DecisionLogFull(PlacetError):
         )
 
 
-class NotOffered(PlacetError):
-    """A part of the API this node does not do."""
+class RolloutUnknown(PlacetError):
+    """No such rollout."""
+
+    def __init__(self, id_: str, owner: str) -> None:
+        whose = f"`{owner}`" if owner else "the platform"
+        what = f"rollout `{id_}` of {whose} is not known" if id_ else f"{whose} had no rollout yet"
+        super().__init__(f"{what}; list what there is")
+
+
+class RolloutUnderWay(PlacetError):
+    """The items are held by a rollout that has not ended."""
+
+    def __init__(self, id_: str, owner: str) -> None:
+        whose = f"`{owner}`" if owner else "the platform"
+        super().__init__(
+            f"rollout `{id_}` of {whose} is under way; promote it or roll it back, and try again"
+        )
+        self.id = id_
+        self.owner = owner
+
+
+class RolloutRefused(PlacetError):
+    """A rollout's state does not let something happen."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """Stable upper-case identifier."""
+
+
+class RolloutChanged(PlacetError):
+    """A rollout is not as the caller read it."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(f"rollout `{id_}` has changed since it was read; read it and try again")
+
+
+class ApprovalRefused(PlacetError):
+    """The caller may not approve."""
 
 
 class Draining(PlacetError):

@@ -14,6 +14,7 @@ from placet_server.config import (
     Config,
     LimitsConfig,
     LogConfig,
+    RolloutsConfig,
     ServerConfig,
     StoreConfig,
     SubscribeConfig,
@@ -31,6 +32,7 @@ async def running_server(
     limits: LimitsConfig | None = None,
     drain_s: float = 1.0,
     telemetry: TelemetryConfig | None = None,
+    rollouts: RolloutsConfig | None = None,
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
 
@@ -46,6 +48,7 @@ async def running_server(
         limits=limits or LimitsConfig(target_wait_s=0),
         log=LogConfig(),
         telemetry=telemetry or TelemetryConfig(),
+        rollouts=rollouts or RolloutsConfig(tick_s=0.02),
     )
     async with running_node(config, clock=clock) as node:
         yield node

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +13,14 @@ import pytest
 from placet_engine.changes import Commit, Edit, ItemChange, ItemSet
 from placet_engine.items import (
     Body,
+    CandidateEdits,
+    Content,
     Item,
     ItemKey,
     ItemKind,
     Policy,
     Revision,
+    RolloutRecord,
     SchemaText,
     SchemaValidation,
     Settings,
@@ -24,9 +28,12 @@ from placet_engine.items import (
     TemplateLink,
 )
 from placet_engine.model import Entity, EntityUid, Layer, Position
+from placet_engine.rollouts.plan import Plan, PlanDefaults
+from placet_engine.rollouts.record import Rollout, RolloutState
 from placet_server.store.contract import (
     CommitInfo,
     CommitSummary,
+    Notice,
     RevisionCompacted,
     RevisionConflict,
     RevisionUnknown,
@@ -387,7 +394,7 @@ async def test_item_set_stays_as_it_was_read(store: Store) -> None:
 
 # ------------------------------------------------------------------- what is in the items
 
-BODIES: list[Body] = [
+BODIES: list[Content] = [
     Policy(id="p1", cedar="permit (principal, action, resource);"),
     Policy(
         id="p2",
@@ -992,3 +999,98 @@ async def test_closing_waits_for_what_is_under_way(store: Store) -> None:
     async with asyncio.timeout(DEADLINE_S):
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
     assert all(isinstance(outcome, Commit | StoreUnavailable) for outcome in outcomes)
+
+
+# ------------------------------------------------------------------------------- versions
+
+
+ROLLOUT = RolloutRecord(
+    Rollout(
+        id="r1",
+        plan=Plan(guards=PlanDefaults().guards),
+        state=RolloutState.RUNNING,
+        stable_revision=3,
+        create_time=NOON,
+        update_time=NOON,
+    )
+)
+
+
+async def test_versions_are_what_an_item_was_newest_first(store: Store) -> None:
+    one, two = Policy(id="p", cedar="one"), Policy(id="p", cedar="two")
+    await commit(store, "acme", Edit(one.key, one))
+    await commit(store, "other", Edit(one.key, one))
+    await commit(store, "acme", Edit(two.key, two))
+    await commit(store, "acme", Edit(two.key, None))
+
+    versions = await store.versions("acme", one.key, limit=10)
+
+    assert versions == [Item("acme", Revision(3), two), Item("acme", Revision(1), one)]
+    assert await store.versions("acme", one.key, limit=1) == versions[:1]
+    assert await store.versions("acme", one.key, before=Revision(3), limit=10) == versions[1:]
+    assert await store.versions("acme", one.key, before=Revision(2**70), limit=1) == versions[:1]
+    assert await store.versions("nobody", one.key, limit=10) == []
+    with pytest.raises(ValueError, match="limit must be at least 1"):
+        await store.versions("acme", one.key, limit=0)
+
+
+async def test_a_rollout_and_its_candidate_are_kept(store: Store) -> None:
+    bodies: list[Body] = [ROLLOUT, CandidateEdits(upserts=tuple(BODIES), deletes=(BODIES[0].key,))]
+    await commit(store, "acme", *(Edit(body.key, body) for body in bodies))
+
+    kept = await store.read("acme")
+
+    assert [item.body for item in kept.items.values()] == bodies
+    assert kept.rollout == replace(ROLLOUT.rollout, candidate_revision=1)
+
+
+# ---------------------------------------------------------------------------------- board
+
+
+def notice(name: str = "n1", *, topic: str = "nodes", minute: int = 0, **body: Any) -> Notice:
+    return Notice(topic=topic, name=name, time=NOON.replace(minute=minute), body=body)
+
+
+async def test_a_notice_takes_the_place_of_the_one_before(store: Store) -> None:
+    for put in (notice(revision=1), notice("n0"), notice(topic="samples"), notice(revision=2)):
+        await store.put_up(put)
+
+    assert await store.notices("nodes") == [notice("n0"), notice(revision=2)]
+    assert await store.notices("samples") == [notice(topic="samples")]
+    assert await store.notices("nothing") == []
+    assert await store.head() == 0
+
+
+async def test_old_notices_are_taken_down(store: Store) -> None:
+    for put in (notice("old"), notice("new", minute=5), notice("old", topic="samples")):
+        await store.put_up(put)
+
+    await store.take_down("nodes", before=NOON.replace(minute=5))
+
+    assert await store.notices("nodes") == [notice("new", minute=5)]
+    assert await store.notices("samples") == [notice("old", topic="samples")]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Notice(topic="t", name="n", time=NOON.replace(tzinfo=None), body={}),
+        notice(value=float("nan")),
+        notice(value=object()),
+    ],
+    ids=["no zone", "no number", "no json"],
+)
+async def test_a_bad_notice_changes_nothing(store: Store, bad: Notice) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # the message is json's in part
+        await store.put_up(bad)
+
+    assert await store.notices("nodes") == []
+
+
+async def test_names_of_notices_may_be_any_text(store: Store) -> None:
+    names = sorted(ODD_TEXTS)
+    for name in names:
+        await store.put_up(notice(name, text=name))
+
+    put_up = {put.name: put.body["text"] for put in await store.notices("nodes")}
+    assert put_up == dict(zip(names, names, strict=True))

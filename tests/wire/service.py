@@ -18,6 +18,7 @@ from placet.v1 import (
     policy_pb2,
     policy_service_pb2,
     policy_service_pb2_grpc,
+    rollout_service_pb2_grpc,
     subscribe_service_pb2_grpc,
 )
 from placet.wire import attributes_to_wire
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from placet.v1.evaluate_service_pb2_grpc import EvaluateServiceAsyncStub
     from placet.v1.node_service_pb2_grpc import NodeServiceAsyncStub
     from placet.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
+    from placet.v1.rollout_service_pb2_grpc import RolloutServiceAsyncStub
     from placet.v1.subscribe_service_pb2_grpc import SubscribeServiceAsyncStub
 
 TENANT = "acme"
@@ -43,6 +45,7 @@ class Connection:
     policy: PolicyServiceAsyncStub
     subscribe: SubscribeServiceAsyncStub
     nodes: NodeServiceAsyncStub
+    rollouts: RolloutServiceAsyncStub
 
     async def publish(
         self, *policies: policy_pb2.Policy, tenant: str = TENANT, **change_set: Any
@@ -88,6 +91,7 @@ def _stubs(channel: grpc.aio.Channel) -> dict[str, Any]:
         "policy": policy_service_pb2_grpc.PolicyServiceStub(channel),
         "subscribe": subscribe_service_pb2_grpc.SubscribeServiceStub(channel),
         "nodes": node_service_pb2_grpc.NodeServiceStub(channel),
+        "rollouts": rollout_service_pb2_grpc.RolloutServiceStub(channel),
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from placet.v1 import decision_pb2, policy_pb2, policy_service_pb2, rollout_pb2, value_pb2
+from placet.v1 import decision_pb2, policy_pb2, policy_service_pb2, value_pb2
 from placet_engine.items import ItemKind
 from tests.wire.details import info
 from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, request, running_service
@@ -151,20 +151,6 @@ async def test_publish_returns_when_the_node_decides_by_it(service: Service) -> 
         assert decision.outcome == (
             decision_pb2.OUTCOME_ALLOW if number % 2 else decision_pb2.OUTCOME_DENY
         )
-
-
-async def test_other_rollouts_than_immediate_are_not_offered(service: Service) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await service.policy.Publish(
-            policy_service_pb2.PublishRequest(
-                tenant=TENANT,
-                change_set=policy_pb2.ChangeSet(policies=[policy("p", _ALLOW)]),
-                rollout=rollout_pb2.RolloutPlan(canary=rollout_pb2.CanaryStrategy()),
-            ),
-            timeout=TIMEOUT_S,
-        )
-
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_validate_reports_every_problem_and_stores_nothing(service: Service) -> None:

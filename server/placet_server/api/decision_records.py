@@ -6,14 +6,17 @@ The one place where telemetry and wire types meet.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TypeAlias
 
 from placet.v1 import evaluate_service_pb2, value_pb2
 from placet.wire import Reader, attributes_to_wire, whole_item
 from placet_engine.model import Entity, Undecidable
 from placet_server.decisions.decider import Decided
+from placet_server.rollouts.shadow import ShadowMeter
 from placet_server.telemetry.decision_log.log import DecisionLog
+from placet_server.telemetry.decision_log.masking import Masker
 from placet_server.telemetry.decision_log.records import AskedRequest, DecisionRecord, Document
 from placet_server.telemetry.decisions import DecisionTelemetry
 
@@ -25,10 +28,14 @@ class DecisionReporter:
     """Reports decisions to whoever wants to know. One call a decision, on the event loop."""
 
     def __init__(
-        self, telemetry: DecisionTelemetry | None = None, log: DecisionLog | None = None
+        self,
+        telemetry: DecisionTelemetry | None = None,
+        log: DecisionLog | None = None,
+        shadow: ShadowMeter | None = None,
     ) -> None:
         self._telemetry = telemetry
         self._log = log
+        self._shadow = shadow
 
     async def room_for(self, decisions: int = 1) -> None:
         """Wait until decisions may be made; at once unless none may go unrecorded.
@@ -59,6 +66,8 @@ class DecisionReporter:
     ) -> None:
         """Report a decision."""
         verdict = decided.verdict
+        if self._shadow is not None and tenant in self._shadow.watched:
+            self._shadow.offer(tenant, (request,))
         if self._telemetry is not None:
             self._telemetry.record(
                 tenant, verdict.outcome, verdict.cause, decided.cached, duration_s
@@ -91,6 +100,8 @@ class DecisionReporter:
         ``duration_s`` is what they took together.
         """
         each_s = duration_s / len(results)
+        if self._shadow is not None and tenant in self._shadow.watched:
+            self._shadow.offer(tenant, requests[: len(results)])
         if self._telemetry is not None:
             for result, count in Counter(results).items():
                 if isinstance(result, Undecidable):
@@ -134,13 +145,31 @@ def _size(request: AskedBytes) -> int:
     return len(shared) + len(item)
 
 
-def read_asked(request: object) -> AskedRequest:
-    """Return the JSON form of a request, out of what was reported as :data:`AskedBytes`."""
+def message_of(request: object) -> evaluate_service_pb2.EvaluateRequest:
+    """Return the request that was reported as :data:`AskedBytes`."""
     if isinstance(request, tuple):
         request = whole_item(*request)
     elif isinstance(request, bytes):
         request = evaluate_service_pb2.EvaluateRequest.FromString(request)
     assert isinstance(request, evaluate_service_pb2.EvaluateRequest)
+    return request
+
+
+def masked_reader(masker: Masker) -> Callable[[object], Document]:
+    """Return what reads :data:`AskedBytes` as JSON that may be shown."""
+
+    def read(request: object) -> Document:
+        document = {**asdict(read_asked(request)), "errors": []}
+        masker.mask(document)
+        del document["errors"]
+        return document
+
+    return read
+
+
+def read_asked(request: object) -> AskedRequest:
+    """Return the JSON form of a request, out of what was reported as :data:`AskedBytes`."""
+    request = message_of(request)
     reader = Reader()
     asked = AskedRequest(
         subject={
@@ -179,9 +208,16 @@ def request_of(record: DecisionRecord) -> evaluate_service_pb2.EvaluateRequest:
 
     Masked values stay masked; what was masked as a whole is left out.
     """
-    subject, action, resource = record.subject, record.action, record.resource
+    return request_of_asked(record.tenant, record)
+
+
+def request_of_asked(
+    tenant: str, asked: AskedRequest | DecisionRecord
+) -> evaluate_service_pb2.EvaluateRequest:
+    """Return the request that was asked, as :func:`request_of` does."""
+    subject, action, resource = asked.subject, asked.action, asked.resource
     return evaluate_service_pb2.EvaluateRequest(
-        tenant=record.tenant,
+        tenant=tenant,
         subject=evaluate_service_pb2.Subject(
             type=subject.get("type", ""),
             id=subject.get("id", ""),
@@ -197,7 +233,7 @@ def request_of(record: DecisionRecord) -> evaluate_service_pb2.EvaluateRequest:
             id=resource.get("id", ""),
             properties=_values(resource.get("properties")),
         ),
-        context=_values(record.context),
+        context=_values(asked.context),
         entities=[
             value_pb2.Entity(
                 uid=value_pb2.EntityUid(**entity["uid"]),
@@ -205,7 +241,7 @@ def request_of(record: DecisionRecord) -> evaluate_service_pb2.EvaluateRequest:
                 parents=[value_pb2.EntityUid(**parent) for parent in entity["parents"]],
                 tags=_values(entity.get("tags")),
             )
-            for entity in record.entities
+            for entity in asked.entities
             if "uid" in entity
         ],
     )

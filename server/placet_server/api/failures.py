@@ -114,6 +114,18 @@ def _tenant_limited(error: errors.TenantLimited) -> Failure:
     )
 
 
+def _under_way(error: errors.RolloutUnderWay) -> Failure:
+    return Failure(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "ROLLOUT_UNDER_WAY",
+        {"tenant": error.owner, "rollout_id": error.id},
+    )
+
+
+def _rollout_refused(error: errors.RolloutRefused) -> Failure:
+    return Failure(grpc.StatusCode.FAILED_PRECONDITION, error.reason)
+
+
 def _always(
     code: grpc.StatusCode, reason: str, *, retry_after_s: float = 0.0
 ) -> Callable[[Exception], Failure]:
@@ -146,7 +158,11 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.DecisionLogFull: _always(
         _Code.RESOURCE_EXHAUSTED, "DECISION_LOG_FULL", retry_after_s=_RETRY_SOON_S
     ),
-    errors.NotOffered: _always(_Code.UNIMPLEMENTED, "NOT_OFFERED"),
+    errors.RolloutUnknown: _always(_Code.NOT_FOUND, "ROLLOUT_UNKNOWN"),
+    errors.RolloutUnderWay: _under_way,
+    errors.RolloutRefused: _rollout_refused,
+    errors.RolloutChanged: _always(_Code.ABORTED, "ROLLOUT_CHANGED"),
+    errors.ApprovalRefused: _always(_Code.PERMISSION_DENIED, "APPROVAL_REFUSED"),
     errors.Draining: _always(_Code.UNAVAILABLE, "DRAINING", retry_after_s=_RETRY_SOON_S),
     contract.RevisionConflict: _conflict,
     contract.RevisionCompacted: _always(_Code.OUT_OF_RANGE, "REVISION_COMPACTED"),

@@ -14,7 +14,6 @@ from placet.v1 import (
     policy_pb2,
     policy_service_pb2,
     policy_service_pb2_grpc,
-    rollout_pb2,
 )
 from placet.wire import (
     LIMITS,
@@ -27,14 +26,17 @@ from placet.wire import (
     read_request,
     verdict_to_wire,
 )
-from placet_engine.changes import ItemSet, diff
+from placet_engine.changes import ChangeSet, ItemSet, diff
 from placet_engine.items import PLATFORM, Item, ItemKey, ItemKind, Revision
 from placet_engine.model import Request, Undecidable
 from placet_engine.program import Program
+from placet_engine.rollouts.plan import Plan, Strategy
+from placet_server.api.callers import caller_of
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.failures import undecidable_to_decision_error
 from placet_server.api.paging import next_page_token, read_page
-from placet_server.errors import ChangeSetRefused, ItemUnknown, NotOffered, TenantUnknown
+from placet_server.api.rollout import RolloutService
+from placet_server.errors import ChangeSetRefused, ItemUnknown, TenantUnknown
 from placet_server.policies.publisher import Candidate, Publisher
 from placet_server.store.contract import CommitSummary, Store
 
@@ -47,8 +49,11 @@ _MAX_REQUEST_ID_CHARS = 128
 class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
     """Publishes to the store and reads from it."""
 
-    def __init__(self, *, publisher: Publisher, store: Store, executor: Executor) -> None:
+    def __init__(
+        self, *, publisher: Publisher, store: Store, executor: Executor, rollouts: RolloutService
+    ) -> None:
         self._publisher = publisher
+        self._rollouts = rollouts
         self._store = store
         self._executor = executor
 
@@ -66,13 +71,16 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         if request.expected_revision < 0:
             reader.refuse("expected_revision", "is negative; 0 means a tenant not there yet")
         reader.finish()
-        _refuse_other_rollouts(request.rollout)
+        if request.HasField("rollout"):
+            plan = self._rollouts.read_plan(request.rollout, reader, "rollout")
+            reader.finish()
+            if plan.strategy is not Strategy.IMMEDIATE:
+                return await self._start_rollout(request, owner, change_set, plan, context)
         published = await self._publisher.publish(
             owner,
             change_set,
-            expected=Revision(request.expected_revision)
-            if request.HasField("expected_revision")
-            else None,
+            expected=_expected(request),
+            author=caller_of(context).name,
             message=request.message,
             request_id=request.request_id,
             timeout_s=time_left_s(context),
@@ -82,6 +90,31 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             warnings=map(problem_to_wire, published.warnings),
             upserts=published.upserts,
             deletes=published.deletes,
+        )
+
+    async def _start_rollout(
+        self,
+        request: policy_service_pb2.PublishRequest,
+        owner: str,
+        change_set: ChangeSet,
+        plan: Plan,
+        context: _Context,
+    ) -> policy_service_pb2.PublishResponse:
+        started = await self._rollouts.publish(
+            owner,
+            change_set,
+            plan,
+            context,
+            expected=_expected(request),
+            message=request.message,
+            request_id=request.request_id,
+        )
+        return policy_service_pb2.PublishResponse(
+            revision=started.revision,
+            warnings=map(problem_to_wire, started.warnings),
+            upserts=started.upserts,
+            deletes=started.deletes,
+            rollout_id=started.rollout.id,
         )
 
     async def Validate(
@@ -228,9 +261,10 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             raise TenantUnknown(owner)
 
 
-def _refuse_other_rollouts(plan: rollout_pb2.RolloutPlan) -> None:
-    if plan.WhichOneof("strategy") not in (None, "immediate"):
-        raise NotOffered("this server publishes immediately only; leave `rollout` out")
+def _expected(request: policy_service_pb2.PublishRequest) -> Revision | None:
+    if not request.HasField("expected_revision"):
+        return None
+    return Revision(request.expected_revision)
 
 
 def _is_listed(key: ItemKey, kinds: set[ItemKind], request: policy_service_pb2.ListRequest) -> bool:

@@ -12,7 +12,7 @@ from time import perf_counter
 from placet.v1 import evaluate_service_pb2
 from placet.wire import Reader, read_request
 from placet_engine.model import Request, Undecidable
-from placet_server.api.decision_records import AskedBytes, DecisionReporter
+from placet_server.api.decision_records import AskedBytes, DecisionReporter, message_of
 from placet_server.decisions.decider import Decided, PinnedDecider
 
 _SHORTEST = 3
@@ -41,6 +41,11 @@ def read_asked(message: evaluate_service_pb2.EvaluateRequest) -> Request:
     request = read_request(message, reader)
     reader.finish()
     return request
+
+
+def read_reported(request: object) -> Request:
+    """Return what was asked, out of what was reported as ``AskedBytes``."""
+    return read_asked(message_of(request))
 
 
 class Group:

@@ -16,6 +16,8 @@ from placet.v1 import (
     node_service_pb2_grpc,
     policy_service_pb2,
     policy_service_pb2_grpc,
+    rollout_service_pb2,
+    rollout_service_pb2_grpc,
     subscribe_service_pb2,
     subscribe_service_pb2_grpc,
 )
@@ -28,6 +30,7 @@ from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
 from placet_server.api.probe import Prober
 from placet_server.api.reflection import add_reflection
+from placet_server.api.rollout import RolloutService
 from placet_server.api.subscribe import SubscribeService
 from placet_server.listening import AddressUnavailable, Listening
 from placet_server.policies.hub import Hub
@@ -39,6 +42,7 @@ PLACET_SERVICES: tuple[str, ...] = (
     evaluate_service_pb2.DESCRIPTOR.services_by_name["EvaluateService"].full_name,
     policy_service_pb2.DESCRIPTOR.services_by_name["PolicyService"].full_name,
     subscribe_service_pb2.DESCRIPTOR.services_by_name["SubscribeService"].full_name,
+    rollout_service_pb2.DESCRIPTOR.services_by_name["RolloutService"].full_name,
     node_service_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name,
 )
 _OTHER_SERVICES: tuple[str, ...] = (
@@ -69,6 +73,7 @@ class Services:
 
     evaluate: EvaluateService
     policy: PolicyService
+    rollout: RolloutService
     subscribe: SubscribeService
     node: NodeService
 
@@ -103,6 +108,9 @@ class ApiServer:
         )
         self._server.add_generic_rpc_handlers((_evaluate_handlers(services.evaluate),))
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(services.policy, self._server)
+        rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(
+            services.rollout, self._server
+        )
         subscribe_service_pb2_grpc.add_SubscribeServiceServicer_to_server(
             services.subscribe, self._server
         )

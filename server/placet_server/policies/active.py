@@ -227,6 +227,11 @@ class ActivePolicies:
         )
         return refusal
 
+    async def wait_past(self, revision: Revision) -> None:
+        """Wait, as long as it takes, until the node has got past a revision."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._revision > revision)
+
     async def wait_for(self, revision: Revision, timeout_s: float) -> None:
         """Wait until the node has got to a revision.
 

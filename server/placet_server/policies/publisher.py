@@ -19,7 +19,7 @@ from placet_engine.items import (
 )
 from placet_engine.model import Problem, Severity
 from placet_server.clock import Clock
-from placet_server.errors import ChangeSetRefused
+from placet_server.errors import ChangeSetRefused, RolloutUnderWay
 from placet_server.policies.active import ActivePolicies
 from placet_server.store.contract import CommitInfo, RevisionConflict, Store
 from placet_server.telemetry.propagation import PropagationTelemetry
@@ -122,6 +122,7 @@ class Publisher:
                 return await self._enforced(first, (), timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
             candidate = await self.check(owner, change_set)
+            refuse_under_way(candidate.base)
             if not candidate.valid:
                 raise ChangeSetRefused(
                     [found for found in candidate.problems if found.severity is Severity.ERROR]
@@ -190,6 +191,17 @@ class Publisher:
         if not candidate.edits:
             return Commit(revision=base, owner=owner, time=info.time, changes=())
         return await self._store.append(owner, candidate.edits, expected=base, info=info)
+
+
+def refuse_under_way(items: ItemSet) -> None:
+    """Keep an owner's items as they are while a rollout rests on them.
+
+    Raises:
+        RolloutUnderWay: one does.
+    """
+    rollout = items.rollout_under_way
+    if rollout is not None:
+        raise RolloutUnderWay(rollout.id, items.owner)
 
 
 def _places(change_set: ChangeSet) -> dict[str, str]:

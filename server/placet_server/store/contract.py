@@ -10,12 +10,12 @@ Every implementation passes ``tests/conformance/test_store.py``.
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from placet_engine.changes import Commit, Edit, ItemSet
-from placet_engine.items import ItemKey, Revision
+from placet_engine.items import Item, ItemKey, Revision
 
 
 class StoreError(Exception):
@@ -93,8 +93,20 @@ class CommitSummary:
     deletes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What somebody last put up under a name. Not versioned, and not watched."""
+
+    topic: str
+    name: str
+    time: datetime.datetime
+    """When it was put up, by the clock of who did."""
+    body: Mapping[str, Any]
+    """A JSON object."""
+
+
 class Store(Protocol):
-    """A versioned store of items.
+    """A versioned store of items, with a board of notices beside it.
 
     Every method may raise ``StoreUnavailable`` and ``StoreDamaged``. All are
     safe to cancel: a cancelled ``append`` has either committed or not, which
@@ -201,6 +213,18 @@ class Store(Protocol):
         """
         ...
 
+    async def versions(
+        self, owner: str, key: ItemKey, *, before: Revision | None = None, limit: int
+    ) -> list[Item]:
+        """Return what an item was in the owner's commits, newest first, below ``before`` if given.
+
+        Removals are passed over. Of what was compacted, the last version may still be there.
+
+        Raises:
+            ValueError: ``limit`` is less than 1.
+        """
+        ...
+
     async def compact(self, keep_after: Revision) -> None:
         """Forget the commits up to and including a revision; current items stay.
 
@@ -210,6 +234,25 @@ class Store(Protocol):
         Raises:
             RevisionUnknown: ``keep_after`` is after ``head``.
         """
+        ...
+
+    async def put_up(self, notice: Notice) -> None:
+        """Put a notice up, in the place of the one of the same topic and name.
+
+        It is for what the processes on one store have to tell each other and may lose: it is
+        there for the next ``notices``, but need not survive a crash of the machine.
+
+        Raises:
+            ValueError: a time without zone, or a body that is no JSON.
+        """
+        ...
+
+    async def notices(self, topic: str) -> list[Notice]:
+        """Return the notices of a topic, in order of their names."""
+        ...
+
+    async def take_down(self, topic: str, *, before: datetime.datetime) -> None:
+        """Remove the notices of a topic that were put up before a time."""
         ...
 
     async def aclose(self) -> None:

@@ -21,7 +21,7 @@ from placet_engine.items import (
     body_to_json,
     canonical_json,
 )
-from placet_server.store.contract import CommitInfo, StoreDamaged
+from placet_server.store.contract import CommitInfo, Notice, StoreDamaged
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -100,6 +100,20 @@ def apply_edits(current: ItemSet, edits: Iterable[Edit], revision: Revision) -> 
         if edit.body is None and edit.key not in current.items:
             raise ValueError(f"cannot remove {edit.key}: it is not there")
     return to_changes(current, edits, revision)
+
+
+def write_notice(notice: Notice) -> str:
+    """Check a notice, and return its body as text.
+
+    Raises:
+        ValueError: as ``Store.put_up`` says.
+    """
+    if notice.time.utcoffset() is None:
+        raise ValueError("the time of a notice needs a time zone; give it as UTC")
+    try:
+        return json.dumps(notice.body, allow_nan=False)
+    except TypeError as error:
+        raise ValueError(f"the body of a notice is no json: {error}") from error
 
 
 def check_limit(limit: int) -> None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
 
 from placet_engine.changes import Commit, Edit, ItemSet
-from placet_engine.items import ItemKey, Revision
+from placet_engine.items import Item, ItemKey, Revision
 from placet_server.store.contract import (
     CommitInfo,
     CommitSummary,
+    Notice,
     RevisionCompacted,
     RevisionConflict,
     RevisionUnknown,
     StoreUnavailable,
 )
-from placet_server.store.edits import apply_edits, check_limit, write_out
+from placet_server.store.edits import apply_edits, check_limit, write_notice, write_out
 from placet_server.store.following import Bell, follow
 
 
@@ -40,6 +44,7 @@ class MemoryStore:
         self._current: dict[str, ItemSet] = {}
         self._earliest = Revision(0)
         self._log: list[_Entry] = []  # revision `earliest + 1` comes first
+        self._notices: dict[tuple[str, str], Notice] = {}
         self._bell = Bell()
         self._is_closed = False
 
@@ -119,11 +124,40 @@ class MemoryStore:
         )
         return list(islice(found, limit))
 
+    async def versions(
+        self, owner: str, key: ItemKey, *, before: Revision | None = None, limit: int
+    ) -> list[Item]:
+        self._check_open()
+        check_limit(limit)
+        found = (
+            change.after
+            for commit in self._newest_first()
+            if commit.owner == owner and (before is None or commit.revision < before)
+            for change in commit.changes
+            if change.key == key and change.after is not None
+        )
+        return list(islice(found, limit))
+
     async def compact(self, keep_after: Revision) -> None:
         self._check_open()
         if keep_after > self._earliest:
             del self._log[: self._position_after(keep_after)]
             self._earliest = keep_after
+
+    async def put_up(self, notice: Notice) -> None:
+        self._check_open()
+        body = json.loads(write_notice(notice))
+        self._notices[notice.topic, notice.name] = replace(notice, body=body)
+
+    async def notices(self, topic: str) -> list[Notice]:
+        self._check_open()
+        return [self._notices[key] for key in sorted(self._notices) if key[0] == topic]
+
+    async def take_down(self, topic: str, *, before: datetime.datetime) -> None:
+        self._check_open()
+        for key, notice in list(self._notices.items()):
+            if key[0] == topic and notice.time < before:
+                del self._notices[key]
 
     async def aclose(self) -> None:
         self._is_closed = True

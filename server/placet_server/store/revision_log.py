@@ -423,12 +423,10 @@ async def list_history(
     limit: int,
 ) -> list[CommitSummary]:
     """See ``Store.history``."""
-    # A bound past the head bounds nothing, and might be more than the database's integers hold.
-    end = (await head(connection)) + 1
     statement = (
         select(revisions)
         .where(revisions.c.owner == owner)
-        .where(revisions.c.revision < (end if before is None else min(before, end)))
+        .where(revisions.c.revision < await _end(connection, before))
         .order_by(revisions.c.revision.desc())
         .limit(limit)
     )
@@ -448,3 +446,32 @@ async def list_history(
         )
         for row in await connection.execute(statement)
     ]
+
+
+async def _end(connection: AsyncConnection, before: Revision | None) -> int:
+    """Return a bound that revisions are below.
+
+    One past the head bounds nothing, and might be more than the database's integers hold.
+    """
+    end = (await head(connection)) + 1
+    return end if before is None else min(before, end)
+
+
+async def list_versions(
+    connection: AsyncConnection,
+    owner: str,
+    key: ItemKey,
+    *,
+    before: Revision | None,
+    limit: int,
+) -> list[Item]:
+    """See ``Store.versions``."""
+    statement = (
+        select(changes.c.revision, changes.c.kind, changes.c.body)
+        .where(changes.c.owner == owner, changes.c.body.is_not(None))
+        .where(*(changes.c[name] == value for name, value in _key_columns(key).items()))
+        .where(changes.c.revision < await _end(connection, before))
+        .order_by(changes.c.revision.desc())
+        .limit(limit)
+    )
+    return [_to_item(owner, *row) for row in await connection.execute(statement)]

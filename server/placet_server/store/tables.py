@@ -124,6 +124,16 @@ changes = Table(
     comment="compaction keeps what is needed to read at the earliest revision",
 )
 
+notices = Table(
+    "notices",
+    metadata,
+    Column("topic", AnyText, primary_key=True),
+    Column("name", AnyText, primary_key=True),
+    Column("time", Instant, nullable=False),
+    Column("body", Text, nullable=False, comment="JSON"),
+    comment="what processes on one store tell each other; the last one counts",
+)
+
 items = Table(
     "items",
     metadata,

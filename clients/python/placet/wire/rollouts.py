@@ -265,15 +265,14 @@ def _read_steps(
 def _read_guards(
     message: rollout_pb2.RolloutGuards, reader: Reader, field: str, defaults: PlanDefaults
 ) -> tuple[Guard, ...]:
-    guards = {guard.kind: guard for guard in defaults.guards}
-    seen: set[GuardKind] = set()
+    usual = {guard.kind: guard for guard in defaults.guards}
+    guards: dict[GuardKind, Guard] = {}
     for index, given in enumerate(message.guards):
         place = f"{field}[{index}]"
         kind = reader.choice(GuardKind, given.kind, f"{place}.kind", GuardKind.ERROR_RATE)
-        if kind in seen:
+        if kind in guards:
             reader.refuse(f"{place}.kind", f"is {kind.name} once more; give each kind once")
-        seen.add(kind)
-        default = guards[kind]
+        default = usual[kind]
         threshold = given.threshold if given.HasField("threshold") else default.threshold
         if not (math.isfinite(threshold) and threshold >= 0):
             reader.refuse(f"{place}.threshold", "is negative, or no number")
@@ -285,7 +284,7 @@ def _read_guards(
             min_samples=given.min_samples or default.min_samples,
             disabled=given.disabled,
         )
-    return tuple(guards[kind] for kind in sorted(guards))
+    return tuple((usual | guards)[kind] for kind in sorted(usual))
 
 
 def _time(message: timestamp_pb2.Timestamp) -> datetime.datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -9,9 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from placet_engine.changes import Commit, Edit, ItemSet
-from placet_engine.items import ItemKey, Revision
-from placet_server.store import revision_log
-from placet_server.store.contract import CommitInfo, CommitSummary
+from placet_engine.items import Item, ItemKey, Revision
+from placet_server.store import board, revision_log
+from placet_server.store.contract import CommitInfo, CommitSummary, Notice
 from placet_server.store.edits import check_limit, write_out
 from placet_server.store.following import Bell, follow
 from placet_server.store.sqlite.database import Database
@@ -121,8 +122,25 @@ class SqliteStore:
             lambda it: revision_log.list_history(it, owner, key=key, before=before, limit=limit)
         )
 
+    async def versions(
+        self, owner: str, key: ItemKey, *, before: Revision | None = None, limit: int
+    ) -> list[Item]:
+        check_limit(limit)
+        return await self._database.read(
+            lambda it: revision_log.list_versions(it, owner, key, before=before, limit=limit)
+        )
+
     async def compact(self, keep_after: Revision) -> None:
         await self._database.write(lambda it: revision_log.compact(it, keep_after))
+
+    async def put_up(self, notice: Notice) -> None:
+        await self._database.write(lambda it: board.put_up(it, notice))
+
+    async def notices(self, topic: str) -> list[Notice]:
+        return await self._database.read(lambda it: board.list_notices(it, topic))
+
+    async def take_down(self, topic: str, *, before: datetime.datetime) -> None:
+        await self._database.write(lambda it: board.take_down(it, topic, before))
 
     async def aclose(self) -> None:
         if self._notice is not None:

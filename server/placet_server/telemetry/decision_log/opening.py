@@ -36,7 +36,7 @@ async def running_decision_log(
         yield None
         return
     when_slow = WhenSlow(config.decision_log_when_slow)
-    masker = _masker(config)
+    masker = masker_of(config)
     try:
         sink = _sink(config, resource)
         spool = _spool(config) if when_slow is WhenSlow.SPILL else None
@@ -86,7 +86,12 @@ def _spool(config: TelemetryConfig) -> Spool:
     )
 
 
-def _masker(config: TelemetryConfig) -> Masker:
+def masker_of(config: TelemetryConfig) -> Masker:
+    """Return what takes out of a record what must not be written down.
+
+    Raises:
+        ConfigError: a path to mask is of no use, or the key cannot be read.
+    """
     file, salt = config.decision_log_mask_salt_file, b""
     try:
         if file:

@@ -1,0 +1,521 @@
+"""RolloutService: candidates on their way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import grpc
+
+from placet.v1 import (
+    decision_pb2,
+    evaluate_service_pb2,
+    rollout_pb2,
+    rollout_service_pb2,
+    rollout_service_pb2_grpc,
+)
+from placet.wire import (
+    LIMITS,
+    Reader,
+    duration,
+    problem_to_wire,
+    read_change_set,
+    read_plan,
+    reading_to_wire,
+    rollout_to_wire,
+    seconds,
+    timestamp,
+)
+from placet_engine.changes import ChangeSet
+from placet_engine.items import Revision
+from placet_engine.model import Cause, Layer, Outcome
+from placet_engine.rollouts.guards import Samples
+from placet_engine.rollouts.plan import GuardKind, Plan, PlanDefaults, Strategy
+from placet_engine.rollouts.record import Rollout, RolloutState
+from placet_server.api.callers import caller_of
+from placet_server.api.deadlines import time_left_s
+from placet_server.api.decision_records import request_of_asked
+from placet_server.api.paging import next_page_token, read_page
+from placet_server.clock import Clock
+from placet_server.policies.active import ActivePolicies, Refusal
+from placet_server.rollouts.controller import Kept, RolloutController, Started, Wish
+from placet_server.rollouts.overview import NodeRevision, Overview, Progress
+from placet_server.rollouts.shadow import MAX_EXAMPLES, Document, StepKey
+from placet_server.rollouts.standings import MAX_REFUSALS, Findings, NodeSamples, Standing
+from placet_server.store.contract import Store
+from placet_server.telemetry.decision_log.records import AskedRequest
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+_pb = rollout_service_pb2
+
+_MAX_MESSAGE_CHARS = 1024
+_MAX_REQUEST_ID_CHARS = 128
+_MAX_AHEAD_S = 366 * 24 * 3600
+_MAX_ACKNOWLEDGEMENTS = 1000
+_MAX_SAMPLES = 100
+_WATCH_EVERY_S = 1.0
+_WATCH_AT_LEAST_S = 5.0
+
+
+class _Steering(Protocol):
+    """What the requests that change a rollout have in common."""
+
+    tenant: str
+    rollout_id: str
+    etag: str
+    message: str
+    request_id: str
+
+
+class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
+    """Starts, steers and shows rollouts."""
+
+    def __init__(
+        self,
+        *,
+        controller: RolloutController,
+        overview: Overview,
+        active: ActivePolicies,
+        store: Store,
+        clock: Clock,
+        defaults: PlanDefaults,
+    ) -> None:
+        self._controller = controller
+        self._overview = overview
+        self._active = active
+        self._store = store
+        self._clock = clock
+        self._defaults = defaults
+
+    # ------------------------------------------------------------------------------ start
+
+    async def StartRollout(
+        self, request: _pb.StartRolloutRequest, context: _Context
+    ) -> _pb.StartRolloutResponse:
+        """Check a candidate and put it on its way."""
+        reader = Reader()
+        owner = reader.tenant(request.tenant, platform=True)
+        candidate: ChangeSet | Revision = Revision(request.restore_revision)
+        if request.WhichOneof("candidate") == "change_set":
+            candidate = read_change_set(request.change_set, reader, owner=owner)
+        elif request.WhichOneof("candidate") is None:
+            reader.refuse("change_set", "is missing; say what the candidate is")
+        elif request.restore_revision < 1:
+            reader.refuse("restore_revision", "is not positive; name a revision of the tenant's")
+        _check_texts(request, reader)
+        if request.expected_revision < 0:
+            reader.refuse("expected_revision", "is negative; 0 means a tenant not there yet")
+        plan = self.read_plan(request.plan, reader, "plan")
+        reader.finish()
+        started = await self._controller.start(
+            owner,
+            candidate,
+            plan,
+            caller=caller_of(context),
+            expected=Revision(request.expected_revision)
+            if request.HasField("expected_revision")
+            else None,
+            message=request.message,
+            request_id=request.request_id,
+            timeout_s=time_left_s(context),
+        )
+        return _pb.StartRolloutResponse(
+            rollout=await self._shown(owner, Kept(started.rollout, started.revision)),
+            warnings=map(problem_to_wire, started.warnings),
+        )
+
+    async def publish(
+        self,
+        owner: str,
+        change_set: ChangeSet,
+        plan: Plan,
+        context: _Context,
+        *,
+        expected: Revision | None,
+        message: str,
+        request_id: str,
+    ) -> Started:
+        """Start a rollout for somebody who publishes with a plan."""
+        return await self._controller.start(
+            owner,
+            change_set,
+            plan,
+            caller=caller_of(context),
+            expected=expected,
+            message=message,
+            request_id=request_id,
+            timeout_s=time_left_s(context),
+        )
+
+    def read_plan(self, message: rollout_pb2.RolloutPlan, reader: Reader, field: str) -> Plan:
+        """Read a plan, with the server's defaults, that begins now."""
+        plan = read_plan(message, reader, field, self._defaults)
+        now = self._clock.now()
+        if plan.strategy is Strategy.SCHEDULED and plan.start_time is not None:
+            ahead_s = (plan.start_time - now).total_seconds()
+            if not 0 < ahead_s <= _MAX_AHEAD_S:
+                reader.refuse(
+                    f"{field}.scheduled.start_time",
+                    "is in the past, or more than 366 days ahead; give a time to come",
+                )
+        if plan.deadline is not None and plan.deadline <= now:
+            reader.refuse(f"{field}.manual.deadline", "is in the past; give a time to come")
+        return plan
+
+    # ------------------------------------------------------------------------------ steer
+
+    async def ApproveRollout(
+        self, request: _pb.ApproveRolloutRequest, context: _Context
+    ) -> _pb.ApproveRolloutResponse:
+        """Let a rollout go ahead that waits for approval."""
+        owner, wish = _read_wish(request, context, needs_etag="approve")
+        kept = await self._controller.approve(owner, wish)
+        return _pb.ApproveRolloutResponse(rollout=await self._shown(owner, kept))
+
+    async def PauseRollout(
+        self, request: _pb.PauseRolloutRequest, context: _Context
+    ) -> _pb.PauseRolloutResponse:
+        """Hold a running rollout at its step."""
+        owner, wish = _read_wish(request, context)
+        kept = await self._controller.pause(owner, wish)
+        return _pb.PauseRolloutResponse(rollout=await self._shown(owner, kept))
+
+    async def ResumeRollout(
+        self, request: _pb.ResumeRolloutRequest, context: _Context
+    ) -> _pb.ResumeRolloutResponse:
+        """Let a paused rollout go on."""
+        owner, wish = _read_wish(request, context)
+        kept = await self._controller.resume(owner, wish)
+        return _pb.ResumeRolloutResponse(rollout=await self._shown(owner, kept))
+
+    async def PromoteRollout(
+        self, request: _pb.PromoteRolloutRequest, context: _Context
+    ) -> _pb.PromoteRolloutResponse:
+        """Take the next step, or all that are left."""
+        owner, wish = _read_wish(request, context, needs_etag="promote")
+        before = await self._controller.get(owner, wish.rollout_id)
+        progress = await self._overview.progress(owner, before.rollout)
+        kept = await self._controller.promote(
+            owner, wish, progress.readings, all_steps=request.all_steps
+        )
+        return _pb.PromoteRolloutResponse(rollout=await self._shown(owner, kept))
+
+    async def RollBack(
+        self, request: _pb.RollBackRequest, context: _Context
+    ) -> _pb.RollBackResponse:
+        """Give everything back to the stable revision."""
+        owner, wish = _read_wish(request, context)
+        before = await self._controller.get(owner, wish.rollout_id)
+        if not before.rollout.state.is_final:
+            progress = await self._overview.progress(owner, before.rollout)
+            findings = progress.findings(before.rollout, self._clock.now())
+            await self._store.put_up(findings.to_notice())
+        kept = await self._controller.roll_back(owner, wish)
+        return _pb.RollBackResponse(rollout=await self._shown(owner, kept))
+
+    # ------------------------------------------------------------------------------- show
+
+    async def GetRollout(
+        self, request: _pb.GetRolloutRequest, context: _Context
+    ) -> _pb.GetRolloutResponse:
+        """Return one rollout."""
+        owner = _owner(request.tenant)
+        kept = await self._controller.get(owner, request.rollout_id)
+        return _pb.GetRolloutResponse(rollout=await self._shown(owner, kept))
+
+    async def ListRollouts(
+        self, request: _pb.ListRolloutsRequest, context: _Context
+    ) -> _pb.ListRolloutsResponse:
+        """Return a tenant's rollouts, newest first."""
+        reader = Reader()
+        owner = reader.tenant(request.tenant, platform=True)
+        page = read_page(request, reader)
+        states = frozenset(
+            reader.choice(RolloutState, state, f"states[{index}]", RolloutState.RUNNING)
+            for index, state in enumerate(request.states)
+        )
+        reader.finish()
+        listed = await self._controller.list(owner, states=states, limit=page.start + page.size + 1)
+        stop = page.start + page.size
+        return _pb.ListRolloutsResponse(
+            rollouts=[await self._shown(owner, kept) for kept in listed[page.start : stop]],
+            next_page_token=next_page_token(request, stop, 0) if stop < len(listed) else "",
+        )
+
+    async def WatchRollout(
+        self, request: _pb.WatchRolloutRequest, context: _Context
+    ) -> AsyncIterator[_pb.WatchRolloutResponse]:
+        """Send a rollout as it is, and again whenever it changes, until it has ended."""
+        owner = _owner(request.tenant)
+        kept = await self._controller.get(owner, request.rollout_id)
+        sent: rollout_pb2.Rollout | None = None
+        sent_at_s = 0.0
+        while True:
+            seen = self._active.revision
+            kept = await self._controller.get(owner, kept.rollout.id)
+            shown = await self._shown(owner, kept)
+            now_s = self._clock.monotonic()
+            if shown != sent or now_s - sent_at_s >= _WATCH_AT_LEAST_S:
+                sent, sent_at_s = shown, now_s
+                yield _pb.WatchRolloutResponse(
+                    rollout=shown, server_time=timestamp(self._clock.now())
+                )
+            if kept.rollout.state.is_final:
+                return
+            # Changes of the rollout are commits and come at once; readings are looked at anew
+            # once in a while.
+            try:
+                async with asyncio.timeout(_WATCH_EVERY_S):
+                    await self._active.wait_past(seen)
+            except TimeoutError:
+                continue
+
+    async def ListNodeRevisions(
+        self, request: _pb.ListNodeRevisionsRequest, context: _Context
+    ) -> _pb.ListNodeRevisionsResponse:
+        """Return who runs what."""
+        reader = Reader()
+        owner = reader.tenant(request.tenant, platform=True)
+        page = read_page(request, reader)
+        reader.finish()
+        listed = await self._overview.node_revisions(owner, region=request.region)
+        rollout = (await self._store.read(owner)).rollout_under_way
+        stop = page.start + page.size
+        return _pb.ListNodeRevisionsResponse(
+            nodes=[_node_revision_to_wire(node, rollout) for node in listed[page.start : stop]],
+            next_page_token=next_page_token(request, stop, 0) if stop < len(listed) else "",
+            revision=(await self._store.owners()).get(owner, 0),
+        )
+
+    async def _shown(self, owner: str, kept: Kept) -> rollout_pb2.Rollout:
+        """Return a rollout with all that is known about it."""
+        rollout = kept.rollout
+        message = rollout_to_wire(rollout, etag=kept.etag)
+        message.tenant = owner
+        if not rollout.state.is_final:
+            _show_progress(message, rollout, await self._overview.progress(owner, rollout))
+        elif rollout.rollback is not None:
+            findings = await self._overview.findings(rollout)
+            _show_rollback(message.rollback, rollout, findings)
+        return message
+
+    # ------------------------------------------------------------------------------ nodes
+
+    async def AcknowledgeRevision(
+        self, request: _pb.AcknowledgeRevisionRequest, context: _Context
+    ) -> _pb.AcknowledgeRevisionResponse:
+        """Take down which revisions nodes decide by, and which they rejected."""
+        reader = Reader()
+        if len(request.acknowledgements) > _MAX_ACKNOWLEDGEMENTS:
+            reader.refuse("acknowledgements", f"has more than {_MAX_ACKNOWLEDGEMENTS} entries")
+        for index, given in enumerate(request.acknowledgements):
+            field = f"acknowledgements[{index}]"
+            if not given.node:
+                reader.refuse(f"{field}.node", "is missing; say which node it is")
+            if len(given.rejections) > MAX_REFUSALS:
+                reader.refuse(f"{field}.rejections", f"has more than {MAX_REFUSALS} entries")
+        reader.finish()
+        known = {standing.node: standing for standing in await self._overview.nodes()}
+        for given in request.acknowledgements:
+            former = known.get(given.node)
+            if former is not None and former.revision > given.revision:
+                continue
+            standing = _standing(given, former, self._clock)
+            await self._store.put_up(standing.to_notice())
+        return _pb.AcknowledgeRevisionResponse()
+
+    async def ReportRolloutSamples(
+        self, request: _pb.ReportRolloutSamplesRequest, context: _Context
+    ) -> _pb.ReportRolloutSamplesResponse:
+        """Take in what nodes measured."""
+        reader = Reader()
+        if len(request.samples) > _MAX_SAMPLES:
+            reader.refuse("samples", f"has more than {_MAX_SAMPLES} entries; send fewer at a time")
+        for index, given in enumerate(request.samples):
+            for name in ("rollout_id", "node"):
+                if not getattr(given, name):
+                    reader.refuse(f"samples[{index}].{name}", "is missing")
+        reader.finish()
+        for given in request.samples:
+            await self._store.put_up(_samples(given, self._clock).to_notice())
+        return _pb.ReportRolloutSamplesResponse()
+
+
+def _owner(tenant: str) -> str:
+    reader = Reader()
+    owner = reader.tenant(tenant, platform=True)
+    reader.finish()
+    return owner
+
+
+def _read_wish(request: _Steering, context: _Context, *, needs_etag: str = "") -> tuple[str, Wish]:
+    """Read whose rollout something is to happen to, and what is wished.
+
+    Raises:
+        Malformed: something is missing.
+    """
+    reader = Reader()
+    owner = reader.tenant(request.tenant, platform=True)
+    if not request.rollout_id:
+        reader.refuse("rollout_id", "is missing; say which rollout")
+    if needs_etag and not request.etag:
+        reader.refuse("etag", f"is missing; read the rollout, then {needs_etag} what was read")
+    _check_texts(request, reader)
+    reader.finish()
+    wish = Wish(
+        rollout_id=request.rollout_id,
+        caller=caller_of(context),
+        etag=request.etag,
+        message=request.message,
+        request_id=request.request_id,
+    )
+    return owner, wish
+
+
+class _Texts(Protocol):
+    message: str
+    request_id: str
+
+
+def _check_texts(request: _Texts, reader: Reader) -> None:
+    if len(request.message) > _MAX_MESSAGE_CHARS:
+        reader.refuse("message", f"is longer than {_MAX_MESSAGE_CHARS} characters")
+    if len(request.request_id) > _MAX_REQUEST_ID_CHARS:
+        reader.refuse("request_id", f"is longer than {_MAX_REQUEST_ID_CHARS} characters")
+
+
+# ------------------------------------------------------------------------------- to the wire
+
+
+def _show_progress(message: rollout_pb2.Rollout, rollout: Rollout, progress: Progress) -> None:
+    guards = {guard.kind: guard for guard in rollout.plan.guards}
+    message.readings.extend(
+        reading_to_wire(reading, guards[reading.kind]) for reading in progress.readings
+    )
+    message.nodes.acknowledged = progress.acknowledged
+    message.nodes.rejected = progress.rejected
+    message.nodes.pending = progress.pending
+
+
+def _show_rollback(
+    message: rollout_pb2.RollbackReport, rollout: Rollout, findings: Findings | None
+) -> None:
+    if message.HasField("breach"):
+        kind = GuardKind(message.breach.guard.kind)
+        kept = next(guard for guard in rollout.plan.guards if guard.kind is kind)
+        message.breach.guard.threshold = kept.threshold
+        message.breach.guard.min_samples = kept.min_samples
+    if findings is None:
+        return
+    message.changed_answers = findings.changed_answers
+    message.examples.extend(map(_changed_answer, findings.examples[:MAX_EXAMPLES]))
+    message.rejections.extend(
+        _rejection(refusal, node=node, region=region) for node, region, refusal in findings.refusals
+    )
+
+
+def _changed_answer(example: Document) -> rollout_pb2.ChangedAnswer:
+    return rollout_pb2.ChangedAnswer(
+        request=request_of_asked(example["tenant"], AskedRequest(**example["request"])),
+        stable=_result(example["stable"]),
+        candidate=_result(example["candidate"]),
+    )
+
+
+def _result(answer: Document) -> evaluate_service_pb2.BatchResult:
+    if "outcome" not in answer:
+        error = decision_pb2.DecisionError(
+            code=grpc.StatusCode.INVALID_ARGUMENT.value[0],
+            reason=answer["reason"],
+            message=answer["message"],
+        )
+        return evaluate_service_pb2.BatchResult(error=error)
+    decision = decision_pb2.Decision(
+        outcome=Outcome[answer["outcome"]].value,  # type: ignore[arg-type]
+        cause=Cause[answer["cause"]].value,  # type: ignore[arg-type]
+        obligations=answer["obligations"],
+    )
+    for reason in answer["reasons"]:
+        decision.reasons.add(policy_id=reason["policy_id"], layer=Layer[reason["layer"]].value)
+    for error in answer["errors"]:
+        decision.errors.add(policy_id=error["policy_id"], layer=Layer[error["layer"]].value)
+    return evaluate_service_pb2.BatchResult(decision=decision)
+
+
+def _rejection(refusal: Refusal, *, node: str, region: str) -> rollout_pb2.RevisionRejection:
+    return rollout_pb2.RevisionRejection(
+        node=node,
+        region=region,
+        tenant=refusal.tenant,
+        revision=refusal.revision,
+        reason=refusal.reason,
+        message=refusal.message,
+        time=timestamp(refusal.time),
+    )
+
+
+def _node_revision_to_wire(node: NodeRevision, rollout: Rollout | None) -> rollout_pb2.NodeRevision:
+    standing = node.standing
+    message = rollout_pb2.NodeRevision(
+        node=standing.node,
+        region=standing.region,
+        revision=node.revision,
+        lag=duration(node.lag_s),
+        acknowledge_time=timestamp(standing.time),
+        propagation=duration(node.propagation_s) if node.propagation_s is not None else None,
+        rejection=_rejection(node.refusal, node=standing.node, region=standing.region)
+        if node.refusal is not None
+        else None,
+    )
+    if rollout is not None:
+        message.candidate_revision = rollout.candidate_revision
+        message.share_percent = rollout.share_percent
+    return message
+
+
+# ----------------------------------------------------------------------------- from the wire
+
+
+def _standing(
+    given: rollout_pb2.RevisionAcknowledgement, former: Standing | None, clock: Clock
+) -> Standing:
+    now = clock.now()
+    revision = Revision(given.revision)
+    enforce_time = given.enforce_time.ToDatetime(tzinfo=now.tzinfo)
+    return Standing(
+        node=given.node,
+        region=given.region,
+        time=now,
+        revision=revision,
+        enforce_time=enforce_time,
+        enforced={**(former.enforced if former else {}), revision: enforce_time},
+        refusals=tuple(
+            Refusal(
+                owner=rejection.tenant,
+                tenant=rejection.tenant,
+                revision=Revision(rejection.revision),
+                reason=rejection.reason,
+                message=rejection.message[: LIMITS.max_string_chars],
+                time=rejection.time.ToDatetime(tzinfo=now.tzinfo),
+            )
+            for rejection in given.rejections
+        ),
+    )
+
+
+def _samples(given: rollout_pb2.RolloutSamples, clock: Clock) -> NodeSamples:
+    return NodeSamples(
+        node=f"{given.node} {given.instance}".rstrip(),
+        time=clock.now(),
+        step=StepKey(given.rollout_id, given.step),
+        samples=Samples(
+            decisions=given.decisions,
+            errors=given.errors,
+            latencies={seconds(bucket.bound): bucket.count for bucket in given.latencies},
+            shadowed=given.shadowed,
+            stable_denials=given.stable_denials,
+            candidate_denials=given.candidate_denials,
+            changed_answers=given.changed_answers,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Rollouts: bringing a candidate to nodes and subjects, watching it, taking it back."""

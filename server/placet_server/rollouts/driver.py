@@ -1,0 +1,213 @@
+"""Takes the steps that are due, and tells the others how this node fares. One task on each node.
+
+There is no leader: every node may take a step, and the store lets one of them. Who dies before it
+has taken a step leaves it to the others; who dies after has left it taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import random
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from placet_engine.changes import ItemSet
+from placet_engine.items import Revision
+from placet_engine.rollouts import moving
+from placet_engine.rollouts.record import Rollout, RolloutState
+from placet_server.clock import Clock
+from placet_server.policies.active import ActivePolicies, Refusal
+from placet_server.rollouts.controller import Caller, RolloutController
+from placet_server.rollouts.overview import Overview
+from placet_server.rollouts.shadow import ShadowMeter, StepKey
+from placet_server.rollouts.standings import (
+    NODES,
+    REPORTS,
+    SAMPLES,
+    NodeSamples,
+    Standing,
+)
+from placet_server.store.contract import RevisionConflict, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+NOBODY = Caller()
+"""Takes the steps that nobody asked for."""
+
+_KEPT = datetime.timedelta(days=7)
+_REMEMBERED_REVISIONS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How often things are done, in seconds."""
+
+    tick_s: float = 0.25
+    report_s: float = 1.0
+    lease_s: float = 15.0
+
+
+class RolloutDriver:
+    """Drives rollouts for as long as :meth:`run` runs."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        active: ActivePolicies,
+        controller: RolloutController,
+        overview: Overview,
+        meter: ShadowMeter,
+        clock: Clock,
+        node: str,
+        region: str,
+        timing: Timing,
+    ) -> None:
+        self._store = store
+        self._active = active
+        self._controller = controller
+        self._overview = overview
+        self._meter = meter
+        self._clock = clock
+        self._node = node
+        # Counts begin anew with the process; what those before it counted stays.
+        self._instance = f"{node} {secrets.token_hex(4)}"
+        self._region = region
+        self._timing = timing
+        self._enforced: OrderedDict[Revision, datetime.datetime] = OrderedDict()
+        self._told: tuple[Revision, tuple[Refusal, ...]] | None = None
+        self._told_samples: dict[StepKey, int] = {}
+        self._told_at_s = float("-inf")
+        self._cleaned_at_s = float("-inf")
+
+    async def run(self) -> None:
+        """Do what is due until cancelled. A store that is away holds rollouts, and nothing else."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._meter.run(), name="rollouts-shadow")
+            tasks.create_task(self._note_revisions(), name="rollouts-revisions")
+            tasks.create_task(self._tick_on(), name="rollouts-tick")
+
+    async def _tick_on(self) -> None:
+        while True:
+            try:
+                await self.tick()
+            except StoreError:
+                log.warning("the store does not answer; rollouts wait", exc_info=True)
+            except Exception:  # rollouts must not stop in silence
+                log.exception("a rollout could not be driven on; it is tried again")
+            # Nodes that started together need not all have the same idea at the same time.
+            await asyncio.sleep(self._timing.tick_s * random.uniform(0.5, 1.5))  # noqa: S311
+
+    async def _note_revisions(self) -> None:
+        """Note when this node began to decide by each revision."""
+        while True:
+            revision = self._active.revision
+            if revision not in self._enforced:
+                self._enforced[revision] = self._clock.now()
+                if len(self._enforced) > _REMEMBERED_REVISIONS:
+                    self._enforced.popitem(last=False)
+            await self._active.wait_past(revision)
+
+    async def tick(self) -> None:
+        """Do once what is due now."""
+        self._meter.watch()
+        await self._tell()
+        for owner, rollout in self.under_way():
+            await self._drive(owner, rollout)
+
+    def under_way(self) -> list[tuple[str, Rollout]]:
+        """Return every owner's rollout that has not ended, as this node knows it."""
+        sets = [self._active.platform, *(state.items for state in self._active.tenants.values())]
+        return [
+            (items.owner, rollout)
+            for items in sets
+            if (rollout := items.rollout_under_way) is not None
+        ]
+
+    # ------------------------------------------------------------------------------- steps
+
+    async def _drive(self, owner: str, rollout: Rollout) -> None:
+        progress = await self._overview.progress(owner, rollout)
+        items = self._active.items(owner)
+        now = self._clock.now()
+        after = moving.due(rollout, progress.readings, now, pending_nodes=progress.pending)
+        if after is None:
+            return
+        if after.state is RolloutState.ROLLED_BACK:
+            # First, so that whoever sees the rollback sees why.
+            await self._store.put_up(progress.findings(rollout, now).to_notice())
+        await self._keep(items, after)
+
+    async def _keep(self, items: ItemSet, after: Rollout) -> None:
+        try:
+            await self._controller.keep(items, after, caller=NOBODY)
+        except RevisionConflict:
+            # Another node was faster, or a person.
+            return
+        level = logging.WARNING if after.state is RolloutState.ROLLED_BACK else logging.INFO
+        log.log(
+            level,
+            "a rollout went on",
+            extra={
+                "tenant": items.owner or "the platform",
+                "rollout": after.id,
+                "state": after.state.name,
+                "share_percent": after.share_percent,
+            },
+        )
+
+    # ------------------------------------------------------------------------------- tell
+
+    async def _tell(self) -> None:
+        """Put up where this node stands: at once when that has changed, else now and then."""
+        now_s = self._clock.monotonic()
+        standing = (self._active.revision, tuple(self._active.refusals))
+        counts = {key: meter.decisions for key, meter in self._meter.steps().items()}
+        is_new = standing != self._told
+        is_due = now_s - self._told_at_s >= self._timing.lease_s / 3
+        has_measured = counts != self._told_samples
+        if not (is_new or is_due or has_measured):
+            return
+        if not is_due and now_s - self._told_at_s < self._timing.report_s and not self.under_way():
+            return
+        now = self._clock.now()
+        if is_new or is_due:
+            await self._store.put_up(self._standing(now).to_notice())
+        for key, meter in self._meter.steps().items():
+            if counts[key] != self._told_samples.get(key):
+                samples = NodeSamples(
+                    node=self._instance,
+                    time=now,
+                    step=key,
+                    samples=meter.samples(),
+                    examples=tuple(meter.examples),
+                )
+                await self._store.put_up(samples.to_notice())
+        self._told, self._told_samples, self._told_at_s = standing, counts, now_s
+        await self._clean(now_s, now)
+
+    def _standing(self, now: datetime.datetime) -> Standing:
+        revision = self._active.revision
+        return Standing(
+            node=self._node,
+            region=self._region,
+            time=now,
+            revision=revision,
+            enforce_time=self._enforced.get(revision, now),
+            enforced=dict(self._enforced),
+            refusals=tuple(self._active.refusals),
+        )
+
+    async def _clean(self, now_s: float, now: datetime.datetime) -> None:
+        """Take down what nobody looks at any more, once an hour."""
+        if now_s - self._cleaned_at_s < _CLEAN_EVERY_S:
+            return
+        self._cleaned_at_s = now_s
+        for topic in (NODES, SAMPLES, REPORTS):
+            await self._store.take_down(topic, before=now - _KEPT)
+
+
+_CLEAN_EVERY_S = 3600.0
