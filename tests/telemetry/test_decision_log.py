@@ -152,6 +152,7 @@ async def test_a_record_has_what_it_takes_to_ask_again() -> None:
         "obligations": [],
         "errors": [],
         "revision": 7,
+        "rollout_variant": "",
         "cached": False,
         "region": "eu-west",
         "node": "n1",

@@ -169,6 +169,7 @@ def record_document() -> dict[str, Any]:
         "outcome": "ALLOW",
         "cause": "PERMITTED",
         "revision": 1,
+        "rollout_variant": "candidate",
         "cached": False,
         "duration_s": 0.1,
         "kept_one_in": 1,
@@ -185,6 +186,15 @@ def test_rotated_files_are_read_oldest_first(tmp_path: Path) -> None:
         written(tmp_path / name, {**record_document(), "sequence": number})
 
     assert [record.sequence for record in read_records(tmp_path / "log")] == [0, 1, 2, 3]
+
+
+def test_a_record_of_before_rollouts_is_read(tmp_path: Path) -> None:
+    document = record_document()
+    del document["rollout_variant"]
+
+    (record,) = read_records(written(tmp_path / "log", document))
+
+    assert record.rollout_variant == ""
 
 
 def test_a_field_added_later_is_passed_over(tmp_path: Path) -> None:

@@ -112,10 +112,18 @@ class DecisionRecord:
                 "release that wrote it"
             )
         try:
-            known = {spec.name: document[spec.name] for spec in fields(cls)}
+            known = {
+                spec.name: document[spec.name]
+                for spec in fields(cls)
+                if spec.name in document or spec.name not in _ADDED
+            }
             return cls(**{**known, "time": datetime.datetime.fromisoformat(known["time"])})
         except (KeyError, TypeError, ValueError) as error:
             raise RecordsUnreadable(f"is no decision record: {error!r}") from error
+
+
+_ADDED = frozenset({"rollout_variant"})
+"""Fields of version 1 that earlier records of it lack."""
 
 
 def to_line(document: Document) -> bytes:
