@@ -30,6 +30,7 @@ def test_help_says_what_there_is_and_what_exit_codes_mean(shell: Shell) -> None:
         *(("quickstart",), ("cache",)),
         *(("policy", name) for name in ("push", "validate", "list", "get", "history")),
         *(("policy", name) for name in ("diff", "test")),
+        *(("template", name) for name in ("list", "show", "apply", "remove", "test")),
     ],
 )
 def test_every_command_has_help_with_an_example(shell: Shell, command: tuple[str, ...]) -> None:

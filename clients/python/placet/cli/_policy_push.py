@@ -27,7 +27,10 @@ from placet.cli.options import (
     DEFAULT_ADDRESS,
     MANAGING_TIMEOUT_S,
     Address,
+    DryRun,
+    ExpectedRevision,
     Json,
+    Message,
     Paths,
     Platform,
     Tenant,
@@ -50,18 +53,9 @@ def push(
             show_default=False,
         ),
     ] = None,
-    message: Annotated[
-        str, typer.Option("--message", "-m", help="Why, for the history.", metavar="TEXT")
-    ] = "",
-    expected_revision: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Only on top of this revision; 0: only if the tenant is new.", metavar="N"
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, and show what would change; change nothing.")
-    ] = False,
+    message: Message = "",
+    expected_revision: ExpectedRevision = None,
+    dry_run: DryRun = False,
     address: Address = DEFAULT_ADDRESS,
     timeout_s: Timeout = MANAGING_TIMEOUT_S,
     as_json: Json = False,
@@ -81,9 +75,9 @@ def push(
         if dry_run:
             with terminal.working(f"checking {_size(change_set)}"):
                 validation, planned = _try(client, change_set, whose)
-            return _show_trial(validation, planned, folder, as_json=as_json)
+            return show_trial(validation, planned, folder, as_json=as_json)
         with terminal.working(f"publishing {_size(change_set)}"):
-            publication = _publish(client, change_set, folder, message, expected_revision)
+            publication = publish(client, change_set, folder, message, expected_revision)
             changes = _changes(client, publication)
     warnings = findings_of(publication.warnings, folder.documents)
     if as_json:
@@ -92,7 +86,7 @@ def push(
                 "revision": publication.revision,
                 "upserts": publication.upserts,
                 "deletes": publication.deletes,
-                "changes": [_change_to_json(change, key) for change, key, _ in changes],
+                "changes": [change_to_json(change, key) for change, key, _ in changes],
                 "warnings": [finding_to_json(finding, folder) for finding in warnings],
             }
         )
@@ -100,7 +94,7 @@ def push(
     terminal.print_findings(warnings, folder.texts)
     for change in changes:
         terminal.line(items.change_line(*change))
-    terminal.line(_summary(publication, whose))
+    terminal.line(summary(publication, whose))
     return ExitCode.OK
 
 
@@ -110,9 +104,10 @@ def _size(change_set: ChangeSet) -> str:
     return f"{terminal.counted(policies, 'policy', 'policies')} and {entities}"
 
 
-def _publish(
+def publish(
     client: Client, change_set: ChangeSet, folder: Folder, message: str, expected: int | None
 ) -> Publication:
+    """Publish what a folder has; what does not compile is told with its places in there."""
     try:
         return client.publish(change_set, message=message, expected_revision=expected)
     except InvalidRequest as error:
@@ -143,7 +138,8 @@ def _changes(client: Client, publication: Publication) -> list[tuple[str, ItemKe
     return found
 
 
-def _summary(publication: Publication, whose: str) -> str:
+def summary(publication: Publication, whose: str) -> str:
+    """Say in a line what a publish came to."""
     name = f"tenant `{whose}`" if whose else "the platform"
     if not publication.upserts and not publication.deletes:
         return f"nothing to publish: {name} has all of it, at revision {publication.revision}"
@@ -167,16 +163,17 @@ def _try(client: Client, change_set: ChangeSet, whose: str) -> tuple[Validation,
     return validation, planned_changes(change_set, current, owner=whose)
 
 
-def _show_trial(
+def show_trial(
     validation: Validation, planned: _Planned, folder: Folder, *, as_json: bool
 ) -> ExitCode:
+    """Show what a dry run found, and return how the command ends."""
     findings = findings_of(validation.problems, folder.documents)
     code = ExitCode.OK if validation.valid else ExitCode.FAILED
     if as_json:
         terminal.print_json(
             {
                 "valid": validation.valid,
-                "changes": [_change_to_json(change, key) for change, key in planned],
+                "changes": [change_to_json(change, key) for change, key in planned],
                 "problems": [finding_to_json(finding, folder) for finding in findings],
             }
         )
@@ -191,7 +188,8 @@ def _show_trial(
     return code
 
 
-def _change_to_json(change: str, key: ItemKey) -> dict[str, str]:
+def change_to_json(change: str, key: ItemKey) -> dict[str, str]:
+    """Return one change as a document."""
     return {"change": change, "kind": items.kind_word(key.kind), "name": items.name_of(key)}
 
 

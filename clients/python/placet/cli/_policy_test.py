@@ -93,9 +93,9 @@ def run_tests(
     if junit is not None:
         _write(junit, to_junit(report, fail_on_uncovered=fail_on_uncovered))
     if as_json:
-        terminal.print_json(_report_to_json(report, folder))
+        terminal.print_json(report_to_json(report, folder))
     else:
-        _print_report(report, folder, verbose=verbose)
+        print_report(report, folder, verbose=verbose)
     uncovered = fail_on_uncovered and report.uncovered
     return ExitCode.FAILED if report.failures or uncovered else ExitCode.OK
 
@@ -153,7 +153,8 @@ def _write(path: Path, text: str) -> None:
 # ------------------------------------------------------------------------------ for people
 
 
-def _print_report(report: Report, folder: Folder, *, verbose: bool) -> None:
+def print_report(report: Report, folder: Folder, *, verbose: bool) -> None:
+    """Print what cases came to, failures with their differences."""
     summary = terminal.table("file", "passed", "failed")
     for suite in report.suites:
         failed = len(suite.failures)
@@ -215,7 +216,8 @@ def _shown(folder: Folder, file: str) -> str:
 # ---------------------------------------------------------------------------- for programs
 
 
-def _report_to_json(report: Report, folder: Folder) -> dict[str, Any]:
+def report_to_json(report: Report, folder: Folder) -> dict[str, Any]:
+    """Return what cases came to as a document."""
     return {
         "passed": report.passed,
         "failed": len(report.failures),

@@ -21,6 +21,11 @@ from placet.cli._policy_read import diff, get, history, list_
 from placet.cli._policy_test import run_tests
 from placet.cli._quickstart import quickstart
 from placet.cli._serve import serve
+from placet.cli._template_apply import apply
+from placet.cli._template_read import list_ as list_templates
+from placet.cli._template_read import show
+from placet.cli._template_remove import remove
+from placet.cli._template_test import run_template_tests
 from placet.cli._watch import watch
 from placet.cli.failures import EXIT_CODES, ExitCode, Failure, code_of
 from placet.cli.files import PathRefused
@@ -61,6 +66,19 @@ def _add(to: typer.Typer, command: Callable[..., Any], name: str, *examples: str
     )(command)
 
 
+def _group(name: str, what: str) -> typer.Typer:
+    """Add a group of commands."""
+    group = typer.Typer(
+        name=name,
+        help=what,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        epilog=f"[dim]{EXIT_CODES}[/dim]",
+    )
+    app.add_typer(group)
+    return group
+
+
 _add(
     app,
     evaluate,
@@ -99,14 +117,7 @@ _add(app, quickstart, "quickstart", "placet quickstart", "placet quickstart --ke
 _add(app, init, "init", "placet init", "placet init my-policies")
 _add(app, config, "config", "placet config", "placet config --explain")
 
-policy = typer.Typer(
-    name="policy",
-    help="Publish, read and test policies.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    epilog=f"[dim]{EXIT_CODES}[/dim]",
-)
-app.add_typer(policy)
+policy = _group("policy", "Publish, read and test policies.")
 _add(
     policy,
     run_tests,
@@ -148,6 +159,28 @@ _add(
 _add(
     policy, diff, "diff", "placet policy diff -t demo", "placet policy diff -t demo --from 3 --to 7"
 )
+
+template = _group(
+    "template", "Policies that ship with Placet: look at them, fill them in, publish them."
+)
+_add(template, list_templates, "list", "placet template list", "placet template list --json")
+_add(template, show, "show", "placet template show change-freeze")
+_add(
+    template,
+    apply,
+    "apply",
+    "placet template apply ownership -t demo --set resource_type=Invoice",
+    "placet template apply agent-guardrails -t demo --set approvers=leads --set max_amount=50000",
+    "placet template apply multi-tenant-rbac -t demo --resource Organisation::red "
+    "--set editors=Group::red --dry-run",
+)
+_add(
+    template,
+    remove,
+    "remove",
+    "placet template remove change-freeze -t demo --id change-freeze/production",
+)
+_add(template, run_template_tests, "test", "placet template test", "placet template test ownership")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

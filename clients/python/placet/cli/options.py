@@ -41,6 +41,18 @@ Paths: TypeAlias = Annotated[
         help="Folders of policies, or single files.", metavar="PATH...", show_default=False
     ),
 ]
+Message: TypeAlias = Annotated[
+    str, typer.Option("--message", "-m", help="Why, for the history.", metavar="TEXT")
+]
+ExpectedRevision: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Only on top of this revision; 0: only if the tenant is new.", metavar="N"
+    ),
+]
+DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Check, and show what would change; change nothing.")
+]
 
 DEFAULT_TIMEOUT_S = 5.0
 MANAGING_TIMEOUT_S = 30.0
