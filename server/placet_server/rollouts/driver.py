@@ -21,6 +21,7 @@ from placet_engine.rollouts.record import Rollout, RolloutState
 from placet_server.clock import Clock
 from placet_server.policies.active import ActivePolicies, Refusal
 from placet_server.rollouts.controller import Caller, RolloutController
+from placet_server.rollouts.observing import RolloutTelemetry
 from placet_server.rollouts.overview import Overview
 from placet_server.rollouts.shadow import ShadowMeter, StepKey
 from placet_server.rollouts.standings import (
@@ -65,6 +66,7 @@ class RolloutDriver:
         node: str,
         region: str,
         timing: Timing,
+        telemetry: RolloutTelemetry | None = None,
     ) -> None:
         self._store = store
         self._active = active
@@ -77,6 +79,7 @@ class RolloutDriver:
         self._instance = f"{node} {secrets.token_hex(4)}"
         self._region = region
         self._timing = timing
+        self._telemetry = telemetry or RolloutTelemetry()
         self._enforced: OrderedDict[Revision, datetime.datetime] = OrderedDict()
         self._told: tuple[Revision, tuple[Refusal, ...]] | None = None
         self._told_samples: dict[StepKey, int] = {}
@@ -120,10 +123,9 @@ class RolloutDriver:
 
     def under_way(self) -> list[tuple[str, Rollout]]:
         """Return every owner's rollout that has not ended, as this node knows it."""
-        sets = [self._active.platform, *(state.items for state in self._active.tenants.values())]
         return [
             (items.owner, rollout)
-            for items in sets
+            for items in self._active.sets()
             if (rollout := items.rollout_under_way) is not None
         ]
 
@@ -147,6 +149,7 @@ class RolloutDriver:
         except RevisionConflict:
             # Another node was faster, or a person.
             return
+        self._telemetry.moved(after)
         level = logging.WARNING if after.state is RolloutState.ROLLED_BACK else logging.INFO
         log.log(
             level,
