@@ -527,6 +527,17 @@ async def test_a_node_that_rejects_the_candidate_stops_the_rollout(rolling: Roll
     ]
 
 
+async def test_a_node_that_measures_goes_on_saying_where_it_stands(rolling: Rolling) -> None:
+    await rolling.start(HARMLESS)
+    for _ in range(6):
+        await rolling.traffic(5)
+        rolling.clock.advance(4)
+        seen = await rolling.until(lambda it: it.readings[1].samples > 0)
+
+    settled = await rolling.until(lambda it: it.nodes.acknowledged == 1)
+    assert settled.readings[1].samples >= seen.readings[1].samples
+
+
 class _OlderCompiler(Compiler):
     """Does not know how to compile a policy called ``newer``, as an older version might not."""
 

@@ -165,32 +165,38 @@ class RolloutDriver:
     # ------------------------------------------------------------------------------- tell
 
     async def _tell(self) -> None:
-        """Put up where this node stands: at once when that has changed, else now and then."""
-        now_s = self._clock.monotonic()
-        standing = (self._active.revision, tuple(self._active.refusals))
-        counts = {key: meter.decisions for key, meter in self._meter.steps().items()}
-        is_new = standing != self._told
-        is_due = now_s - self._told_at_s >= self._timing.lease_s / 3
-        has_measured = counts != self._told_samples
-        if not (is_new or is_due or has_measured):
-            return
-        if not is_due and now_s - self._told_at_s < self._timing.report_s and not self.under_way():
-            return
-        now = self._clock.now()
-        if is_new or is_due:
-            await self._store.put_up(self._standing(now).to_notice())
-        for key, meter in self._meter.steps().items():
-            if counts[key] != self._told_samples.get(key):
-                samples = NodeSamples(
-                    node=self._instance,
-                    time=now,
-                    step=key,
-                    samples=meter.samples(),
-                    examples=tuple(meter.examples),
-                )
-                await self._store.put_up(samples.to_notice())
-        self._told, self._told_samples, self._told_at_s = standing, counts, now_s
+        """Put up where this node stands and what it measured, as far as that is news."""
+        now_s, now = self._clock.monotonic(), self._clock.now()
+        await self._tell_standing(now_s, now)
+        await self._tell_samples(now)
         await self._clean(now_s, now)
+
+    async def _tell_standing(self, now_s: float, now: datetime.datetime) -> None:
+        """At once while a rollout waits for it, soon otherwise, and in time for the lease."""
+        standing = (self._active.revision, tuple(self._active.refusals))
+        silent_s = now_s - self._told_at_s
+        soon_s = 0 if self.under_way() else self._timing.report_s
+        wait_s = self._timing.lease_s / 3 if standing == self._told else soon_s
+        if silent_s >= wait_s:
+            await self._store.put_up(self._standing(now).to_notice())
+            self._told, self._told_at_s = standing, now_s
+
+    async def _tell_samples(self, now: datetime.datetime) -> None:
+        for key, meter in self._meter.steps().items():
+            samples = meter.samples()
+            if samples.decisions == self._told_samples.get(key):
+                continue
+            told = NodeSamples(
+                node=self._instance,
+                time=now,
+                step=key,
+                samples=samples,
+                examples=tuple(meter.examples),
+            )
+            await self._store.put_up(told.to_notice())
+            self._told_samples[key] = samples.decisions
+        for key in self._told_samples.keys() - self._meter.steps().keys():
+            del self._told_samples[key]
 
     def _standing(self, now: datetime.datetime) -> Standing:
         revision = self._active.revision
