@@ -1,0 +1,48 @@
+"""Makes requests of decision records, to ask again. Needs none of what a server needs."""
+
+from __future__ import annotations
+
+from placet.v1 import evaluate_service_pb2, value_pb2
+from placet.wire import attributes_to_wire
+from placet_server.telemetry.decision_log.records import DecisionRecord
+
+
+def request_of(record: DecisionRecord) -> evaluate_service_pb2.EvaluateRequest:
+    """Return the request of a record, to ask again.
+
+    Masked values stay masked; what was masked as a whole is left out.
+    """
+    subject, action, resource = record.subject, record.action, record.resource
+    return evaluate_service_pb2.EvaluateRequest(
+        tenant=record.tenant,
+        subject=evaluate_service_pb2.Subject(
+            type=subject.get("type", ""),
+            id=subject.get("id", ""),
+            properties=_values(subject.get("properties")),
+        ),
+        action=evaluate_service_pb2.Action(
+            type=action.get("type", ""),
+            name=action.get("name", ""),
+            properties=_values(action.get("properties")),
+        ),
+        resource=evaluate_service_pb2.Resource(
+            type=resource.get("type", ""),
+            id=resource.get("id", ""),
+            properties=_values(resource.get("properties")),
+        ),
+        context=_values(record.context),
+        entities=[
+            value_pb2.Entity(
+                uid=value_pb2.EntityUid(**entity["uid"]),
+                attributes=_values(entity.get("attributes")),
+                parents=[value_pb2.EntityUid(**parent) for parent in entity["parents"]],
+                tags=_values(entity.get("tags")),
+            )
+            for entity in record.entities
+            if "uid" in entity
+        ],
+    )
+
+
+def _values(attributes: object) -> dict[str, value_pb2.Value]:
+    return attributes_to_wire(attributes) if isinstance(attributes, dict) else {}
