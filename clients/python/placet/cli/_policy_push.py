@@ -30,6 +30,7 @@ from placet.cli.options import (
     Json,
     Paths,
     Platform,
+    Replace,
     Tenant,
     Timeout,
     connected,
@@ -42,14 +43,7 @@ def push(
     paths: Paths,
     tenant: Tenant = "",
     platform: Platform = False,
-    replace: Annotated[
-        bool | None,
-        typer.Option(
-            "--replace/--no-replace",
-            help="Remove what is not in the folder. Done when folders are given, not for files.",
-            show_default=False,
-        ),
-    ] = None,
+    replace: Replace = None,
     message: Annotated[
         str, typer.Option("--message", "-m", help="Why, for the history.", metavar="TEXT")
     ] = "",
