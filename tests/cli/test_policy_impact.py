@@ -84,7 +84,7 @@ def test_json_has_a_shape_of_its_own(base: Path, shell: Shell) -> None:
 
     assert result.code == 6
     answer: dict[str, Any] = {"obligations": [], "approval_groups": [], "errors": []}
-    change = {"from": "ALLOW", "to": "DENY", "what": ["outcome", "reasons"]}
+    change = {"from": "ALLOW", "to": "DENY", "what": ["outcome"]}
     one, none = {"requests": 1, "decisions": 1}, {"requests": 0, "decisions": 0}
     name = {"layer": "TENANT", "policy_id": "secret"}
     assert result.json == {
@@ -179,6 +179,18 @@ def test_an_example_can_be_asked_again(base: Path, shell: Shell) -> None:
     asked = shell("evaluate", "-t", "x", "--file", "again.json", "--address", "127.0.0.1:1")
 
     assert "no server answers" in asked.err
+
+
+def test_examples_are_those_that_stand_for_the_most(base: Path, shell: Shell) -> None:
+    asked = [record(f"u{n}", "view", "secret", kept_one_in=n) for n in range(1, 9)]
+    write_log(base / "log", *asked)
+
+    found = on_log(shell, base, BASE + SECRET, "--examples", "2", "--json").json
+    none = on_log(shell, base, BASE + SECRET, "--examples", "0", "--json").json
+
+    (change,) = found["policies"][0]["changes"]
+    assert [example["decisions"] for example in change["examples"]] == [8, 7]
+    assert none["policies"][0]["changes"][0]["examples"] == []
 
 
 def test_a_file_goes_on_top_and_a_folder_replaces(base: Path, shell: Shell) -> None:

@@ -103,7 +103,8 @@ def test_what_differs_is_named_part_by_part() -> None:
     assert what(plain._replace(messages=("other",))) == ("messages",)
     assert what(plain._replace(obligations=("sign",))) == ("obligations",)
     assert what(plain._replace(errors=(name("e"),))) == ("errors",)
-    assert what(waiting("p")) == ("outcome", "reasons")
+    assert what(allowed("q")._replace(errors=(name("e"),))) == ("errors", "reasons")
+    assert what(waiting("p")._replace(errors=(name("e"),))) == ("outcome",)
 
 
 @pytest.mark.parametrize(

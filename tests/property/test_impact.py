@@ -69,7 +69,7 @@ async def _check(stable: Case, candidate: Case, log: Path) -> None:
         (example.before, example.after)
         for group in found.groups.values()
         for row in group.rows.values()
-        for example in row.examples
+        for example in row.heaviest()
     ]
     assert set(examples) <= set(decided)
     assert bool(examples) is bool(truth)

@@ -85,10 +85,11 @@ def impact(
         list[FailOn] | None,
         typer.Option(
             "--fail-on",
-            help="What ends with exit code 6, any change unless given: more-allows (something is "
-            "allowed sooner or with fewer obligations), more-denies, errors (a policy fails "
-            "that did not, or there is no answer where there was one), none. skipped: what "
-            "cannot be replayed ends with exit code 1. Repeatable.",
+            help="What ends with exit code 6; any change unless given. more-allows: something is "
+            "allowed sooner, or with fewer obligations. more-denies: the opposite. errors: a "
+            "policy fails that did not, or there is no answer where there was one. none: nothing. "
+            "skipped: what cannot be replayed ends with exit code 1. Repeatable.",
+            metavar="WHAT",
             show_default=False,
         ),
     ] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -86,8 +86,8 @@ class Change:
     after: str
     """Outcomes, as in :class:`Answer`."""
     what: tuple[str, ...]
-    """The parts that differ: ``outcome``, ``obligations``, ``approval_groups``, ``errors``,
-    ``reasons``, ``messages``."""
+    """``outcome``; or else the parts that differ of ``obligations``, ``approval_groups``,
+    ``errors``, ``reasons`` and ``messages``."""
     policies: tuple[PolicyName, ...]
     """Those behind it; none when it is the schema or the settings that refuse a request."""
     allows_more: bool
@@ -108,15 +108,6 @@ def change(before: Answer, after: Answer, states: Mapping[PolicyName, str]) -> C
     """
     if before == after:
         return None
-    what = [
-        name
-        for name in ("outcome", "obligations", "approval_groups", "errors")
-        if getattr(before, name) != getattr(after, name)
-    ]
-    if before.reasons != after.reasons or before.cause != after.cause:
-        what.append("reasons")
-    elif before.messages != after.messages:
-        what.append("messages")
     step = _STRICTNESS[after.outcome] - _STRICTNESS[before.outcome]
     # A caller that does not understand an obligation has to deny.
     had, has = set(before.obligations), set(after.obligations)
@@ -124,13 +115,26 @@ def change(before: Answer, after: Answer, states: Mapping[PolicyName, str]) -> C
     return Change(
         before=before.outcome,
         after=after.outcome,
-        what=tuple(what),
+        what=tuple(_differing(before, after)),
         policies=responsible(before, after, states.keys()),
         allows_more=step < 0 or (stays_open and bool(had - has)),
         denies_more=step > 0 or (stays_open and bool(has - had)),
         fails_more=bool(set(after.errors) - set(before.errors))
         or (after.outcome == NO_ANSWER and before.outcome != NO_ANSWER),
     )
+
+
+def _differing(before: Answer, after: Answer) -> Iterator[str]:
+    if before.outcome != after.outcome:
+        yield "outcome"
+        return
+    for name in ("obligations", "approval_groups", "errors"):
+        if getattr(before, name) != getattr(after, name):
+            yield name
+    if before.reasons != after.reasons or before.cause != after.cause:
+        yield "reasons"
+    elif before.messages != after.messages:
+        yield "messages"
 
 
 _STRICTNESS = {

@@ -48,7 +48,7 @@ def crosscheck(client: Client, change_set: ChangeSet | None, impact: Impact) -> 
 def _examples(impact: Impact) -> Iterator[Example]:
     rows = (row for group in impact.groups.values() for row in group.rows.values())
     # One may be an example for several policies.
-    examples = {id(one): one for row in rows for one in row.examples}
+    examples = {id(one): one for row in rows for one in row.heaviest()}
     for example in (*examples.values(), *impact.sample):
         # The permit that came along cannot be sent again.
         if example.record.cause != Cause.APPROVED.name:

@@ -35,12 +35,29 @@ class Example:
     decisions: int = 0
 
 
-@dataclass(slots=True)
 class Row:
     """What changes in one way."""
 
-    count: Count = field(default_factory=Count)
-    examples: list[Example] = field(default_factory=list)
+    def __init__(self, examples: int) -> None:
+        self.count = Count()
+        self._wanted = examples
+        self._kept: list[Example] = []
+
+    @property
+    def wants_examples(self) -> bool:
+        """Whether there are not enough to choose from."""
+        return len(self._kept) < self._wanted * _CHOICE
+
+    def keep(self, example: Example) -> None:
+        """Keep one more to choose from."""
+        self._kept.append(example)
+
+    def heaviest(self) -> list[Example]:
+        """Return those of the kept ones that stand for the most decisions."""
+        return sorted(self._kept, key=lambda one: -one.decisions)[: self._wanted]
+
+
+_CHOICE = 20
 
 
 Way: TypeAlias = tuple[str, str, tuple[str, ...]]
@@ -64,7 +81,7 @@ class Impact:
     """What a candidate changes of the decisions that were recorded."""
 
     examples: int = 3
-    """How many to keep, of each policy and way."""
+    """How many to show, of each policy and way."""
     count: Count = field(default_factory=Count)
     """All that was asked again."""
     requests_are_exact: bool = True
@@ -97,13 +114,14 @@ class Impact:
     ) -> Example | None:
         """Keep a request that was not seen before as an example; None if there are enough."""
         way = (change.before, change.after, change.what)
-        rows = [group.rows.setdefault(way, Row()) for group in self._groups(change)]
-        lacking = [row for row in rows if len(row.examples) < self.examples]
+        groups = self._groups(change)
+        rows = [group.rows.setdefault(way, Row(self.examples)) for group in groups]
+        lacking = [row for row in rows if row.wants_examples]
         if not lacking:
             return None
         example = Example(record, before, after)
         for row in lacking:
-            row.examples.append(example)
+            row.keep(example)
         return example
 
     def add_change(self, change: Change, decisions: int, *, is_new: bool) -> None:

@@ -14,8 +14,8 @@ The document of `placet policy impact --json`, fields of version 1:
 ``changed``           of these, those whose answer changes; likewise ``allows_more``,
                       ``denies_more`` and ``fails_more``
 ``changes``           the same by what changes: ``{"from", "to", "what", "requests",
-                      "decisions"}``; outcomes, or ``NO_ANSWER``; ``what`` lists the parts of the
-                      answer that differ: ``outcome``, ``obligations``, ``approval_groups``,
+                      "decisions"}``; outcomes, or ``NO_ANSWER``; ``what`` is ``outcome``, or lists
+                      the parts of the answer that differ: ``obligations``, ``approval_groups``,
                       ``errors``, ``reasons``, ``messages``
 ``policies``          by the policy behind it: ``{"policy", "state", "requests", "decisions",
                       "changes"}``, each of the changes with ``examples``: ``{"decisions",
@@ -129,7 +129,7 @@ def _group(group: Group, states: Mapping[PolicyName, str]) -> dict[str, Any]:
         "changes": [
             {
                 **_way(way, count),
-                "examples": [_example(example) for example in group.rows[way].examples],
+                "examples": [_example(example) for example in group.rows[way].heaviest()],
             }
             for way, count in _ordered({way: row.count for way, row in group.rows.items()})
         ],
@@ -223,10 +223,11 @@ def _print_differing(found: Findings) -> None:
 
 
 def _print_summary(impact: Impact) -> None:
-    about = "" if impact.requests_are_exact else "about "
+    if not impact.requests_are_exact:
+        terminal.note("so many different requests that some are counted more than once")
     terminal.line("")
     table = _counts("", [])
-    _add(table, f"asked again {about}".rstrip(), impact.count, impact)
+    _add(table, "asked again", impact.count, impact)
     _add(table, "answers that change", impact.changed, impact, style="bold")
     for way, count in _ordered(impact.ways):
         _add(table, Text("  ").append_text(_way_text(way)), count, impact)
@@ -271,7 +272,7 @@ def _print_group(group: Group, states: Mapping[PolicyName, str]) -> None:
     table.columns[1].justify = "right"
     for way, count in _ordered({way: row.count for way, row in group.rows.items()}):
         table.add_row(_way_text(way), f"{count.decisions:,}")
-        for example in group.rows[way].examples:
+        for example in group.rows[way].heaviest():
             subject, action, resource = map(safe, request_words(example.record))
             table.add_row(
                 "",
