@@ -382,19 +382,22 @@ def test_a_log_is_read_with_its_rotated_files_and_what_is_no_record_is_named(
 ) -> None:
     write_log(base / "log.1", record("bob"), record("bob", tenant="other"))
     (base / "log.2.gz").write_bytes(gzip.compress(lines([record("eve")])))
-    (base / "log").write_bytes(lines([record()]) + b"{}\nno json\n" + lines([record()])[:-1])
+    (base / "log").write_bytes(
+        lines([record()]) + b"{}\nno json\n" + b"[" * 99_999 + b"\n" + lines([record()])[:-1]
+    )
 
     result = on_log(shell, base, BASE, "--json")
     told = on_log(shell, base, BASE)
 
     assert result.json["asked"] == {"requests": 3, "decisions": 3}
     skipped = result.json["skipped"]
-    assert (skipped["broken"]["lines"], skipped["other_tenants"]) == (3, 1)
-    first, second, third = skipped["broken"]["first"]
+    assert (skipped["broken"]["lines"], skipped["other_tenants"]) == (4, 1)
+    first, second, deep, third = skipped["broken"]["first"]
     assert first.startswith("log:2: is of version `None`")
     assert second.startswith("log:3: is no JSON")
-    assert third == "log:4: has no end, as a crash leaves it"
-    assert "3 lines are no decision record\n  log:2: " in told.err
+    assert deep.startswith("log:4: is no JSON: ")
+    assert third == "log:5: has no end, as a crash leaves it"
+    assert "4 lines are no decision record\n  log:2: " in told.err
     assert "1 record is of other tenants" in told.err
 
 
@@ -429,13 +432,14 @@ def test_a_request_no_server_would_take_is_counted(base: Path, shell: Shell) -> 
         record(),
         record(subject="x" * 5000),
         record(context={"half": 0.5}),
+        record(kept_one_in=float("inf")),
         record(resource="y", entities=["odd"], reasons=["odd"]),
     )
 
     result = on_log(shell, base, BASE, "--json")
 
     assert result.json["asked"]["decisions"] == 1
-    assert result.json["skipped"]["unreadable"] == 3
+    assert result.json["skipped"]["unreadable"] == 4
 
 
 def test_a_large_log_takes_no_more_memory_than_a_small_one(base: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gzip
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -324,6 +326,24 @@ def test_a_line_without_end_is_passed_over_in_bounded_memory(
 
     assert len(list(found.read())) == 2
     assert found.passed_over.broken_named == [f"{tmp_path / 'log'}:2: is longer than 2,000 bytes"]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[:-20], lambda data: data[:200] + b"spoilt" + data[206:]]
+)
+def test_a_compressed_file_that_is_cut_off_or_spoilt_is_read_as_far_as_it_goes(
+    tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    whole = gzip.compress(lines(record(f"{n * 7919 % 1000}") for n in range(5000)))
+    (tmp_path / "log.1.gz").write_bytes(spoil(whole))
+    write_log(tmp_path / "log", record("last"))
+
+    found = Recordings([str(tmp_path / "log")], Wanted(tenant=TENANT))
+    read = [one.subject["id"] for one in found.read()]
+
+    assert read[-1] == "last"
+    assert len(read) < 5001
+    assert "cannot be read from there on: " in found.passed_over.broken_named[-1]
 
 
 def test_progress_adds_up_to_the_files(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from placet.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from placet.cli.replay.trying import Findings, Stable
+    from placet.cli.replay.trying import Stable, Tried
 
 
 class FailOn(StrEnum):
@@ -108,17 +108,17 @@ def impact(
     if not (logs or cases):
         raise Failure("what to try it on? name a decision log with --log, or --cases", USAGE)
     with needs_extra("local", "impact"):
-        from placet.cli.replay.impact_report import print_findings, to_document
+        from placet.cli.replay.impact_report import print_tried, to_document
         from placet.cli.replay.reading import wanted_records
         from placet.cli.replay.recordings import Recordings
-        from placet.cli.replay.trying import Question, try_candidate
+        from placet.cli.replay.trying import Trial, try_candidate
     stable = _stable(base, tenant, address, timeout_s, server=server, platform=platform)
     recordings = Recordings(logs, wanted_records(tenant, since, until, limit)) if logs else None
     with terminal.working("reading"):
         candidate = read_policies(paths)
         case_folder = _read_cases(cases) if cases else None
     found = try_candidate(
-        Question(
+        Trial(
             candidate=candidate,
             replaces_all=replace if replace is not None else all(path.is_dir() for path in paths),
             stable=stable,
@@ -132,7 +132,7 @@ def impact(
         terminal.print_json(to_document(found, case_folder, failed_on))
     else:
         terminal.print_findings(found.warnings, candidate.texts)
-        print_findings(found, case_folder)
+        print_tried(found, case_folder)
     return _end(found, failed_on, as_json=as_json)
 
 
@@ -187,7 +187,7 @@ def _read_cases(paths: list[Path]) -> Folder:
     return folder
 
 
-def _holds(stop: FailOn, found: Findings) -> bool:
+def _holds(stop: FailOn, found: Tried) -> bool:
     """Whether there is something of what a pipeline is to stop for."""
     impact, broken = found.impact, found.cases.broken
     changes = [case.change for case in broken if case.change is not None]
@@ -207,7 +207,7 @@ def _holds(stop: FailOn, found: Findings) -> bool:
             return False
 
 
-def _end(found: Findings, failed_on: list[str], *, as_json: bool) -> ExitCode:
+def _end(found: Tried, failed_on: list[str], *, as_json: bool) -> ExitCode:
     """Say what comes of it, and return how the command ends."""
     if not (found.impact.count.decisions or found.cases.tried):
         # A pipeline must not take that for "nothing changes".
@@ -223,7 +223,7 @@ def _end(found: Findings, failed_on: list[str], *, as_json: bool) -> ExitCode:
     return ExitCode.FAILED if failed_on else ExitCode.OK
 
 
-def _verdict(found: Findings, failed_on: list[str]) -> Text:
+def _verdict(found: Tried, failed_on: list[str]) -> Text:
     if failed_on:
         return Text(f"fails on {', '.join(failed_on)}", "bold red")
     if found.impact.changed.decisions or found.cases.broken:

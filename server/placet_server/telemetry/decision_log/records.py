@@ -178,7 +178,7 @@ def record_of(line: bytes) -> DecisionRecord:
     """
     try:
         document = json.loads(line)
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise RecordsUnreadable(f"is no JSON: {error}") from error
     if not isinstance(document, dict):
         raise RecordsUnreadable("is no JSON object")

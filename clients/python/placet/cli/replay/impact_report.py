@@ -58,7 +58,7 @@ from placet.cli.replay.reading import (
     request_document,
     request_words,
 )
-from placet.cli.replay.trying import Findings
+from placet.cli.replay.trying import Tried
 from placet.cli.suites import CaseResult
 from placet.cli.terminal import safe
 
@@ -67,7 +67,7 @@ VERSION = 1
 # ---------------------------------------------------------------------------- for programs
 
 
-def to_document(found: Findings, cases: Folder | None, failed_on: Sequence[str]) -> dict[str, Any]:
+def to_document(found: Tried, cases: Folder | None, failed_on: Sequence[str]) -> dict[str, Any]:
     """Return what was found as the module describes it."""
     impact, states = found.impact, found.versions.states
     return {
@@ -174,7 +174,7 @@ def _cases(cases: CasesImpact, folder: Folder | None) -> dict[str, Any]:
 # ------------------------------------------------------------------------------ for people
 
 
-def print_findings(found: Findings, cases: Folder | None) -> None:
+def print_tried(found: Tried, cases: Folder | None) -> None:
     """Show what was found."""
     impact = found.impact
     print_passed_over(found.passed_over)
@@ -209,7 +209,7 @@ def _print_skipped(impact: Impact) -> None:
         terminal.note(f"  {rule}: {decisions(count)}", style="yellow")
 
 
-def _print_differing(found: Findings) -> None:
+def _print_differing(found: Tried) -> None:
     states = list(found.versions.states.values())
     parts = [
         f"{terminal.counted(states.count(state), 'policy', 'policies')} {state}"

@@ -153,7 +153,7 @@ class Shadows:
             report = record.log_only
             names = names_recorded(report["reasons"]) if report else ()
             would_be = str(report["outcome"]) if report else ""
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             self.unreadable += 1
             return
         self.decisions += stands_for

@@ -6,6 +6,7 @@ What cannot be used is counted, by why; the lines that are no records are named,
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -77,11 +78,7 @@ class Recordings:
         self._wanted = wanted
         self._files = [file for name in names for file in _files(name)]
         self.passed_over = PassedOver()
-        self.total_bytes = (
-            None
-            if STANDARD_INPUT in self._files
-            else sum(Path(name).stat().st_size for name in self._files)
-        )
+        self.total_bytes = None if STANDARD_INPUT in self._files else sum(map(_size, self._files))
         """None when it cannot be known."""
 
     def read(
@@ -104,15 +101,21 @@ class Recordings:
         self, name: str, file: BufferedReader, on_progress: Callable[[int], None]
     ) -> Iterator[DecisionRecord]:
         is_piped = name == STANDARD_INPUT
-        done = 0
-        for number, line in enumerate(_lines(decompressed(file)), 1):
-            if not is_piped and number % _PROGRESS_LINES == 0:
-                at = file.tell()
-                on_progress(at - done)
-                done = at
-            record = self._record(line, f"{'standard input' if is_piped else name}:{number}")
-            if record is not None:
-                yield record
+        shown = "standard input" if is_piped else name
+        done = number = 0
+        try:
+            for number, line in enumerate(_lines(decompressed(file)), 1):
+                if not is_piped and number % _PROGRESS_LINES == 0:
+                    at = file.tell()
+                    on_progress(at - done)
+                    done = at
+                record = self._record(line, f"{shown}:{number}")
+                if record is not None:
+                    yield record
+        except (EOFError, OSError, zlib.error) as error:
+            # Such as a compressed file that was cut off.
+            why = f"cannot be read from there on: {error}"
+            self.passed_over.note_broken(f"{shown}:{number + 1}", why)
         if not is_piped:
             on_progress(file.tell() - done)
 
@@ -150,6 +153,14 @@ def _files(name: str) -> list[str]:
             ExitCode.USAGE,
         )
     return found
+
+
+def _size(name: str) -> int:
+    try:
+        return Path(name).stat().st_size
+    except OSError:
+        # Opening it will say what is wrong.
+        return 0
 
 
 def _open(name: str, stack: ExitStack) -> BufferedReader:

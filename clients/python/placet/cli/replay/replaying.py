@@ -49,10 +49,14 @@ def recorded_request(record: DecisionRecord) -> Request:
     try:
         request = read_request(request_of(record), reader)
         reader.finish()
-    except (Malformed, AttributeError, KeyError, TypeError, ValueError) as error:
+    except _NO_REQUEST as error:
         raise RequestUnreadable(str(error)) from error
     # The permit was a credential. What is recorded is that there was one that held.
     return replace(request, approved=record.cause == Cause.APPROVED.name)
+
+
+# What reading JSON comes upon that only looks like a request.
+_NO_REQUEST = (Malformed, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 
 
 def request_key(record: DecisionRecord) -> bytes:
@@ -155,7 +159,7 @@ class Replay:
             recorded = answer_recorded(record)
             stands_for = max(int(record.kept_one_in), 1)
             key = request_key(record)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             self._impact.unreadable += 1
             return
         seen = self._seen.get(key)

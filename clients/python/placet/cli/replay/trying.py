@@ -43,7 +43,7 @@ Stable: TypeAlias = OnServer | OnFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Trial:
     """What to try, and on what."""
 
     candidate: Folder
@@ -55,7 +55,7 @@ class Question:
 
 
 @dataclass(slots=True, kw_only=True)
-class Findings:
+class Tried:
     """What came out."""
 
     versions: Versions
@@ -69,7 +69,7 @@ class Findings:
     """Requests that a server answers the same way."""
 
 
-def try_candidate(question: Question) -> Findings:
+def try_candidate(trial: Trial) -> Tried:
     """Decide everything by both versions.
 
     Raises:
@@ -77,26 +77,24 @@ def try_candidate(question: Question) -> Findings:
         Failure: a log cannot be read, or the server answers otherwise than this release.
         PlacetError: the server does not answer.
     """
-    stable = question.stable
+    stable = trial.stable
     if isinstance(stable, OnFolder):
-        candidate = Candidate(
-            documents=question.candidate.documents, replaces_all=question.replaces_all
-        )
+        candidate = Candidate(documents=trial.candidate.documents, replaces_all=trial.replaces_all)
         compiling = Compiling()
         with stable.folder.quoting():
             documents = stable.folder.documents
             base = compiling.version(Sets.of(documents), documents)
-        return _tried(question, compiling, base, candidate)
+        return _tried(trial, compiling, base, candidate)
     with connected(stable.address, tenant=stable.tenant, timeout_s=stable.timeout_s) as client:
-        return _tried_on_server(question, stable, client)
+        return _tried_on_server(trial, stable, client)
 
 
-def _tried_on_server(question: Question, stable: OnServer, client: Client) -> Findings:
+def _tried_on_server(trial: Trial, stable: OnServer, client: Client) -> Tried:
     owner = PLATFORM if stable.is_platform else stable.tenant
-    documents = question.candidate.documents
-    candidate = Candidate(documents=documents, replaces_all=question.replaces_all, owner=owner)
-    change_set = documents.change_set(replace_all=question.replaces_all)
-    with question.candidate.quoting():
+    documents = trial.candidate.documents
+    candidate = Candidate(documents=documents, replaces_all=trial.replaces_all, owner=owner)
+    change_set = documents.change_set(replace_all=trial.replaces_all)
+    with trial.candidate.quoting():
         to_engine(documents, owner)
         with terminal.working("fetching what is published"):
             # The server knows what else there is: it is asked first.
@@ -108,34 +106,32 @@ def _tried_on_server(question: Question, stable: OnServer, client: Client) -> Fi
             )
     compiling = Compiling()
     base = compiling.version(sets, documents)
-    findings = _tried(question, compiling, base, candidate)
-    findings.revision = int(sets.own.revision)
+    tried = _tried(trial, compiling, base, candidate)
+    tried.revision = int(sets.own.revision)
     with terminal.working("asking the server about some of them"):
-        findings.confirmed = crosscheck(
-            client, None if stable.is_platform else change_set, findings.impact
+        tried.confirmed = crosscheck(
+            client, None if stable.is_platform else change_set, tried.impact
         )
-    return findings
+    return tried
 
 
-def _tried(
-    question: Question, compiling: Compiling, base: Version, candidate: Candidate
-) -> Findings:
-    with question.candidate.quoting():
+def _tried(trial: Trial, compiling: Compiling, base: Version, candidate: Candidate) -> Tried:
+    with trial.candidate.quoting():
         after = compiling.version(base.sets.applying(candidate), candidate.documents, base)
     versions = Versions(base, after)
-    findings = Findings(
+    tried = Tried(
         versions=versions,
         warnings=tuple(after.warnings),
         revision=None,
-        impact=Impact(examples=question.examples),
+        impact=Impact(examples=trial.examples),
         passed_over=PassedOver(),
     )
-    if question.cases is not None:
-        with question.cases.quoting():
-            findings.cases = try_cases(question.cases.cases, compiling, base, after)
-    if question.recordings is not None:
-        replay = Replay(versions, findings.impact)
-        for record in records_with_progress(question.recordings):
+    if trial.cases is not None:
+        with trial.cases.quoting():
+            tried.cases = try_cases(trial.cases.cases, compiling, base, after)
+    if trial.recordings is not None:
+        replay = Replay(versions, tried.impact)
+        for record in records_with_progress(trial.recordings):
             replay.take(record)
-        findings.passed_over = question.recordings.passed_over
-    return findings
+        tried.passed_over = trial.recordings.passed_over
+    return tried
