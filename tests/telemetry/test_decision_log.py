@@ -151,6 +151,7 @@ async def test_a_record_has_what_it_takes_to_ask_again() -> None:
         "reasons": [{"policy_id": "no-guests", "layer": "TENANT", "message": "members only"}],
         "obligations": [],
         "errors": [],
+        "log_only": None,
         "revision": 7,
         "rollout_variant": "",
         "cached": False,

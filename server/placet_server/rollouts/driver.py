@@ -107,12 +107,15 @@ class RolloutDriver:
     async def _note_revisions(self) -> None:
         """Note when this node began to decide by each revision."""
         while True:
-            revision = self._active.revision
-            if revision not in self._enforced:
-                self._enforced[revision] = self._clock.now()
-                if len(self._enforced) > _REMEMBERED_REVISIONS:
-                    self._enforced.popitem(last=False)
-            await self._active.wait_past(revision)
+            await self._active.wait_past(self._note_revision())
+
+    def _note_revision(self) -> Revision:
+        revision = self._active.revision
+        if revision not in self._enforced:
+            self._enforced[revision] = self._clock.now()
+            if len(self._enforced) > _REMEMBERED_REVISIONS:
+                self._enforced.popitem(last=False)
+        return revision
 
     async def tick(self) -> None:
         """Do once what is due now."""
@@ -199,13 +202,13 @@ class RolloutDriver:
             del self._told_samples[key]
 
     def _standing(self, now: datetime.datetime) -> Standing:
-        revision = self._active.revision
+        revision = self._note_revision()
         return Standing(
             node=self._node,
             region=self._region,
             time=now,
             revision=revision,
-            enforce_time=self._enforced.get(revision, now),
+            enforce_time=self._enforced[revision],
             enforced=dict(self._enforced),
             refusals=tuple(self._active.refusals),
         )

@@ -33,6 +33,7 @@ from placet.cli.options import (
     Message,
     Paths,
     Platform,
+    Replace,
     Tenant,
     Timeout,
     connected,
@@ -45,14 +46,7 @@ def push(
     paths: Paths,
     tenant: Tenant = "",
     platform: Platform = False,
-    replace: Annotated[
-        bool | None,
-        typer.Option(
-            "--replace/--no-replace",
-            help="Remove what is not in the folder. Done when folders are given, not for files.",
-            show_default=False,
-        ),
-    ] = None,
+    replace: Replace = None,
     message: Message = "",
     expected_revision: ExpectedRevision = None,
     dry_run: DryRun = False,

@@ -159,7 +159,7 @@ def print_report(report: Report, folder: Folder, *, verbose: bool) -> None:
     for suite in report.suites:
         failed = len(suite.failures)
         summary.add_row(
-            safe(_shown(folder, suite.file)),
+            safe(folder.shown(suite.file)),
             str(len(suite.results) - failed),
             Text(str(failed), "bold red" if failed else "dim"),
         )
@@ -170,20 +170,21 @@ def print_report(report: Report, folder: Folder, *, verbose: bool) -> None:
             terminal.line(Text.assemble(mark, f"  {safe(result.case.name)}"))
     for failure in report.failures:
         terminal.line("")
-        for line in _failure_lines(failure, folder):
+        for line in failure_lines(failure, folder):
             terminal.line(line)
     if report.uncovered:
         terminal.line("")
         terminal.line(Text("no case is about", "yellow"))
         for policy in report.uncovered:
-            where = place(replace(policy.position, file=_shown(folder, policy.position.file)))
+            where = place(replace(policy.position, file=folder.shown(policy.position.file)))
             terminal.line(f"  {policy.policy_id}  {where}".rstrip())
     terminal.line("")
     terminal.line(_verdict(report))
 
 
-def _failure_lines(failure: CaseResult, folder: Folder) -> Iterator[Text]:
-    at = replace(failure.case.position, file=_shown(folder, failure.case.position.file))
+def failure_lines(failure: CaseResult, folder: Folder) -> Iterator[Text]:
+    """Draw a case that came out otherwise than it must."""
+    at = replace(failure.case.position, file=folder.shown(failure.case.position.file))
     yield Text.assemble(("FAIL ", "bold red"), (safe(failure.case.name), "bold"))
     yield Text(f"  {safe(place(at))}", "cyan")
     for difference in failure.differences:
@@ -209,10 +210,6 @@ def _verdict(report: Report) -> Text:
     return text.append(f" in {report.duration_s:.2f} s", "not bold dim")
 
 
-def _shown(folder: Folder, file: str) -> str:
-    return folder.texts.get(file, (file, ""))[0]
-
-
 # ---------------------------------------------------------------------------- for programs
 
 
@@ -223,7 +220,7 @@ def report_to_json(report: Report, folder: Folder) -> dict[str, Any]:
         "failed": len(report.failures),
         "suites": [
             {
-                "file": _shown(folder, suite.file),
+                "file": folder.shown(suite.file),
                 "cases": [_result_to_json(result) for result in suite.results],
             }
             for suite in report.suites
@@ -231,7 +228,7 @@ def report_to_json(report: Report, folder: Folder) -> dict[str, Any]:
         "uncovered": [
             {
                 "policy_id": policy.policy_id,
-                "file": _shown(folder, policy.position.file),
+                "file": folder.shown(policy.position.file),
                 "line": policy.position.line,
             }
             for policy in report.uncovered

@@ -16,6 +16,8 @@ from placet.cli._cache import cache
 from placet.cli._config import config
 from placet.cli._evaluate import evaluate, explain
 from placet.cli._init import init
+from placet.cli._policy_impact import impact
+from placet.cli._policy_log_only import log_only
 from placet.cli._policy_push import push, validate
 from placet.cli._policy_read import diff, get, history, list_
 from placet.cli._policy_test import run_tests
@@ -125,6 +127,22 @@ _add(
     "placet policy test .",
     "placet policy test policies tests --fail-on-uncovered --junit report.xml",
     "placet policy test . --server -t demo",
+)
+_add(
+    policy,
+    impact,
+    "impact",
+    "placet policy impact policies --base ../main/policies -t demo --log decisions.jsonl",
+    "placet policy impact . --server -t demo --log decisions.jsonl --since 7d --cases tests",
+    "zcat old.gz | placet policy impact . --server -t demo --log - --fail-on more-allows",
+)
+_add(
+    policy,
+    log_only,
+    "log-only",
+    "placet policy log-only -t demo --log decisions.jsonl",
+    "placet policy log-only -t demo --log decisions.jsonl --server --since 30d",
+    "placet policy log-only policies -t demo --log decisions.jsonl --json",
 )
 _add(
     policy,

@@ -54,6 +54,35 @@ DryRun: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", help="Check, and show what would change; change nothing.")
 ]
 
+Replace: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--replace/--no-replace",
+        help="Remove what is not in the folder. Done when folders are given, not for files.",
+        show_default=False,
+    ),
+]
+Logs: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        help="A decision log, with its rotated files; gzip will do; - is standard input. "
+        "Repeatable.",
+        metavar="FILE",
+    ),
+]
+Since: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        help="Records from then on: 2026-03-01, 2026-03-01T12:00:00Z, or 24h, 7d ago.",
+        metavar="TIME",
+    ),
+]
+Until: TypeAlias = Annotated[
+    str | None, typer.Option("--until", help="Records before then.", metavar="TIME")
+]
+
 DEFAULT_TIMEOUT_S = 5.0
 MANAGING_TIMEOUT_S = 30.0
 
