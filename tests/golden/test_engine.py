@@ -56,6 +56,21 @@ def test_explanation_of_a_golden_case_decides_the_same(
 
 
 @pytest.mark.parametrize("file", loader.files(), ids=lambda file: file.name)
+def test_nothing_is_found_about_a_golden_file_but_permits_that_are_idle_on_purpose(
+    file: loader.GoldenFile,
+) -> None:
+    platform, tenant = sets(file)
+
+    problems = [
+        problem
+        for own in (platform, tenant)
+        for problem in Compiler().check(platform, own).problems
+    ]
+
+    assert {problem.reason for problem in problems} <= {"PERMIT_NEVER_ALLOWS"}, problems
+
+
+@pytest.mark.parametrize("file", loader.files(), ids=lambda file: file.name)
 def test_every_policy_of_a_golden_file_is_named_by_a_case(file: loader.GoldenFile) -> None:
     """A policy whose part in no case is looked at might as well not be there."""
     platform, tenant = sets(file)

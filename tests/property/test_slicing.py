@@ -178,8 +178,8 @@ def test_compiled_from_a_base_is_compiled_from_nothing(typed: bool, data: st.Dat
     base = None
 
     for step, case in enumerate(cases):
-        own = _moved(own, case.tenant, Revision(step + 2))
-        platform = _moved(platform, case.platform, Revision(step + 2))
+        own = moved(own, case.tenant, Revision(step + 2))
+        platform = moved(platform, case.platform, Revision(step + 2))
         following = compiler.compile(platform, own, base)
         fresh = Compiler().compile(platform, own)
         assert set(following.problems) == set(fresh.problems)
@@ -191,7 +191,7 @@ def test_compiled_from_a_base_is_compiled_from_nothing(typed: bool, data: st.Dat
             assert following.program.judge(request) == fresh.program.judge(request)
 
 
-def _moved(items: ItemSet, bodies: Iterable[Body], revision: Revision) -> ItemSet:
+def moved(items: ItemSet, bodies: Iterable[Body], revision: Revision) -> ItemSet:
     """Return a set of other bodies; an item whose body is the same stays the same object."""
     moved: dict[ItemKey, Item] = {}
     for body in bodies:

@@ -48,8 +48,13 @@ def compile_documents(documents: Documents) -> tuple[Program, list[Finding]]:
     if findings:
         raise FilesRefused(findings)
     platform, own = sets
-    compilation = Compiler().compile(platform, own)
-    found = findings_of(convert.problems(map(problem_to_wire, compilation.problems)), documents)
+    compiler = Compiler()
+    compilation = compiler.check(platform, own)
+    problems = compilation.problems
+    if platform.items:
+        # Those that keep the tenant's part from being used are found both times.
+        problems = tuple(dict.fromkeys((*compiler.check(platform, platform).problems, *problems)))
+    found = findings_of(convert.problems(map(problem_to_wire, problems)), documents)
     if compilation.program is None:
         raise FilesRefused(found)
     return compilation.program, found
@@ -80,7 +85,8 @@ def findings_of(problems: Iterable[Problem], documents: Documents) -> list[Findi
         position = _position(problem, documents)
         # The place is told by itself.
         message = problem.message.removesuffix(f" at {place(problem.position)}")
-        findings.append(Finding(message, position, problem.severity is Severity.WARNING))
+        is_warning = problem.severity is Severity.WARNING
+        findings.append(Finding(message, position, is_warning, problem.reason))
     return in_order(findings)
 
 
