@@ -7,9 +7,10 @@ import pytest
 from placet import Cause, Outcome
 from placet_engine.changes import ItemSet
 from placet_engine.compiling import Compiler
+from placet_engine.explaining import Explanation
 from placet_engine.items import PLATFORM
 from placet_engine.model import Undecidable
-from placet_engine.program import Explanation, Program
+from placet_engine.program import Program
 from tests.golden import loader
 from tests.unit.engine import make
 

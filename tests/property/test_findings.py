@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from placet_engine.changes import ItemSet
 from placet_engine.compiled_items import CompiledItems
 from placet_engine.compiling import Compiler
-from placet_engine.findings import Change, Finding, find
+from placet_engine.findings import Change, find
 from placet_engine.items import PLATFORM, ItemKey, ItemKind, Revision, TemplateLink
 from placet_engine.model import Request, Undecidable, Verdict
 from placet_engine.precedence import EffectivePolicy
@@ -97,16 +97,15 @@ def test_what_is_found_can_be_removed_and_no_decision_changes(
     platform = make.item_set(PLATFORM, case.platform)
     own = make.item_set(make.TENANT, case.tenant)
     of_platform = compiled(platform, platform)
-    found = [
-        [PLATFORM, list(find(of_platform))],
-        [make.TENANT, list(find(compiled(platform, own), of_platform))],
-    ]
+    found = {
+        PLATFORM: list(find(of_platform)),
+        make.TENANT: list(find(compiled(platform, own), of_platform)),
+    }
     before = program(platform, own)
     verdicts = [before.judge(request) for request in case.requests]
 
-    for owner, findings in found:
-        alone: list[list[Finding]] = [[each] for each in findings]
-        for removed in (*alone, findings):
+    for owner, findings in found.items():
+        for removed in (*([each] for each in findings), findings):
             for finding in removed:
                 event(finding.kind.name)
             keys = [finding.key for finding in removed]

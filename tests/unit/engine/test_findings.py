@@ -384,6 +384,10 @@ def test_a_change_tells_what_it_makes_of_others() -> None:
     ]
 
 
+def test_a_change_is_not_to_blame_for_what_was_so_before() -> None:
+    assert after({"too": 'forbid(principal in User::"ann", action, resource);'}) == []
+
+
 def test_a_forbid_that_goes_takes_its_warnings_with_it() -> None:
     assert after({"stop": None}, rewritten=("dead", "bob")) == []
 
