@@ -15,27 +15,27 @@ class LayerVerdict:
     """What came of one layer."""
 
     layer: Layer
-    outcome: Outcome
-    """What it says on its own."""
-    policies: int
-    """How many of its policies apply to the tenant."""
     matched: tuple[EffectivePolicy, ...]
     failed: tuple[FailedPolicy, ...]
+    outcome: Outcome
+    """What it says on its own."""
     unmet: tuple[EffectivePolicy, ...]
     """Permits that count and are about the request, but whose conditions did not hold."""
+    policies: int
+    """How many of its policies apply to the tenant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """How a verdict came about."""
 
-    verdict: Verdict
-    layers: tuple[LayerVerdict, ...]
-    slice: EntitySlice
     steps: tuple[str, ...]
     """The rules of precedence in the order they were applied, as sentences."""
     would_change: tuple[str, ...]
     """What would have led to another outcome, so far as that is cheap to know, as sentences."""
+    verdict: Verdict
+    layers: tuple[LayerVerdict, ...]
+    slice: EntitySlice
 
 
 def steps(verdict: Verdict, layers: Sequence[LayerVerdict]) -> Iterator[str]:
