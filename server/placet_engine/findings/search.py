@@ -154,13 +154,21 @@ class _Search:
                         yield other
 
     def _covered_by(self, maker: EffectivePolicy) -> Iterator[EffectivePolicy]:
-        """Go through the owner's other policies that match only when one does."""
+        """Go through the owner's other policies that match only when one does.
+
+        Those are left out that it cannot make anything of.
+        """
         if not takes_part(maker):
             return
         scope, needed = maker.parsed.scope, maker.parsed.conditions.conjuncts
+        # Beside a permit that asks for an approval only others that ask can be redundant. That is
+        # seen at once, which counts where it is about everything.
+        asks = "approval" in maker.parsed.annotations
         for index, action in itertools.product(self._own.indexes.values(), scope.actions):
             for bucket in index.within(scope.principal, action, scope.resource):
                 for policy in bucket:
+                    if asks and "approval" not in policy.parsed.annotations:
+                        continue
                     has = policy.parsed.conditions.conjuncts
                     if (
                         policy is not maker
