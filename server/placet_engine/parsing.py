@@ -16,6 +16,7 @@ from typing import Any
 import cedarpy
 from cachetools import LRUCache
 
+from placet_engine.conditions import Conditions, conditions_of
 from placet_engine.model import Effect, EntityUid
 from placet_engine.reads import Reads, entity_literals, reads_of
 from placet_engine.scopes import Scope, Within, scope_of, slot_holder
@@ -45,6 +46,8 @@ class ParsedPolicy:
     """Which requests the policy can be about; of a template, before it is linked."""
     reads: Reads
     """What of a request the conditions look at."""
+    conditions: Conditions
+    """What the conditions come to without any request."""
 
     @property
     def actions(self) -> frozenset[EntityUid]:
@@ -104,11 +107,13 @@ class ParsedPolicy:
             value = values.get(holder.pop("slot", ""))
             if value is not None:
                 holder["entity"] = value.to_json()
+        scope = scope_of(document)
         return replace(
             self,
             slots=frozenset(),
             json_text=json.dumps(document, separators=(",", ":")),
-            scope=scope_of(document),
+            scope=scope,
+            conditions=conditions_of(document["conditions"], scope),
         )
 
 
@@ -162,6 +167,7 @@ def _parse(cedar: str) -> ParsedPolicy:
     annotations = {name: value or "" for name, value in document.get("annotations", {}).items()}
     effect = Effect.PERMIT if document["effect"] == "permit" else Effect.FORBID
     _check_annotations(annotations, effect)
+    scope = scope_of(document)
     return ParsedPolicy(
         effect=effect,
         slots=frozenset(
@@ -171,8 +177,9 @@ def _parse(cedar: str) -> ParsedPolicy:
         json_text=json.dumps(document, separators=(",", ":")),
         annotations=annotations,
         literals=frozenset(entity_literals(document["conditions"])) or _NOTHING,
-        scope=scope_of(document),
+        scope=scope,
         reads=reads_of(document["conditions"]),
+        conditions=conditions_of(document["conditions"], scope),
     )
 
 

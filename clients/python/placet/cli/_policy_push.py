@@ -192,6 +192,7 @@ def finding_to_json(finding: Finding, folder: Folder) -> dict[str, Any]:
     at = finding.position
     return {
         "severity": "warning" if finding.is_warning else "error",
+        "reason": finding.reason,
         "message": finding.message,
         "file": folder.texts.get(at.file, (at.file, ""))[0],
         "line": at.line,
