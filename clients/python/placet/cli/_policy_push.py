@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
-from placet import (
-    ChangeSet,
-    Client,
-    InvalidRequest,
-    ItemKey,
-    NotFound,
-    OutOfRange,
-    Publication,
-    Validation,
-)
+from placet import ChangeSet, Client, ItemKey, NotFound, Validation
 from placet.cli import items, terminal
 from placet.cli.compiling import compile_documents, findings_of, to_engine
 from placet.cli.contents import Documents
@@ -36,6 +27,13 @@ from placet.cli.options import (
     owner,
 )
 from placet.cli.plan import planned_changes
+from placet.cli.publishing import (
+    change_to_json,
+    finding_to_json,
+    publish_folder,
+    published_changes,
+    summary,
+)
 
 
 def push(
@@ -83,8 +81,10 @@ def push(
                 validation, planned = _try(client, change_set, whose)
             return _show_trial(validation, planned, folder, as_json=as_json)
         with terminal.working(f"publishing {_size(change_set)}"):
-            publication = _publish(client, change_set, folder, message, expected_revision)
-            changes = _changes(client, publication)
+            publication = publish_folder(
+                client, change_set, folder, message=message, expected=expected_revision
+            )
+            changes = published_changes(client, publication)
     warnings = findings_of(publication.warnings, folder.documents)
     if as_json:
         terminal.print_json(
@@ -92,7 +92,7 @@ def push(
                 "revision": publication.revision,
                 "upserts": publication.upserts,
                 "deletes": publication.deletes,
-                "changes": [_change_to_json(change, key) for change, key, _ in changes],
+                "changes": [change_to_json(change, key) for change, key, _ in changes],
                 "warnings": [finding_to_json(finding, folder) for finding in warnings],
             }
         )
@@ -100,7 +100,7 @@ def push(
     terminal.print_findings(warnings, folder.texts)
     for change in changes:
         terminal.line(items.change_line(*change))
-    terminal.line(_summary(publication, whose))
+    terminal.line(summary(publication, whose))
     return ExitCode.OK
 
 
@@ -108,47 +108,6 @@ def _size(change_set: ChangeSet) -> str:
     policies = len(change_set.policies) + len(change_set.template_links)
     entities = terminal.counted(len(change_set.entities), "entity", "entities")
     return f"{terminal.counted(policies, 'policy', 'policies')} and {entities}"
-
-
-def _publish(
-    client: Client, change_set: ChangeSet, folder: Folder, message: str, expected: int | None
-) -> Publication:
-    try:
-        return client.publish(change_set, message=message, expected_revision=expected)
-    except InvalidRequest as error:
-        # Publish names fields, validate names places.
-        problems = client.validate(change_set).problems
-        findings = findings_of(problems, folder.documents)
-        if not findings:
-            raise
-        raise FilesRefused(findings) from error
-
-
-def _changes(client: Client, publication: Publication) -> list[tuple[str, ItemKey, str]]:
-    """Return what the publish changed, as far as the server can still tell."""
-    if not publication.upserts and not publication.deletes:
-        return []
-    try:
-        diff = client.diff(publication.revision - 1, publication.revision)
-    except OutOfRange:
-        return []
-    found = []
-    for change in diff.items:
-        item = change.after or change.before
-        assert item is not None
-        remark = ""
-        if change.before is not None and change.after is not None:
-            remark = items.changed_parts(change.before.body, change.after.body)
-        found.append((items.change_word(change.before, change.after), item.key, remark))
-    return found
-
-
-def _summary(publication: Publication, whose: str) -> str:
-    name = f"tenant `{whose}`" if whose else "the platform"
-    if not publication.upserts and not publication.deletes:
-        return f"nothing to publish: {name} has all of it, at revision {publication.revision}"
-    counts = f"{publication.upserts} written, {publication.deletes} removed"
-    return f"published revision {publication.revision} of {name}: {counts}"
 
 
 _Planned: TypeAlias = "list[tuple[str, ItemKey]]"
@@ -176,7 +135,7 @@ def _show_trial(
         terminal.print_json(
             {
                 "valid": validation.valid,
-                "changes": [_change_to_json(change, key) for change, key in planned],
+                "changes": [change_to_json(change, key) for change, key in planned],
                 "problems": [finding_to_json(finding, folder) for finding in findings],
             }
         )
@@ -189,22 +148,6 @@ def _show_trial(
     what = terminal.counted(len(planned), "change", "changes") if planned else "no changes"
     terminal.line(f"dry run: {what}; nothing was published")
     return code
-
-
-def _change_to_json(change: str, key: ItemKey) -> dict[str, str]:
-    return {"change": change, "kind": items.kind_word(key.kind), "name": items.name_of(key)}
-
-
-def finding_to_json(finding: Finding, folder: Folder) -> dict[str, Any]:
-    """Return a finding as a document."""
-    at = finding.position
-    return {
-        "severity": "warning" if finding.is_warning else "error",
-        "message": finding.message,
-        "file": folder.texts.get(at.file, (at.file, ""))[0],
-        "line": at.line,
-        "column": at.column,
-    }
 
 
 def validate(
