@@ -18,6 +18,7 @@ from placet.cli._evaluate import evaluate, explain
 from placet.cli._init import init
 from placet.cli._policy_push import push, validate
 from placet.cli._policy_read import diff, get, history, list_
+from placet.cli._policy_sync import sync
 from placet.cli._policy_test import run_tests
 from placet.cli._quickstart import quickstart
 from placet.cli._serve import serve
@@ -122,6 +123,14 @@ _add(
     "placet policy push . -t demo -m 'accountants may pay'",
     "placet policy push policies -t demo --dry-run",
     "placet policy push invoices.cedar -t demo",
+)
+_add(
+    policy,
+    sync,
+    "sync",
+    "placet policy sync . -t demo",
+    "placet policy sync https://git.example/acme/policies.git -t demo --ref main --watch",
+    "placet policy sync /mnt/policies -t demo --watch --status-file /run/placet/sync.json",
 )
 _add(policy, validate, "validate", "placet policy validate .")
 _add(
