@@ -18,7 +18,7 @@ def test_help_says_what_there_is_and_what_exit_codes_mean(shell: Shell) -> None:
     result = shell("--help")
 
     assert result.code == 0
-    for command in ("evaluate", "explain", "watch", "cache", "serve", "policy", "init", "config"):
+    for command in ("evaluate", "explain", "watch", "cache", "serve", "policy", "init", "bundle"):
         assert command in result.out
     assert "exit codes: 0 done or allowed" in " ".join(result.out.split())
 
@@ -29,7 +29,8 @@ def test_help_says_what_there_is_and_what_exit_codes_mean(shell: Shell) -> None:
         *(("evaluate",), ("explain",), ("watch",), ("serve",), ("init",), ("config",)),
         *(("quickstart",), ("cache",)),
         *(("policy", name) for name in ("push", "validate", "list", "get", "history")),
-        *(("policy", name) for name in ("diff", "test")),
+        *(("policy", name) for name in ("diff", "test", "sync")),
+        *(("bundle", name) for name in ("keygen", "export", "verify", "show", "import")),
     ],
 )
 def test_every_command_has_help_with_an_example(shell: Shell, command: tuple[str, ...]) -> None:

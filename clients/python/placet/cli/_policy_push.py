@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import typer
 
-from placet import ChangeSet, Client, ItemKey, NotFound, Validation
-from placet.cli import items, terminal
+from placet import ChangeSet
+from placet.cli import terminal
 from placet.cli.compiling import compile_documents, findings_of, to_engine
 from placet.cli.contents import Documents
 from placet.cli.extras import needs_extra
@@ -26,14 +26,8 @@ from placet.cli.options import (
     connected,
     owner,
 )
-from placet.cli.plan import planned_changes
-from placet.cli.publishing import (
-    change_to_json,
-    finding_to_json,
-    publish_folder,
-    published_changes,
-    summary,
-)
+from placet.cli.publish_reports import finding_to_json, show_publication, show_trial
+from placet.cli.publishing import publish_folder, published_changes, try_folder
 
 
 def push(
@@ -78,29 +72,14 @@ def push(
         to_engine(folder.documents, whose)
         if dry_run:
             with terminal.working(f"checking {_size(change_set)}"):
-                validation, planned = _try(client, change_set, whose)
-            return _show_trial(validation, planned, folder, as_json=as_json)
+                validation, planned = try_folder(client, change_set, whose)
+            return show_trial(validation, planned, folder, as_json=as_json)
         with terminal.working(f"publishing {_size(change_set)}"):
             publication = publish_folder(
                 client, change_set, folder, message=message, expected=expected_revision
             )
             changes = published_changes(client, publication)
-    warnings = findings_of(publication.warnings, folder.documents)
-    if as_json:
-        terminal.print_json(
-            {
-                "revision": publication.revision,
-                "upserts": publication.upserts,
-                "deletes": publication.deletes,
-                "changes": [change_to_json(change, key) for change, key, _ in changes],
-                "warnings": [finding_to_json(finding, folder) for finding in warnings],
-            }
-        )
-        return ExitCode.OK
-    terminal.print_findings(warnings, folder.texts)
-    for change in changes:
-        terminal.line(items.change_line(*change))
-    terminal.line(summary(publication, whose))
+    show_publication(publication, changes, folder, whose, as_json=as_json)
     return ExitCode.OK
 
 
@@ -108,46 +87,6 @@ def _size(change_set: ChangeSet) -> str:
     policies = len(change_set.policies) + len(change_set.template_links)
     entities = terminal.counted(len(change_set.entities), "entity", "entities")
     return f"{terminal.counted(policies, 'policy', 'policies')} and {entities}"
-
-
-_Planned: TypeAlias = "list[tuple[str, ItemKey]]"
-
-
-def _try(client: Client, change_set: ChangeSet, whose: str) -> tuple[Validation, _Planned]:
-    """Return what a server says of a change set, and what it would change."""
-    validation = client.validate(change_set)
-    if not validation.valid:
-        return validation, []
-    try:
-        current = list(client.list_items(page_size=1000))
-    except NotFound:
-        # It would come into being.
-        current = []
-    return validation, planned_changes(change_set, current, owner=whose)
-
-
-def _show_trial(
-    validation: Validation, planned: _Planned, folder: Folder, *, as_json: bool
-) -> ExitCode:
-    findings = findings_of(validation.problems, folder.documents)
-    code = ExitCode.OK if validation.valid else ExitCode.FAILED
-    if as_json:
-        terminal.print_json(
-            {
-                "valid": validation.valid,
-                "changes": [change_to_json(change, key) for change, key in planned],
-                "problems": [finding_to_json(finding, folder) for finding in findings],
-            }
-        )
-        return code
-    terminal.print_findings(findings, folder.texts)
-    for change, key in planned:
-        terminal.line(items.change_line(change, key))
-    if not validation.valid:
-        return code
-    what = terminal.counted(len(planned), "change", "changes") if planned else "no changes"
-    terminal.line(f"dry run: {what}; nothing was published")
-    return code
 
 
 def validate(

@@ -12,6 +12,7 @@ import typer
 
 from placet import PlacetError
 from placet.cli import terminal
+from placet.cli._bundle import export, import_, keygen, show, verify
 from placet.cli._cache import cache
 from placet.cli._config import config
 from placet.cli._evaluate import evaluate, explain
@@ -156,6 +157,38 @@ _add(
 )
 _add(
     policy, diff, "diff", "placet policy diff -t demo", "placet policy diff -t demo --from 3 --to 7"
+)
+
+bundle = typer.Typer(
+    name="bundle",
+    help="Carry a tenant's policies from server to server in signed files.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog=f"[dim]{EXIT_CODES}[/dim]",
+)
+app.add_typer(bundle)
+_add(bundle, keygen, "keygen", "placet bundle keygen", "placet bundle keygen -o ~/keys/release")
+_add(
+    bundle,
+    export,
+    "export",
+    "placet bundle export -t demo -o demo.bundle --key placet-bundle.key.pem",
+    "placet bundle export --from . -o policies.bundle --key placet-bundle.key.pem",
+)
+_add(
+    bundle,
+    verify,
+    "verify",
+    "placet bundle verify demo.bundle --key placet-bundle.pub.pem",
+    "placet bundle verify demo.bundle --key old.pub.pem --key new.pub.pem",
+)
+_add(bundle, show, "show", "placet bundle show demo.bundle")
+_add(
+    bundle,
+    import_,
+    "import",
+    "placet bundle import demo.bundle -t demo --key placet-bundle.pub.pem --dry-run",
+    "placet bundle import demo.bundle -t demo --key placet-bundle.pub.pem",
 )
 
 

@@ -6,8 +6,8 @@ Everything that brings policies to a server passes :func:`publish_folder`.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from placet import (
     ChangeSet,
@@ -16,14 +16,16 @@ from placet import (
     InvalidRequest,
     Item,
     ItemKey,
+    ItemKind,
     NotFound,
     OutOfRange,
     Publication,
+    Validation,
 )
 from placet._publishing import change_set_to_wire
 from placet.cli import items
 from placet.cli.compiling import findings_of
-from placet.cli.findings import FilesRefused, Finding
+from placet.cli.findings import FilesRefused
 from placet.cli.folders import Folder
 from placet.cli.plan import planned_changes
 
@@ -78,37 +80,6 @@ def published_changes(client: Client, publication: Publication) -> list[Change]:
     return found
 
 
-def summary(publication: Publication, whose: str) -> str:
-    """Say what a publish came to."""
-    name = owner_name(whose)
-    if not publication.upserts and not publication.deletes:
-        return f"nothing to publish: {name} has all of it, at revision {publication.revision}"
-    counts = f"{publication.upserts} written, {publication.deletes} removed"
-    return f"published revision {publication.revision} of {name}: {counts}"
-
-
-def owner_name(whose: str) -> str:
-    """Name a tenant, or the platform."""
-    return f"tenant `{whose}`" if whose else "the platform"
-
-
-def change_to_json(change: str, key: ItemKey) -> dict[str, str]:
-    """Return a change as a document."""
-    return {"change": change, "kind": items.kind_word(key.kind), "name": items.name_of(key)}
-
-
-def finding_to_json(finding: Finding, folder: Folder) -> dict[str, Any]:
-    """Return a finding as a document."""
-    at = finding.position
-    return {
-        "severity": "warning" if finding.is_warning else "error",
-        "message": finding.message,
-        "file": folder.texts.get(at.file, (at.file, ""))[0],
-        "line": at.line,
-        "column": at.column,
-    }
-
-
 # ------------------------------------------------------------- as often as one likes
 
 _ATTEMPTS = 5
@@ -124,7 +95,14 @@ class Current:
 
 
 def publish_missing(
-    client: Client, change_set: ChangeSet, folder: Folder, whose: str, *, message: str, origin: str
+    client: Client,
+    change_set: ChangeSet,
+    folder: Folder,
+    whose: str,
+    *,
+    message: str,
+    origin: str,
+    is_whole: bool = False,
 ) -> Publication:
     """Publish a change set if that would change anything, however often, and whoever asks.
 
@@ -140,6 +118,7 @@ def publish_missing(
         whose: tenant, or the platform; the client's.
         message: for the history.
         origin: names where the content is from: a commit, a bundle.
+        is_whole: whether what the change set has none of is to go, too.
 
     Raises:
         FilesRefused: it does not compile.
@@ -148,16 +127,17 @@ def publish_missing(
     """
     for attempt in range(1, _ATTEMPTS + 1):
         current = read_current(client)
-        if not planned_changes(change_set, current.items, owner=whose):
+        edits = with_removals(change_set, current) if is_whole else change_set
+        if not planned_changes(edits, current.items, owner=whose):
             return Publication(revision=current.revision, warnings=(), upserts=0, deletes=0)
         try:
             return publish_folder(
                 client,
-                change_set,
+                edits,
                 folder,
                 message=message,
                 expected=current.revision,
-                request_id=_request_id(whose, origin, current.revision, change_set),
+                request_id=_request_id(whose, origin, current.revision, edits),
             )
         except Conflict:
             if attempt == _ATTEMPTS:
@@ -172,6 +152,33 @@ def read_current(client: Client) -> Current:
     revision = head(client)
     items_now = tuple(client.list_items(page_size=1000)) if revision else ()
     return Current(revision=revision, items=items_now)
+
+
+def with_removals(change_set: ChangeSet, current: Current) -> ChangeSet:
+    """Return a change set that removes all it does not write.
+
+    Replacing all leaves entities, schema and settings alone if the change set has none of them,
+    since a folder may leave these to others.
+    """
+    kept = {
+        ItemKind.ENTITY: bool(change_set.entities),
+        ItemKind.SCHEMA: change_set.schema is not None,
+        ItemKind.SETTINGS: change_set.settings is not None,
+    }
+    removed = [item.key for item in current.items if not kept.get(item.key.kind, True)]
+    return replace(change_set, replace_all=True, deletes=removed)
+
+
+def try_folder(
+    client: Client, change_set: ChangeSet, whose: str, *, is_whole: bool = False
+) -> tuple[Validation, list[tuple[str, ItemKey]]]:
+    """Return what a server says of a change set, and what it would change."""
+    current = read_current(client)
+    edits = with_removals(change_set, current) if is_whole else change_set
+    validation = client.validate(edits)
+    if not validation.valid:
+        return validation, []
+    return validation, planned_changes(edits, current.items, owner=whose)
 
 
 def head(client: Client) -> int:

@@ -21,7 +21,8 @@ from placet.cli.durations import duration_text
 from placet.cli.failures import ExitCode, Failure
 from placet.cli.findings import FilesRefused, Finding
 from placet.cli.folders import Folder
-from placet.cli.publishing import Change, change_to_json, finding_to_json, owner_name, summary
+from placet.cli.publish_reports import change_to_json, finding_to_json, owner_name, summary
+from placet.cli.publishing import Change
 from placet.cli.sources import State
 
 # What goes on being wrong is told again when it has lasted so many times as long.
