@@ -198,14 +198,18 @@ def test_variables_of_a_hook_do_not_lead_to_another_repository(
     repository: Repository, at_server: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Repository(tmp_path / "other")
-    repository.commit("all", a__cedar=ALLOW)
+    commit = repository.commit("all", a__cedar=ALLOW)
     monkeypatch.setenv("GIT_DIR", str(other.folder / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(other.folder))
 
     synced = at_server("policy", "sync", repository.url)
+    write(repository.folder, b__cedar=ALLOW)
+    at_server("policy", "sync", repository.folder)
 
     assert synced.code == 0
-    assert names(at_server) == ["a"]
+    newest, first = at_server("policy", "history", "--json").json
+    assert first["message"].startswith(f"sync {commit[:10]}: all")
+    assert newest["message"].startswith(f"sync {commit[:10]} with uncommitted changes: all")
 
 
 def test_credentials_are_not_shown(at_server: Shell) -> None:
@@ -387,7 +391,7 @@ def test_a_folder_that_changes_while_it_is_read_is_read_again(
 
     monkeypatch.setattr(folder_source, "read_whole", read_whole)
 
-    assert [policy.id for policy in source.read().documents.policies] == ["a", "b"]
+    assert [policy.cedar for policy in source.read().documents.policies] == [ALLOW, ALLOW]
 
 
 # ------------------------------------------------------------------------------------- usage

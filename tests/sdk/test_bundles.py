@@ -145,7 +145,7 @@ def test_what_was_read_can_be_signed_by_another_and_has_the_same_digest() -> Non
     ("bodies", "message"),
     [
         ([BODIES[0], BODIES[0]], "policy `a/b` is there twice"),
-        ([Entity(EntityRef("U", "a"), {"n": 0.5})], "policies know no floating point"),
+        ([Entity(EntityRef("U", "a"), {"": "\ud800"})], "half of a surrogate pair"),
         ([Schema("x" * MAX_BYTES)], "bytes are more than"),
         ([Policy(id=str(n), cedar="x") for n in range(MAX_ENTRIES + 1)], "items are more than"),
     ],
@@ -334,6 +334,18 @@ def test_a_manifest_is_as_it_has_to_be(change: Callable[[Any], object], wanted: 
 )
 def test_an_item_is_written_in_the_one_way_there_is(item: object) -> None:
     assert reason(lambda: unpack(rewritten(lambda it: None, item))) == "BUNDLE_MALFORMED"
+
+
+def test_manifest_and_signature_are_written_in_the_one_way_there_is() -> None:
+    first, *rest = packed(key=None).split(b"\n")
+    *others, last, end = packed().split(b"\n")
+    spaced = [
+        b"\n".join([first.replace(b'":', b'": ', 1), *rest]),
+        b"\n".join([*others, last.replace(b'":', b'": ', 1), end]),
+        b"\n".join([*others, last.replace(b'{"k', b'{"keyid":"","k', 1), end]),
+    ]
+
+    assert [reason(lambda data=data: unpack(data)) for data in spaced] == ["BUNDLE_MALFORMED"] * 3  # type: ignore[misc]
 
 
 def test_what_is_too_large_is_refused_unread() -> None:
