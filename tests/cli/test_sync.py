@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +18,8 @@ import pytest
 
 from placet.cli import folder_source, sources
 from placet.cli.folder_source import FolderSource
-from placet.cli.git import without_credentials
+from placet.cli.git import git, without_credentials
+from placet.cli.stopping import pause, undisturbed, until_stopped
 from tests.cli.repositories import SETTINGS, Repository, needs_git
 from tests.cli.shell import BIN, PATIENCE_S, Shell, environment
 from tests.cli.test_documents import write
@@ -302,6 +307,54 @@ def test_only_commits_that_are_signed_by_a_trusted_key_if_asked_for(
     assert names(at_server) == ["a"]
 
 
+def ends_though_another_thread_is_handed_the_signal(
+    when: Callable[[], object], wait: Callable[[], object]
+) -> None:
+    """Wait in this thread, and have another handle a signal as soon as ``when`` has returned."""
+
+    def take_the_signal() -> None:
+        when()
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    thread = threading.Thread(target=take_the_signal)
+    began = time.monotonic()
+    with until_stopped():
+        thread.start()
+        wait()
+    thread.join()
+    assert time.monotonic() - began < PATIENCE_S / 2
+
+
+def test_a_pause_ends_though_another_thread_is_handed_the_signal() -> None:
+    ends_though_another_thread_is_handed_the_signal(lambda: None, lambda: pause(PATIENCE_S))
+
+
+def test_git_is_ended_though_another_thread_is_handed_the_signal() -> None:
+    """It ran on: the kernel gives no signal to a thread that is just starting a process."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE_S)
+        address = f"git://127.0.0.1:{silent.getsockname()[1]}/x"
+        accepted: list[socket.socket] = []
+        ends_though_another_thread_is_handed_the_signal(
+            lambda: accepted.append(silent.accept()[0]),
+            lambda: git("ls-remote", address, timeout_s=PATIENCE_S),
+        )
+        accepted[0].close()
+
+
+def test_a_signal_during_what_is_not_to_be_disturbed_waits_for_its_end() -> None:
+    """Otherwise a git that was just started would run on, known to nobody."""
+    done = []
+
+    with until_stopped():
+        with undisturbed():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("the block")
+        done.append("more")
+
+    assert done == ["the block"]
+
+
 # ----------------------------------------------------------------------------------- folders
 
 
@@ -424,6 +477,18 @@ def test_what_is_wrong_is_said_before_anything_is_done(
     assert (result.code, result.out) == (2, "")
     assert message in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["a.cedar"]
+
+
+@pytest.mark.parametrize("how", ["--once", "--watch"])
+def test_a_name_that_no_tenant_has_is_refused(
+    repository: Repository, at_server: Shell, how: str
+) -> None:
+    repository.commit("all", a__cedar=ALLOW)
+
+    result = at_server("policy", "sync", repository.url, "-t", "a b", how)
+
+    assert result.code == 2
+    assert "is `a b`; use 1 to 64 letters" in result.err
 
 
 def test_without_a_server_it_says_so(repository: Repository, shell: Shell) -> None:

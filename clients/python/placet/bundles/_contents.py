@@ -5,17 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from placet._policies import (
-    PLATFORM,
-    Body,
-    ChangeSet,
-    ItemKind,
-    Policy,
-    Schema,
-    TemplateLink,
-    TenantSettings,
-)
-from placet._values import Entity
+from placet._policies import PLATFORM, Body, ChangeSet, ItemKind
 
 __all__ = ["Body", "Bundle", "Entry", "Manifest"]
 
@@ -76,12 +66,4 @@ class Bundle:
 
     def change_set(self) -> ChangeSet:
         """Return what to publish: the policies and links that it does not have go away."""
-        bodies = self.bodies
-        return ChangeSet(
-            policies=[body for body in bodies if isinstance(body, Policy)],
-            template_links=[body for body in bodies if isinstance(body, TemplateLink)],
-            entities=[body for body in bodies if isinstance(body, Entity)],
-            schema=next((body for body in bodies if isinstance(body, Schema)), None),
-            settings=next((body for body in bodies if isinstance(body, TenantSettings)), None),
-            replace_all=True,
-        )
+        return ChangeSet.of(self.bodies, replace_all=True)

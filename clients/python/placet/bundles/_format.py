@@ -121,21 +121,19 @@ def _written(body: Body, tenant: str | None) -> tuple[int, str, bytes]:
     if isinstance(body, Policy) and body.layer is Layer.UNSPECIFIED:
         # What a server would take it for, so that a folder and its copy on a server are the same.
         body = replace(body, layer=Layer.PLATFORM if tenant == PLATFORM else Layer.TENANT)
+    written = change_set_to_wire(ChangeSet.of([body]))
     message = policy_pb2.Item()
     match body:
         case Policy():
-            written = change_set_to_wire(ChangeSet(policies=[body]))
             message.policy.CopyFrom(written.policies[0])
         case TemplateLink():
-            written = change_set_to_wire(ChangeSet(template_links=[body]))
             message.template_link.CopyFrom(written.template_links[0])
         case Entity():
-            written = change_set_to_wire(ChangeSet(entities=[body]))
             message.entity.CopyFrom(written.entities[0])
         case Schema():
-            message.schema.CopyFrom(change_set_to_wire(ChangeSet(schema=body)).schema)
+            message.schema.CopyFrom(written.schema)
         case TenantSettings():
-            message.settings.CopyFrom(change_set_to_wire(ChangeSet(settings=body)).settings)
+            message.settings.CopyFrom(written.settings)
     key = Item(owner="", revision=0, digest=b"", body=body).key
     return key.kind.value, _name(key), _canonical(_to_json(message))
 

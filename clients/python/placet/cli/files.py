@@ -77,9 +77,15 @@ def read_files(
     return list(found.values())
 
 
-def list_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the files that :func:`read_files` would read."""
-    return [file.path for path in paths for file in _files_at(path, None)]
+def list_files(folder: Path) -> list[Path]:
+    """Return the files that :func:`read_files` would read of a folder, without looking into them.
+
+    Raises:
+        PathRefused: the folder is not there.
+    """
+    if not folder.is_dir():
+        raise PathRefused(f"`{folder}` is not there; {_instead_of(folder)}")
+    return [path for root in _roots(folder) for path, _ in _paths_in(root)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,14 +130,20 @@ def _roots(folder: Path) -> list[Path]:
 
 def _files_in(root: Path, base: Path | None) -> Iterator[_File]:
     folder_name = _folder_name(root, base)
+    for path, kind in _paths_in(root):
+        yield _file(path, root, kind, folder_name)
+
+
+def _paths_in(root: Path) -> Iterator[tuple[Path, FileKind]]:
+    own_name = root.resolve().name
     paths: list[Path] = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths.extend(Path(folder, name) for name in names if not name.startswith("."))
     for path in sorted(paths, key=lambda path: path.relative_to(root).as_posix()):
-        kind = kind_of(PurePath(root.resolve().name, path.relative_to(root)))
+        kind = kind_of(PurePath(own_name, path.relative_to(root)))
         if kind is not None and path.is_file():
-            yield _file(path, root, kind, folder_name)
+            yield path, kind
 
 
 def _file(path: Path, root: Path, kind: FileKind, folder_name: PurePath) -> _File:

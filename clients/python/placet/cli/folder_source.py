@@ -1,7 +1,7 @@
 """A folder as a source: read as it is, and said which commit it is of if it is in git.
 
-Changes are found by asking for sizes and times of the files. That costs about a millisecond a
-hundred files, and works where notices of the kernel do not come: network file systems, volumes of
+Changes are found by asking for sizes and times of the files. That costs some 2 ms a hundred
+files, and works where notices of the kernel do not come: network file systems, volumes of
 containers, folders that are swapped by renaming.
 """
 
@@ -80,7 +80,7 @@ class FolderSource:
 
     def _seen(self) -> _Fingerprint:
         try:
-            found = [(path, path.stat()) for path in list_files([self._folder])]
+            found = [(path, path.stat()) for path in list_files(self._folder)]
         except (OSError, PathRefused) as error:
             raise SourceAway(str(error)) from error
         return tuple(
@@ -106,7 +106,7 @@ class FolderSource:
             return None, False
         try:
             tracked = self._tracked(top)
-            files = {path.resolve() for path in list_files([self._folder])}
+            files = {path.resolve() for path in list_files(self._folder)}
             if not files & tracked:
                 # Something else is in git here.
                 return None, False

@@ -18,11 +18,13 @@ from placet.cli.findings import FilesRefused
 from placet.cli.options import unanswered
 from placet.cli.publishing import head, publish_missing, published_changes
 from placet.cli.sources import Source, SourceAway, State
+from placet.cli.stopping import pause
 from placet.cli.sync_reports import Brought, Reporter
 
 # What was refused may be good on another server, or beside other policies of the platform.
 _REFUSED_AGAIN_S = 300.0
-_MAX_PAUSE_S = 120.0
+# How long pauses grow while something is away.
+_MAX_PAUSES = 6
 _JITTER = 0.1
 
 
@@ -88,7 +90,7 @@ class Following:
         self._interval_s = interval_s
         self._heals = heals
         self._rng = rng
-        self._backoff = Backoff(first_s=interval_s, most_s=max(interval_s, _MAX_PAUSE_S))
+        self._backoff = Backoff(first_s=interval_s, most_s=interval_s * _MAX_PAUSES)
         self._failures = 0
         # Mark and revision of what was brought last, and what became of what could not be.
         self._done: tuple[str, int] | None = None
@@ -98,16 +100,23 @@ class Following:
     def run(self) -> None:
         """Follow until interrupted."""
         while True:
-            time.sleep(self.step())
+            pause(self.step())
 
     def step(self) -> float:
-        """Look once, do what is to be done, and return how long to pause, in seconds."""
+        """Look once, do what is to be done, and return how long to pause, in seconds.
+
+        Raises:
+            InvalidRequest: the owner's name is none.
+        """
         try:
             self._follow(self._source.look())
         except SourceAway as error:
             self._failed(str(error))
         except Unavailable as error:
             self._failed(unanswered(self._target.address, error))
+        except InvalidRequest:
+            # Not what is synced, which has been dealt with, but how: waiting does not help.
+            raise
         except PlacetError as error:
             self._failed(error.message)
         else:

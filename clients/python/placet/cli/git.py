@@ -6,17 +6,20 @@ is the caller's. Nothing here writes to a repository that was there before.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from types import MappingProxyType
 
 from placet.cli.failures import Failure
+from placet.cli.stopping import LONGEST_WAIT_S, undisturbed
 
 
 class GitFailed(Exception):
@@ -48,7 +51,6 @@ class Commit:
 def git(
     *arguments: str,
     timeout_s: float,
-    cwd: Path | None = None,
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Run a git command and return its standard output.
@@ -57,32 +59,36 @@ def git(
         GitFailed: it failed, or took longer than ``timeout_s``.
         GitMissing: there is no git.
     """
-    command = ["git", *_SETTINGS, *arguments]
+    process: subprocess.Popen[bytes] | None = None
     try:
-        # In a session of its own it finds no terminal to ask on, and ends with its children.
-        process = subprocess.Popen(  # noqa: S603  # a list, and every option ends before what users give
-            command,
-            cwd=cwd,
-            env={**_environment(), **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        with undisturbed():
+            # In a session of its own it finds no terminal to ask on, and ends with its children.
+            process = subprocess.Popen(  # noqa: S603  # options end before users' words
+                ["git", *_SETTINGS, *arguments],  # noqa: S607  # whichever is on the path
+                env={**_environment(), **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        out, err = _output(process, timeout_s)
     except FileNotFoundError as error:
-        if cwd is not None and not cwd.is_dir():
-            raise GitFailed(f"`{cwd}` is not there") from error
         raise GitMissing from error
-    try:
-        out, err = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        raise GitFailed(f"git did not answer within {timeout_s:g} s") from error
     finally:
-        if process.returncode is None:
+        if process is not None and process.returncode is None:
             _end(process)
     if process.returncode:
         raise GitFailed(_reason(err.decode("utf-8", "replace"), process.returncode))
     return out.decode("utf-8", "replace")
+
+
+def _output(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, bytes]:
+    """Wait for the end of a command."""
+    until = time.monotonic() + timeout_s
+    while (left := until - time.monotonic()) > 0:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=min(left, LONGEST_WAIT_S))
+    raise GitFailed(f"git did not answer within {timeout_s:g} s")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -133,7 +139,7 @@ def _environment() -> dict[str, str]:
         **kept,
         "GIT_TERMINAL_PROMPT": "0",
         # No `ext::`, by which an address could run commands.
-        "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
+        "GIT_ALLOW_PROTOCOL": kept.get("GIT_ALLOW_PROTOCOL", "file:git:http:https:ssh"),
         "GIT_LFS_SKIP_SMUDGE": "1",
         "GIT_OPTIONAL_LOCKS": "0",
         "GCM_INTERACTIVE": "never",

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+LONGEST_WAIT_S = 1.0
+"""For how long the main thread may wait for anything without a look at signals.
+
+The kernel can hand a signal to another thread (while a process is being started, the main one
+takes none), and that does not wake who waits: it is noticed when the wait is over.
+"""
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Stopped(KeyboardInterrupt):
@@ -28,7 +39,7 @@ def until_stopped() -> Iterator[None]:
         asked = True
         raise _Stopped
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _ENDING}
     try:
         yield
     except _Stopped:
@@ -36,3 +47,35 @@ def until_stopped() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def pause(seconds: float) -> None:
+    """Wait, with looks at signals between."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, LONGEST_WAIT_S))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let what would end the block take effect at its end. For blocks that take no time.
+
+    Between the start of a process and the moment that somebody knows of it, for one: nobody would
+    end it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # Signals are not raised here.
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in _ENDING
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for caught in came:
+        signal.raise_signal(caught)
