@@ -18,6 +18,7 @@ from cachetools import LRUCache
 
 from placet_engine.conditions import Conditions, conditions_of
 from placet_engine.model import Effect, EntityUid
+from placet_engine.nesting import TooDeep, balanced, check_text
 from placet_engine.reads import Reads, entity_literals, reads_of
 from placet_engine.scopes import Scope, Within, scope_of, slot_holder
 
@@ -153,7 +154,14 @@ class PolicyParser:
 
 def _parse(cedar: str) -> ParsedPolicy:
     try:
+        check_text(cedar)
         documents = json.loads(cedarpy.policies_to_json_str(cedar))
+    except TooDeep as error:
+        raise PolicyTextError("POLICY_TOO_DEEP", str(error)) from error
+    except RecursionError as error:
+        raise PolicyTextError(
+            "POLICY_TOO_DEEP", "has too many operators in a row; split it into several policies"
+        ) from error
     except ValueError as error:
         hint = "; a policy ends with `;`" if not cedar.rstrip().endswith(";") else ""
         raise PolicyTextError("POLICY_SYNTAX", f"{error}{hint}") from error
@@ -164,6 +172,10 @@ def _parse(cedar: str) -> ParsedPolicy:
             f"holds {len(found)} policies; give each policy an item of its own",
         )
     document = found[0]
+    try:
+        document["conditions"] = balanced(document["conditions"])
+    except TooDeep as error:
+        raise PolicyTextError("POLICY_TOO_DEEP", str(error)) from error
     annotations = {name: value or "" for name, value in document.get("annotations", {}).items()}
     effect = Effect.PERMIT if document["effect"] == "permit" else Effect.FORBID
     _check_annotations(annotations, effect)
