@@ -106,7 +106,7 @@ def test_what_has_to_hold_is_cut_at_each_and_in_order() -> None:
     assert conjuncts("unless { context.a }") == conjuncts("when { !context.a }")
 
 
-def test_what_is_nested_deeply_is_not_looked_into() -> None:
-    deep = f"{'!(' * 300}true{')' * 300}"
+def test_what_is_very_long_is_not_looked_into() -> None:
+    long = " || ".join(["true"] * 300)
 
-    assert told(f"when {{ {deep} }}") == "depends, can fail"
+    assert told(f"when {{ {long} }}") == "depends, can fail"
