@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -69,7 +71,7 @@ def push(
     """Publish a folder of policies, entities, schema and settings as one revision.
 
     All of it or nothing: what does not compile is not stored. The tenant comes into being with its
-    first push.
+    first push. What is pushed decides at once; to go step by step: `placet rollout start`.
     """
     whose = owner(tenant, platform=platform)
     with terminal.working("reading"):
@@ -79,10 +81,10 @@ def push(
     with folder.quoting(), connected(address, tenant=whose, timeout_s=timeout_s) as client:
         to_engine(folder.documents, whose)
         if dry_run:
-            with terminal.working(f"checking {_size(change_set)}"):
-                validation, planned = _try(client, change_set, whose)
-            return _show_trial(validation, planned, folder, as_json=as_json)
-        with terminal.working(f"publishing {_size(change_set)}"):
+            with terminal.working(f"checking {size_text(change_set)}"):
+                validation, planned = try_at(client, change_set, whose)
+            return show_trial(validation, planned, folder, as_json=as_json)
+        with terminal.working(f"publishing {size_text(change_set)}"):
             publication = _publish(client, change_set, folder, message, expected_revision)
             changes = _changes(client, publication)
     warnings = findings_of(publication.warnings, folder.documents)
@@ -92,7 +94,7 @@ def push(
                 "revision": publication.revision,
                 "upserts": publication.upserts,
                 "deletes": publication.deletes,
-                "changes": [_change_to_json(change, key) for change, key, _ in changes],
+                "changes": [change_to_json(change, key) for change, key, _ in changes],
                 "warnings": [finding_to_json(finding, folder) for finding in warnings],
             }
         )
@@ -104,7 +106,8 @@ def push(
     return ExitCode.OK
 
 
-def _size(change_set: ChangeSet) -> str:
+def size_text(change_set: ChangeSet) -> str:
+    """Say how much a change set brings."""
     policies = len(change_set.policies) + len(change_set.template_links)
     entities = terminal.counted(len(change_set.entities), "entity", "entities")
     return f"{terminal.counted(policies, 'policy', 'policies')} and {entities}"
@@ -113,8 +116,15 @@ def _size(change_set: ChangeSet) -> str:
 def _publish(
     client: Client, change_set: ChangeSet, folder: Folder, message: str, expected: int | None
 ) -> Publication:
-    try:
+    with naming_places(client, change_set, folder):
         return client.publish(change_set, message=message, expected_revision=expected)
+
+
+@contextmanager
+def naming_places(client: Client, change_set: ChangeSet, folder: Folder) -> Iterator[None]:
+    """Let a change set's problems that leave the block name the places in its files."""
+    try:
+        yield
     except InvalidRequest as error:
         # Publish names fields, validate names places.
         problems = client.validate(change_set).problems
@@ -151,10 +161,10 @@ def _summary(publication: Publication, whose: str) -> str:
     return f"published revision {publication.revision} of {name}: {counts}"
 
 
-_Planned: TypeAlias = "list[tuple[str, ItemKey]]"
+Planned: TypeAlias = "list[tuple[str, ItemKey]]"
 
 
-def _try(client: Client, change_set: ChangeSet, whose: str) -> tuple[Validation, _Planned]:
+def try_at(client: Client, change_set: ChangeSet, whose: str) -> tuple[Validation, Planned]:
     """Return what a server says of a change set, and what it would change."""
     validation = client.validate(change_set)
     if not validation.valid:
@@ -167,16 +177,17 @@ def _try(client: Client, change_set: ChangeSet, whose: str) -> tuple[Validation,
     return validation, planned_changes(change_set, current, owner=whose)
 
 
-def _show_trial(
-    validation: Validation, planned: _Planned, folder: Folder, *, as_json: bool
+def show_trial(
+    validation: Validation, planned: Planned, folder: Folder, *, as_json: bool
 ) -> ExitCode:
+    """Print what a change set would come to, and that it was not published."""
     findings = findings_of(validation.problems, folder.documents)
     code = ExitCode.OK if validation.valid else ExitCode.FAILED
     if as_json:
         terminal.print_json(
             {
                 "valid": validation.valid,
-                "changes": [_change_to_json(change, key) for change, key in planned],
+                "changes": [change_to_json(change, key) for change, key in planned],
                 "problems": [finding_to_json(finding, folder) for finding in findings],
             }
         )
@@ -191,7 +202,8 @@ def _show_trial(
     return code
 
 
-def _change_to_json(change: str, key: ItemKey) -> dict[str, str]:
+def change_to_json(change: str, key: ItemKey) -> dict[str, str]:
+    """Return a change as a document."""
     return {"change": change, "kind": items.kind_word(key.kind), "name": items.name_of(key)}
 
 
@@ -247,7 +259,7 @@ def validate(
         return ExitCode.OK
     terminal.print_findings(findings, folder.texts)
     doubts = f", {terminal.counted(len(findings), 'warning', 'warnings')}" if findings else ""
-    terminal.line(f"valid: {_size(folder.documents.change_set())}{doubts}")
+    terminal.line(f"valid: {size_text(folder.documents.change_set())}{doubts}")
     return ExitCode.OK
 
 

@@ -20,11 +20,13 @@ class ExitCode(IntEnum):
     NEEDS_APPROVAL = 4
     UNDECIDED = 5
     """No answer came: neither allowed nor denied."""
+    ROLLED_BACK = 6
+    """A rollout that was watched was undone."""
 
 
 EXIT_CODES = (
     "exit codes: 0 done or allowed · 1 failed · 2 wrong usage or request · 3 denied · "
-    "4 requires approval · 5 no answer"
+    "4 requires approval · 5 no answer · 6 rolled back"
 )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
-from placet import PLATFORM, Client, DeadlineExceeded, Unavailable
+from placet import PLATFORM, Client, DeadlineExceeded, PlacetError, Unavailable
 from placet.cli.failures import ExitCode, Failure
 
 DEFAULT_ADDRESS = "127.0.0.1:7717"
@@ -42,6 +45,58 @@ Paths: TypeAlias = Annotated[
     ),
 ]
 
+Actor: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--as",
+        envvar="PLACET_ACTOR",
+        help="Who does it, for the history and for approvals. Said, not proved. Without: you at "
+        "this machine.",
+        metavar="NAME",
+    ),
+]
+Groups: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--groups",
+        envvar="PLACET_GROUPS",
+        help="The groups you are in, for approvals that need one. Said, not proved.",
+        metavar="NAME,...",
+    ),
+]
+
+
+def _complete_rollout(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Return the ids of rollouts that begin so; none when the server does not tell at once."""
+    chosen = context.params
+    tenant = chosen.get("tenant") or os.environ.get("PLACET_TENANT", "")
+    address = chosen.get("address") or os.environ.get("PLACET_ADDRESS") or DEFAULT_ADDRESS
+    whose = PLATFORM if chosen.get("platform") else tenant
+    try:
+        with Client(address, tenant=whose, management_timeout_s=_COMPLETION_S) as client:
+            listed = list(islice(client.list_rollouts(page_size=_COMPLETED), _COMPLETED))
+    except PlacetError:
+        return []
+    return [
+        (rollout.id, rollout.state.name.lower().replace("_", " "))
+        for rollout in listed
+        if rollout.id.startswith(incomplete)
+    ]
+
+
+_COMPLETION_S = 1.0
+_COMPLETED = 20
+
+RolloutId: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        help="Which rollout. Without: the one under way, or else the newest.",
+        metavar="[ID]",
+        show_default=False,
+        autocompletion=_complete_rollout,
+    ),
+]
+
 DEFAULT_TIMEOUT_S = 5.0
 MANAGING_TIMEOUT_S = 30.0
 
@@ -59,13 +114,39 @@ def owner(tenant: str, *, platform: bool) -> str:
     return PLATFORM if platform else tenant
 
 
+def actor_or_user(actor: str) -> str:
+    """Return who acts: who was named, or else the user of this machine."""
+    actor = actor or os.environ.get("PLACET_ACTOR", "")
+    if actor:
+        return actor
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # Nobody has this number: a container that runs as any user.
+        user = str(os.getuid())
+    # Names go into metadata, which has room for ASCII only.
+    return f"{user}@{socket.gethostname()}".encode("ascii", "replace").decode()
+
+
 @contextmanager
-def connected(address: str, *, tenant: str | None = None, timeout_s: float) -> Iterator[Client]:
+def connected(
+    address: str,
+    *,
+    tenant: str | None = None,
+    timeout_s: float,
+    actor: str = "",
+    groups: str = "",
+) -> Iterator[Client]:
     """Talk to a server for the length of the block; say what to do when none answers."""
     if not timeout_s > 0:
         raise Failure(f"`--timeout` is {timeout_s:g}; give it some seconds", ExitCode.USAGE)
     with Client(
-        address, tenant=tenant, timeout_s=timeout_s, management_timeout_s=timeout_s
+        address,
+        tenant=tenant,
+        timeout_s=timeout_s,
+        management_timeout_s=timeout_s,
+        actor=actor_or_user(actor),
+        groups=[group.strip() for group in groups.split(",") if group.strip()],
     ) as client:
         try:
             yield client
