@@ -36,6 +36,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("stream", many.run_stream, every_variant=True),
     Scenario("publish", publishing.run),
     Scenario("subscribers", subscribers.run),
+    Scenario("nodes", subscribers.run_nodes),
     Scenario("local", local.run),
 )
 PEERS = "peers"

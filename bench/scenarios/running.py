@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,13 +22,35 @@ def with_policies(
     Raises:
         CannotStart: it does not come up.
     """
-    with (
-        TemporaryDirectory(dir=context.folder) as folder,
-        running_placet(variant, context.cores, Path(folder), sheds=sheds) as server,
-    ):
+    with nodes_with_policies(context, variant, sizes, nodes=1, sheds=sheds) as servers:
+        yield servers[0]
+
+
+@contextmanager
+def nodes_with_policies(
+    context: Context,
+    variant: Variant,
+    sizes: Mapping[str, int],
+    *,
+    nodes: int,
+    sheds: bool = False,
+) -> Iterator[list[Server]]:
+    """Run several servers on one store, and publish a set of the size to each tenant.
+
+    Raises:
+        CannotStart: one does not come up.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(dir=context.folder)))
+        servers: list[Server] = []
+        for number in range(nodes):
+            named = replace(variant, name=f"{variant.name}.{number}") if number else variant
+            running = running_placet(named, context.cores, folder, sheds=sheds)
+            servers.append(stack.enter_context(running))
         tenant, revision = "", 0
         for tenant, size in sizes.items():
-            revision = publish(server.address, tenant, list(policies(size)))
+            revision = publish(servers[0].address, tenant, list(policies(size)))
         if revision:
-            wait_everywhere(server.address, tenant, revision)
-        yield server
+            for server in servers:
+                wait_everywhere(server.address, tenant, revision)
+        yield servers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bench.failures import WrongAnswer
@@ -14,14 +14,15 @@ from bench.machine import pinned
 from bench.measure import Context
 from bench.records import Times
 from bench.scenarios.publishing import PUBLISH, publishes
-from bench.scenarios.running import with_policies
-from bench.servers import Server, Variant
+from bench.scenarios.running import nodes_with_policies
+from bench.servers import Variant
 from bench.workloads import TENANT
 from placet.v1 import policy_service_pb2
 from placet.v1 import subscribe_service_pb2 as pb
 
 _SUBSCRIBE = "/placet.v1.SubscribeService/Subscribe"
 COUNTS = (1, 100, 1_000)
+NODES = 3
 QUICK_COUNTS = (1, 100)
 EACH, LAST = "publish to each subscriber", "publish to the last subscriber"
 _SIZE = 100
@@ -31,25 +32,36 @@ _TIMEOUT_S = 20.0
 _NS = 1_000_000_000
 
 
-def name_of(count: int) -> str:
+def name_of(count: int, nodes: int = 1) -> str:
     """Return the scenario's name."""
-    return f"{count:,} subscribers"
+    name = f"{count:,} subscribers"
+    return name if nodes == 1 else f"{name} on {nodes} nodes"
 
 
 def run(context: Context, variant: Variant) -> None:
     """Publish again and again to 1, 100 and 1,000 subscribers, each when all have the last."""
+    _run(context, variant, nodes=1)
+
+
+def run_nodes(context: Context, variant: Variant) -> None:
+    """Do the same with three nodes on one store; the change is published on the first of them."""
+    _run(context, variant, nodes=NODES)
+
+
+def _run(context: Context, variant: Variant, *, nodes: int) -> None:
     for count in QUICK_COUNTS if context.quick else COUNTS:
-        context.tell(f"{name_of(count)}: {variant.name}")
+        name = name_of(count, nodes)
+        context.tell(f"{name}: {variant.name}")
         with (
-            with_policies(context, variant, {TENANT: _SIZE}) as server,
+            nodes_with_policies(context, variant, {TENANT: _SIZE}, nodes=nodes) as servers,
             pinned(context.cores.load),
-            _crowd(server, count) as crowd,
+            _crowd([server.address for server in servers], count) as crowd,
         ):
             crowd.wait_for_all(0)
             each, last = _publish_and_wait(context, crowd)
         add = context.results.times.append
-        add(Times(name_of(count), server.name, EACH, Latencies(each)))
-        add(Times(name_of(count), server.name, LAST, Latencies(last)))
+        add(Times(name, servers[0].name, EACH, Latencies(each)))
+        add(Times(name, servers[0].name, LAST, Latencies(last)))
 
 
 def _publish_and_wait(context: Context, crowd: _Crowd) -> tuple[list[int], list[int]]:
@@ -67,8 +79,8 @@ def _publish_and_wait(context: Context, crowd: _Crowd) -> tuple[list[int], list[
 
 
 @contextmanager
-def _crowd(server: Server, count: int) -> Iterator[_Crowd]:
-    crowd = _Crowd(server.address, count)
+def _crowd(addresses: Sequence[str], count: int) -> Iterator[_Crowd]:
+    crowd = _Crowd(addresses, max(count, len(addresses)))
     try:
         yield crowd
     finally:
@@ -76,17 +88,20 @@ def _crowd(server: Server, count: int) -> Iterator[_Crowd]:
 
 
 class _Crowd:
-    """Subscribers over a few connections, and one more connection to publish on."""
+    """As many subscribers of each address, and one more connection to publish on to the first."""
 
-    def __init__(self, address: str, count: int) -> None:
-        host, _, port = address.rpartition(":")
+    def __init__(self, addresses: Sequence[str], count: int) -> None:
         self._count = count
         self._now = 0
         self._publishes = publishes(TENANT)
         self._latest: dict[tuple[int, int], tuple[int, int]] = {}
-        self._writer = UnaryConnection(PUBLISH, address, sample_every=1)
-        self._writer_socket = Socket((host, int(port)))
+        self._writer = UnaryConnection(PUBLISH, addresses[0], sample_every=1)
+        self._writer_socket = _socket(addresses[0])
         self._readers: list[tuple[Socket, StreamingConnection]] = []
+        for place, address in enumerate(addresses):
+            self._subscribe(address, len(range(place, count, len(addresses))))
+
+    def _subscribe(self, address: str, count: int) -> None:
         request = message(pb.SubscribeRequest(tenant=TENANT).SerializeToString())
         while count > 0:
             index = len(self._readers)
@@ -97,7 +112,7 @@ class _Crowd:
             )
             for _ in range(min(count, _A_CONNECTION)):
                 reader.open(request, end=True)
-            self._readers.append((Socket((host, int(port))), reader))
+            self._readers.append((_socket(address), reader))
             count -= _A_CONNECTION
 
     def _note(self, index: int, stream: int, event: bytes) -> None:
@@ -158,3 +173,8 @@ class _Crowd:
         self._writer_socket.close()
         for sock, _ in self._readers:
             sock.close()
+
+
+def _socket(address: str) -> Socket:
+    host, _, port = address.rpartition(":")
+    return Socket((host, int(port)))

@@ -37,6 +37,7 @@ from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
 from placet_server.rollouts.controller import RolloutController
 from placet_server.rollouts.driver import RolloutDriver, Timing
+from placet_server.rollouts.observing import RolloutTelemetry
 from placet_server.rollouts.overview import Overview
 from placet_server.rollouts.shadow import ShadowMeter
 from placet_server.store.contract import Store
@@ -150,6 +151,8 @@ async def running_node(
             per_second=config.rollouts.shadow_per_second,
             monotonic=clock.monotonic,
         )
+        rollout_telemetry = RolloutTelemetry(telemetry.metrics, active)
+        rollout_telemetry.observe(telemetry.metrics, meter)
         driver = RolloutDriver(
             store=store,
             active=active,
@@ -164,6 +167,7 @@ async def running_node(
                 report_s=config.rollouts.report_s,
                 lease_s=config.rollouts.node_lease_s,
             ),
+            telemetry=rollout_telemetry,
         )
         rollouts = RolloutService(
             controller=controller,

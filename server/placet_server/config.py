@@ -362,6 +362,17 @@ _AT_LEAST: Mapping[str, float] = {
     "limits.max_management_calls": 0,
     "limits.tenant_decisions_per_second": 0,
     "limits.tenant_burst_s": 0.001,
+    "rollouts.bake_s": 0,
+    "rollouts.min_samples": 1,
+    "rollouts.error_rate": 0,
+    "rollouts.deny_rate_change": 0,
+    "rollouts.latency_s": 0,
+    "rollouts.rejections": 0,
+    "rollouts.shadow_percent": 0.001,
+    "rollouts.shadow_per_second": 1,
+    "rollouts.tick_s": 0.005,
+    "rollouts.report_s": 0,
+    "rollouts.node_lease_s": 1,
     "telemetry.otlp_interval_s": 0.1,
     "telemetry.max_tenants": 0,
     "telemetry.trace_ratio": 0,
@@ -375,6 +386,10 @@ _AT_LEAST: Mapping[str, float] = {
     "telemetry.decision_log_flush_s": 0,
 }
 _AT_MOST: Mapping[str, float] = {
+    "rollouts.bake_s": 30 * 24 * 3600,
+    "rollouts.error_rate": 1,
+    "rollouts.deny_rate_change": 1,
+    "rollouts.shadow_percent": 100,
     "server.workers": 256,
     "subscribe.heartbeat_s": 5,
     # Times twelve outcomes, causes and caches is what the SDK takes of one metric: 2,000 points.

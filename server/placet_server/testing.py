@@ -33,6 +33,7 @@ async def running_server(
     drain_s: float = 1.0,
     telemetry: TelemetryConfig | None = None,
     rollouts: RolloutsConfig | None = None,
+    node: str = "test-node",
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
 
@@ -41,7 +42,7 @@ async def running_server(
     whoever asks for much at once has to wait.
     """
     config = Config(
-        server=ServerConfig(listen="127.0.0.1:0", node="test-node", drain_s=drain_s),
+        server=ServerConfig(listen="127.0.0.1:0", node=node, drain_s=drain_s),
         store=StoreConfig(kind="sqlite", path=str(path)) if path else StoreConfig(kind="memory"),
         subscribe=subscribe or SubscribeConfig(heartbeat_s=0.2),
         cache=cache or CacheConfig(),
@@ -50,8 +51,8 @@ async def running_server(
         telemetry=telemetry or TelemetryConfig(),
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
     )
-    async with running_node(config, clock=clock) as node:
-        yield node
+    async with running_node(config, clock=clock) as running:
+        yield running
 
 
 class ManualClock:

@@ -11,6 +11,7 @@ import pytest
 from placet import Position
 from placet.cli import terminal
 from placet.cli.findings import Finding
+from tests.cli.recorded import TENANT, record, write_log
 from tests.cli.shell import PATIENCE_S, Shell, environment, running
 
 
@@ -29,7 +30,8 @@ def test_help_says_what_there_is_and_what_exit_codes_mean(shell: Shell) -> None:
         *(("evaluate",), ("explain",), ("watch",), ("serve",), ("init",), ("config",)),
         *(("quickstart",), ("cache",)),
         *(("policy", name) for name in ("push", "validate", "list", "get", "history")),
-        *(("policy", name) for name in ("diff", "test")),
+        *(("policy", name) for name in ("diff", "test", "impact", "log-only")),
+        *(("template", name) for name in ("list", "show", "apply", "remove", "test")),
     ],
 )
 def test_every_command_has_help_with_an_example(shell: Shell, command: tuple[str, ...]) -> None:
@@ -81,6 +83,24 @@ def test_version(shell: Shell) -> None:
         ("policy validate .", "there are no policies in `.`"),
         ("policy test .", "there are no test cases in `.`"),
         ("policy test . --server", "`--server` needs `--tenant`"),
+        ("policy impact . --base .", "what to try it on? name a decision log with --log, or"),
+        ("policy impact . --log x -t y", "what is it to be compared with? name the policies as"),
+        ("policy impact . --log x --server --base .", "what is it to be compared with?"),
+        ("policy impact . --log x --server", "`--server` needs `--tenant`: whose policies?"),
+        ("policy impact . --cases . --base . --platform", "`--platform` goes with --server"),
+        ("policy impact . --cases . --base .", "there are no policies in `.`"),
+        ("policy impact . --cases . --server -t x", "there are no policies in `.`"),
+        ("policy impact . --log x -t y --server", "there is no decision log at `x`"),
+        ("policy impact . --log - --server -t x --since soon", "`--since` is `soon`; write a time"),
+        (
+            "policy impact . --log x --fail-on none --fail-on any",
+            "`--fail-on none` goes with no other",
+        ),
+        ("policy impact . --log x --fail-on all", "invalid value for `--fail-on`"),
+        ("policy log-only -t x", "which decisions? name a decision log with --log"),
+        ("policy log-only --log x", "whose decisions? name a tenant with --tenant"),
+        ("policy log-only . --server --log x -t x", "the policies are in folders or on --server"),
+        ("policy log-only --log x -t x", "there is no decision log at `x`"),
         ("policy get -t x", "name policies by their ids, or --schema"),
         ("policy list -t x --kind polcy", "`polcy` is no kind of item; did you mean `policy`?"),
         ("cache --limit 1001", "invalid value for `--limit` / `-n`: input should be"),
@@ -110,11 +130,15 @@ def test_wrong_usage_is_one_line_that_says_what_to_do(
         "evaluate -t x -s U::a -a v -r D::x --timeout 5",
         "explain -t x -s U::a -a v -r D::x --timeout 5",
         "policy list -t x --timeout 5",
+        "policy impact a.cedar -t x --log log --server --timeout 5",
+        "policy log-only -t x --log log --server --timeout 5",
         "cache --timeout 5",
         "cache --watch --timeout 5",
     ],
 )
-def test_without_a_server_there_is_no_answer(shell: Shell, command: str) -> None:
+def test_without_a_server_there_is_no_answer(tmp_path: Path, shell: Shell, command: str) -> None:
+    (tmp_path / "a.cedar").write_text("permit (principal, action, resource);")
+    (tmp_path / "log").touch()
     # Nobody may listen on port 1.
     result = shell(*command.split(), "--address", "127.0.0.1:1")
 
@@ -166,12 +190,38 @@ def test_a_command_for_clients_needs_nothing_of_the_server(tmp_path: Path) -> No
         "cases: [{name: n, subject: U::a, action: v, resource: D::x, expect: ALLOW}]"
     )
     tested = run("policy", "test", ".")
+    tried = run("policy", "impact", "a.cedar", "--base", "a.cedar", "--cases", "a_test.yaml")
     served = run("serve")
 
     assert "no server answers" in asked.stderr
-    assert (tested.returncode, served.returncode) == (1, 1)
+    assert (tested.returncode, tried.returncode, served.returncode) == (1, 1, 1)
+    assert "impact needs `pip install 'placet[local]'`" in tried.stderr
     assert "testing without --server needs `pip install 'placet[local]'`" in tested.stderr
     assert "a server needs `pip install 'placet[server]'`" in served.stderr
+
+
+def test_a_pipeline_needs_nothing_of_the_server(tmp_path: Path) -> None:
+    """`pip install placet[cli,local]` is enough to try a candidate on what was recorded."""
+    for module in ("sqlalchemy", "alembic", "aiosqlite", "opentelemetry", "uvloop"):
+        (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError(name='{module}')")
+    (tmp_path / "a.cedar").write_text('@id("view") permit (principal, action, resource);')
+    write_log(tmp_path / "log", record())
+    code = "import sys; from placet.cli.main import run; raise SystemExit(run(sys.argv[1:]))"
+
+    for arguments, end in (
+        (("impact", "a.cedar", "--base", "a.cedar"), "no answer changes\n"),
+        (("log-only", "a.cedar"), "would have changed any of them\n"),
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-c", code, "policy", *arguments, "-t", TENANT, "--log", "log"],
+            env=environment(PYTHONPATH=str(tmp_path)),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout.endswith(end)
 
 
 def test_a_reader_that_has_seen_enough_is_no_failure(starter: Path) -> None:

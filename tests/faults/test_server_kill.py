@@ -5,25 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import placet
+from tests.faults.ports import free_port
 from tests.ways import TIMEOUT_S
 
 _ROUNDS = 6
 _SEED = 11
 _ALLOW = "permit(principal, action, resource);"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager
@@ -63,7 +56,7 @@ async def _answers(port: int) -> bool:
 
 
 async def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
-    chance, port = random.Random(_SEED), _free_port()
+    chance, port = random.Random(_SEED), free_port()
     acknowledged: dict[str, int] = {}
     for round_number in range(_ROUNDS):
         async with _serving(tmp_path / "placet.db", port) as server:

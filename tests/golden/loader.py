@@ -77,7 +77,11 @@ def parse(text: str, *, name: str) -> GoldenFile:
     Raises:
         FilesRefused: it is not one.
     """
-    read = _read(text, f"{name}.yaml")
+    return golden(_read(text, f"{name}.yaml"), name=name)
+
+
+def golden(read: CaseFile, *, name: str) -> GoldenFile:
+    """Return cases that were read, with the documents they bring along, as a golden file."""
     platform, own = read.documents.by_owner()
     file = GoldenFile(
         name=name,

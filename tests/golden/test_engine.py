@@ -60,7 +60,18 @@ def test_every_policy_of_a_golden_file_is_named_by_a_case(file: loader.GoldenFil
     """A policy whose part in no case is looked at might as well not be there."""
     platform, tenant = sets(file)
     program = compiled(file)
-    named = {
+
+    idle = {
+        problem.subject
+        for own in (platform, tenant)
+        for problem in Compiler().compile(platform, own).problems
+    }
+    assert {policy.id for policy in program.policies} - named(file) - idle == set()
+
+
+def named(file: loader.GoldenFile) -> set[str]:
+    """Return the policies that the cases of a file name."""
+    return {
         name
         for case in file.cases
         for names in (
@@ -70,13 +81,6 @@ def test_every_policy_of_a_golden_file_is_named_by_a_case(file: loader.GoldenFil
         )
         for name in names or ()
     }
-
-    idle = {
-        problem.subject
-        for own in (platform, tenant)
-        for problem in Compiler().compile(platform, own).problems
-    }
-    assert {policy.id for policy in program.policies} - named - idle == set()
 
 
 def test_golden_cases_cover_every_outcome_and_every_cause_without_a_permit() -> None:

@@ -40,7 +40,7 @@ def _expected(case: loader.GoldenCase) -> str | None:
 @pytest.mark.parametrize("file", _FILES, ids=lambda file: file.name)
 async def test_golden_files_five_ways(node: Node, file: loader.GoldenFile) -> None:
     async with follow_ways(node, file.name, file.tenant) as ways:
-        await _check(ways, file)
+        await check(ways, file)
 
 
 @pytest.mark.parametrize("file", _PLATFORM_FILES, ids=lambda file: file.name)
@@ -49,10 +49,10 @@ async def test_golden_files_with_a_platform_five_ways(file: loader.GoldenFile) -
         running_server() as node,
         follow_ways(node, file.name, file.tenant, file.platform) as ways,
     ):
-        await _check(ways, file)
+        await check(ways, file)
 
 
-async def _check(ways: Ways, file: loader.GoldenFile) -> None:
+async def check(ways: Ways, file: loader.GoldenFile) -> None:
     """Check each way against the file, and all ways against each other, to the last field."""
     requests = [case.asked for case in file.cases]
     answers = {name: await ask(ways, requests) for name, ask in WAYS.items()}

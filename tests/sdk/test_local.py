@@ -507,8 +507,8 @@ async def test_platform_and_tenant_are_kept_apart() -> None:
 
     async with _programs(_Stream(source), clock, []) as programs:
         assert programs.judge is not None
-        assert 2 == len(programs.judge.program.policies)
-        assert 2 == programs.judge.program.revision
+        assert 2 == len(programs.judge.edition.stable.program.policies)
+        assert 2 == programs.judge.edition.stable.program.revision
 
 
 async def test_an_error_of_the_stream_is_an_error_here() -> None:

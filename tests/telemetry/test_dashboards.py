@@ -14,7 +14,13 @@ from typing import Any
 import grpc
 import pytest
 
-from placet.v1 import evaluate_service_pb2, subscribe_service_pb2
+from placet.v1 import (
+    evaluate_service_pb2,
+    policy_pb2,
+    rollout_pb2,
+    rollout_service_pb2,
+    subscribe_service_pb2,
+)
 from placet_server.config import TelemetryConfig
 from tests.telemetry.prometheus import (
     BINARY,
@@ -29,7 +35,7 @@ from tests.wire.service import TENANT, Service, policy, request, running_service
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "server/placet_server/dashboards"
 RULES = FOLDER / "placet.rules.yaml"
-NAMES = ["agents", "cache", "decisions", "propagation", "regions", "traffic"]
+NAMES = ["agents", "cache", "decisions", "propagation", "regions", "rollouts", "traffic"]
 # Agents are not served yet: what is asked about them is understood and has no answer.
 WITHOUT_SAMPLES = {"agents"}
 
@@ -148,7 +154,8 @@ async def rules_that_fail(prometheus: Prometheus, deadline_s: float) -> list[str
 async def traffic(service: Service) -> AsyncIterator[None]:
     """Have somebody ask, publish and subscribe for the length of the block."""
     await service.publish(*_policies("true"))
-    tasks = [asyncio.create_task(work(service)) for work in (_ask, _publish, _subscribe)]
+    works = (_ask, _publish, _subscribe, _roll_out)
+    tasks = [asyncio.create_task(work(service)) for work in works]
     try:
         yield
     finally:
@@ -191,6 +198,44 @@ async def _publish(service: Service) -> None:
     for number in itertools.count():
         await service.publish(*_policies(f"{number} == {number}"))
         await asyncio.sleep(0.3)
+
+
+async def _roll_out(service: Service) -> None:
+    """Start one candidate after the other that changes answers, for guards to take back."""
+    tenant = "canary"
+    await service.publish(*_policies("true"), tenant=tenant)
+    plan = rollout_pb2.RolloutPlan(
+        canary=rollout_pb2.CanaryStrategy(),
+        guards=rollout_pb2.RolloutGuards(
+            guards=[
+                rollout_pb2.Guard(kind=kind, min_samples=20)
+                for kind in (
+                    rollout_pb2.GUARD_KIND_ERROR_RATE,
+                    rollout_pb2.GUARD_KIND_DENY_RATE_CHANGE,
+                    rollout_pb2.GUARD_KIND_LATENCY,
+                )
+            ],
+            shadow_percent=100,
+        ),
+    )
+    for number in itertools.count():
+        started = await service.rollouts.StartRollout(
+            rollout_service_pb2.StartRolloutRequest(
+                tenant=tenant,
+                change_set=policy_pb2.ChangeSet(policies=_policies(f"{number} < 0")),
+                plan=plan,
+            ),
+            timeout=PATIENCE_S,
+        )
+        state = started.rollout.state
+        while state == rollout_pb2.ROLLOUT_STATE_RUNNING:
+            for _ in range(10):
+                await service.evaluate.Evaluate(request(tenant=tenant), timeout=PATIENCE_S)
+            await asyncio.sleep(0.01)
+            shown = await service.rollouts.GetRollout(
+                rollout_service_pb2.GetRolloutRequest(tenant=tenant), timeout=PATIENCE_S
+            )
+            state = shown.rollout.state
 
 
 async def _subscribe(service: Service) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import pytest
 
 from placet.v1 import decision_pb2, evaluate_service_pb2, value_pb2
 from placet.wire import attributes_to_wire
-from placet_server.api.decision_records import read_asked, request_of
+from placet_server.api.decision_records import read_asked
+from placet_server.api.recorded_requests import request_of
 from placet_server.config import ConfigError, TelemetryConfig
 from placet_server.telemetry.decision_log.records import (
     DecisionRecord,
@@ -168,7 +170,9 @@ def record_document() -> dict[str, Any]:
         "context": {},
         "outcome": "ALLOW",
         "cause": "PERMITTED",
+        "log_only": None,
         "revision": 1,
+        "rollout_variant": "candidate",
         "cached": False,
         "duration_s": 0.1,
         "kept_one_in": 1,
@@ -187,12 +191,63 @@ def test_rotated_files_are_read_oldest_first(tmp_path: Path) -> None:
     assert [record.sequence for record in read_records(tmp_path / "log")] == [0, 1, 2, 3]
 
 
+def test_a_record_of_before_rollouts_is_read(tmp_path: Path) -> None:
+    document = record_document()
+    del document["rollout_variant"]
+
+    (record,) = read_records(written(tmp_path / "log", document))
+
+    assert record.rollout_variant == ""
+
+
 def test_a_field_added_later_is_passed_over(tmp_path: Path) -> None:
     path = written(tmp_path / "log", {**record_document(), "shoe_size": 43})
 
     [record] = read_records(path)
 
     assert record.to_json() == record_document()
+
+
+def test_a_record_of_an_earlier_release_lacks_what_came_later(tmp_path: Path) -> None:
+    document = record_document()
+    del document["log_only"]
+    path = written(tmp_path / "log", document)
+
+    [record] = read_records(path)
+
+    assert record.log_only is None
+
+
+async def test_what_log_only_policies_would_have_changed_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    shadow = '@mode("log_only") @reason("soon") forbid(principal, action, resource) when { %s };'
+    async with running_service(telemetry=to_file(path)) as service:
+        await service.publish(
+            policy("p", PERMIT), policy("next", shadow % "context has no"), policy("e", PERMIT)
+        )
+        for context in ({}, {"no": True}, {"no": True}):
+            await service.evaluate.Evaluate(request(context=context), timeout=TIMEOUT_S)
+
+    plain, reported, cached = read_records(path)
+    assert plain.log_only is None
+    assert (reported.outcome, reported.log_only) == (
+        "ALLOW",
+        {
+            "outcome": "DENY",
+            "reasons": [{"policy_id": "next", "layer": "TENANT", "message": "soon"}],
+        },
+    )
+    assert cached.cached
+    assert cached.log_only == reported.log_only
+
+
+def test_files_that_were_compressed_are_read_in_their_place(tmp_path: Path) -> None:
+    for number, name in enumerate(("log.3.gz", "log.2.gz", "log.1", "log")):
+        line = json.dumps({**record_document(), "sequence": number}).encode() + b"\n"
+        (tmp_path / name).write_bytes(gzip.compress(line) if name.endswith(".gz") else line)
+    (tmp_path / "log.note.gz").write_text("not one of them")
+
+    assert [record.sequence for record in read_records(tmp_path / "log")] == [0, 1, 2, 3]
 
 
 def test_a_line_without_its_end_is_passed_over(tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ import pytest
 from placet.v1 import decision_pb2, policy_pb2, policy_service_pb2, rollout_pb2
 from placet.v1 import evaluate_service_pb2 as evaluate_pb2
 from placet.v1 import rollout_service_pb2 as pb
+from placet_engine.changes import ItemSet
+from placet_engine.compiled_items import CompiledItems
+from placet_engine.compiling import Compilation, Compiler
+from placet_engine.model import Problem, Severity
 from placet_server.config import RolloutsConfig
 from placet_server.testing import ManualClock
 from tests.wire.details import info, violated_fields
@@ -520,6 +524,59 @@ async def test_a_node_that_rejects_the_candidate_stops_the_rollout(rolling: Roll
     assert ended.rollback.breach.guard.kind == S.GUARD_KIND_REJECTIONS
     assert [(it.node, it.region, it.reason) for it in ended.rollback.rejections] == [
         ("edge-1", "eu-west", "POLICY_SYNTAX")
+    ]
+
+
+async def test_a_node_that_measures_goes_on_saying_where_it_stands(rolling: Rolling) -> None:
+    await rolling.start(HARMLESS)
+    for _ in range(6):
+        await rolling.traffic(5)
+        rolling.clock.advance(4)
+        await rolling.until(lambda it: it.nodes.acknowledged == 1)
+
+
+class _OlderCompiler(Compiler):
+    """Does not know how to compile a policy called ``newer``, as an older version might not."""
+
+    def compile(
+        self, platform: ItemSet, own: ItemSet, base: CompiledItems | None = None
+    ) -> Compilation:
+        if any(key.id == "newer" for key in own.items):
+            problem = Problem(severity=Severity.ERROR, reason="POLICY_SYNTAX", message="too new")
+            return Compilation(None, (problem,))
+        return super().compile(platform, own, base)
+
+
+async def test_a_node_that_cannot_compile_the_candidate_never_decides_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "placet.db"
+    newer = policy("newer", "forbid(principal, action, resource);")
+    plan = canary(100)
+    # So that what stops it is the node, and not what it denies.
+    plan.guards.guards.add(kind=S.GUARD_KIND_DENY_RATE_CHANGE, disabled=True)
+    quick = RolloutsConfig(tick_s=0.01, report_s=0.01, shadow_percent=100)
+    async with running_service(path=path, rollouts=quick, node="new") as new:
+        monkeypatch.setattr("placet_server.app.Compiler", _OlderCompiler)
+        async with running_service(path=path, rollouts=quick, node="old") as old:
+            await new.publish(ALLOW)
+            started = await new.rollouts.StartRollout(
+                pb.StartRolloutRequest(
+                    tenant=TENANT,
+                    change_set=policy_pb2.ChangeSet(policies=[newer]),
+                    plan=plan,
+                ),
+                timeout=TIMEOUT_S,
+            )
+            candidate = started.rollout.candidate_revision
+            by_old = await old.evaluate.Evaluate(request(min_revision=candidate), timeout=TIMEOUT_S)
+            ended = await Rolling(old, ManualClock(), 0).until(lambda it: it.state == ROLLED_BACK)
+
+    assert by_old.decision.outcome == decision_pb2.OUTCOME_ALLOW
+    assert by_old.decision.rollout_variant == ""
+    assert ended.rollback.breach.guard.kind == S.GUARD_KIND_REJECTIONS
+    assert [(it.node, it.reason, it.message) for it in ended.rollback.rejections] == [
+        ("old", "POLICY_SYNTAX", "too new")
     ]
 
 

@@ -70,6 +70,8 @@ and ``placet.local.aio.LocalEvaluator`` decide in this process by policies that 
 server's: ``evaluate``, ``evaluate_batch``, ``enforce``, ``enforced``, and what can be seen of a
 subscription. They need ``pip install 'placet[local]'``.
 
+``placet.templates`` has the policies that ship, to be filled in and published.
+
 A subject or resource is ``("User", "alice")``, an ``EntityRef``, or a ``Subject`` or ``Resource``
 with properties; an action is its name or an ``Action``. One request out of several is a
 ``Request``. Values are natural Python ones: ``bool``, ``int``, ``str``, collections, mappings,

@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from placet import _convert as convert
 from placet import wire
-from placet._policies import Item, ItemKey, ItemKind
+from placet._policies import PLATFORM, Item, ItemKey, ItemKind
 from placet._values import EntityRef
 from placet.v1 import policy_pb2, subscribe_service_pb2
 
@@ -74,6 +74,10 @@ class Snapshot(Generic[ItemT]):
     revision: int
     items: tuple[ItemT, ...]
     checksum: bytes
+    platform_revision: int = 0
+    """The newest revision that changed the platform's items; 0 also when it is not known."""
+    tenant_revision: int = 0
+    """The same of the tenant's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class PolicySetMirror(Generic[ItemT]):
         self._reader = reader
         self._items: dict[Name, ItemT] = {}
         self._checksum = 0
+        self._platform_revision = self._tenant_revision = 0
         self._incoming: _Incoming[ItemT] | None = None
         self.has_snapshot = False
         self.is_following = False
@@ -135,7 +140,13 @@ class PolicySetMirror(Generic[ItemT]):
 
     def snapshot(self) -> Snapshot[ItemT]:
         """Return what is held now."""
-        return Snapshot(self.revision, tuple(self._items.values()), _to_bytes(self._checksum))
+        return Snapshot(
+            self.revision,
+            tuple(self._items.values()),
+            _to_bytes(self._checksum),
+            self._platform_revision,
+            self._tenant_revision,
+        )
 
     def begin_stream(self) -> None:
         """Expect a stream that goes on at ``cursor``; half a snapshot of another is dropped."""
@@ -201,6 +212,8 @@ class PolicySetMirror(Generic[ItemT]):
             raise MirrorBroken("the snapshot's checksum is not that of its items", is_gap=False)
         self._items = incoming.items
         self._checksum = checksum
+        self._platform_revision = message.platform_revision
+        self._tenant_revision = message.tenant_revision
         self.has_snapshot = True
         self.is_following = True
         self._stand_at(message.revision, message.cursor)
@@ -236,6 +249,12 @@ class PolicySetMirror(Generic[ItemT]):
             )
         step.commit()
         self._checksum = step.checksum
+        # A delta is one commit, and so of one owner; one that is empty does not say of which.
+        owners = [*(item.owner for item in upserts), *(owner for owner, _ in removals)]
+        if PLATFORM in owners:
+            self._platform_revision = message.to_revision
+        elif owners:
+            self._tenant_revision = message.to_revision
         self._stand_at(message.to_revision, message.cursor)
         return Delta(
             message.from_revision,

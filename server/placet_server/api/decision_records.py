@@ -1,6 +1,6 @@
-"""Tells metrics, traces and the decision log about decisions, and turns requests to and from JSON.
+"""Tells metrics, traces and the decision log about decisions, and puts requests into JSON for it.
 
-The one place where telemetry and wire types meet.
+``recorded_requests.py`` makes requests of that again.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TypeAlias
 
-from placet.v1 import evaluate_service_pb2, value_pb2
-from placet.wire import Reader, attributes_to_wire, whole_item
+from placet.v1 import evaluate_service_pb2
+from placet.wire import Reader, whole_item
 from placet_engine.model import Entity, Undecidable
 from placet_server.decisions.decider import Decided
 from placet_server.rollouts.shadow import ShadowMeter
 from placet_server.telemetry.decision_log.log import DecisionLog
 from placet_server.telemetry.decision_log.masking import Masker
-from placet_server.telemetry.decision_log.records import AskedRequest, DecisionRecord, Document
+from placet_server.telemetry.decision_log.records import AskedRequest, Document
 from placet_server.telemetry.decisions import DecisionTelemetry
 
 AskedBytes: TypeAlias = bytes | tuple[bytes, bytes]
@@ -201,51 +201,3 @@ def _entity(entity: Entity) -> Document:
         "parents": [parent.to_json() for parent in entity.parents],
         "tags": dict(entity.tags),
     }
-
-
-def request_of(record: DecisionRecord) -> evaluate_service_pb2.EvaluateRequest:
-    """Return the request of a record, to ask again.
-
-    Masked values stay masked; what was masked as a whole is left out.
-    """
-    return request_of_asked(record.tenant, record)
-
-
-def request_of_asked(
-    tenant: str, asked: AskedRequest | DecisionRecord
-) -> evaluate_service_pb2.EvaluateRequest:
-    """Return the request that was asked, as :func:`request_of` does."""
-    subject, action, resource = asked.subject, asked.action, asked.resource
-    return evaluate_service_pb2.EvaluateRequest(
-        tenant=tenant,
-        subject=evaluate_service_pb2.Subject(
-            type=subject.get("type", ""),
-            id=subject.get("id", ""),
-            properties=_values(subject.get("properties")),
-        ),
-        action=evaluate_service_pb2.Action(
-            type=action.get("type", ""),
-            name=action.get("name", ""),
-            properties=_values(action.get("properties")),
-        ),
-        resource=evaluate_service_pb2.Resource(
-            type=resource.get("type", ""),
-            id=resource.get("id", ""),
-            properties=_values(resource.get("properties")),
-        ),
-        context=_values(asked.context),
-        entities=[
-            value_pb2.Entity(
-                uid=value_pb2.EntityUid(**entity["uid"]),
-                attributes=_values(entity.get("attributes")),
-                parents=[value_pb2.EntityUid(**parent) for parent in entity["parents"]],
-                tags=_values(entity.get("tags")),
-            )
-            for entity in asked.entities
-            if "uid" in entity
-        ],
-    )
-
-
-def _values(attributes: object) -> dict[str, value_pb2.Value]:
-    return attributes_to_wire(attributes) if isinstance(attributes, dict) else {}

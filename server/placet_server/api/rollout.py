@@ -35,8 +35,8 @@ from placet_engine.rollouts.plan import GuardKind, Plan, PlanDefaults, Strategy
 from placet_engine.rollouts.record import Rollout, RolloutState
 from placet_server.api.callers import caller_of
 from placet_server.api.deadlines import time_left_s
-from placet_server.api.decision_records import request_of_asked
 from placet_server.api.paging import next_page_token, read_page
+from placet_server.api.recorded_requests import request_of_asked
 from placet_server.clock import Clock
 from placet_server.policies.active import ActivePolicies, Refusal
 from placet_server.rollouts.controller import Kept, RolloutController, Started, Wish

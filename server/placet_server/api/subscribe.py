@@ -136,7 +136,9 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
                     chain=Revision(max(owned.revision for owned in sets)),
                     checksum=checksum(items),
                 )
-                for response in _snapshot(items, cursor):
+                platform, *own = sets
+                tenant_revision = own[0].revision if selection.tenant else Revision(0)
+                for response in _snapshot(items, cursor, platform.revision, tenant_revision):
                     yield response
             async for response in self._follow(subscription, missed, cursor, selection):
                 yield response
@@ -236,7 +238,9 @@ def _selection(request: subscribe_service_pb2.SubscribeRequest) -> Selection:
     return Selection(tenant, tuple(patterns), kinds)
 
 
-def _snapshot(items: Sequence[Item], cursor: Cursor) -> Iterator[_Response]:
+def _snapshot(
+    items: Sequence[Item], cursor: Cursor, platform: Revision, tenant: Revision
+) -> Iterator[_Response]:
     yield _Response(
         snapshot_begin=subscribe_service_pb2.SnapshotBegin(revision=cursor.chain, items=len(items))
     )
@@ -247,6 +251,8 @@ def _snapshot(items: Sequence[Item], cursor: Cursor) -> Iterator[_Response]:
             revision=cursor.chain,
             checksum=cursor.checksum.to_bytes(32),
             cursor=cursor.to_bytes(),
+            platform_revision=platform,
+            tenant_revision=tenant,
         )
     )
 

@@ -130,6 +130,10 @@ class ActivePolicies:
         """
         return self.edition(tenant).stable.program
 
+    def sets(self) -> list[ItemSet]:
+        """Return the items of every owner, the platform's first."""
+        return [self.platform, *(state.items for state in self._tenants.values())]
+
     @property
     def refusals(self) -> list[Refusal]:
         """What this node could not compile, and nobody has mended since."""

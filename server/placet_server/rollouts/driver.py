@@ -21,6 +21,7 @@ from placet_engine.rollouts.record import Rollout, RolloutState
 from placet_server.clock import Clock
 from placet_server.policies.active import ActivePolicies, Refusal
 from placet_server.rollouts.controller import Caller, RolloutController
+from placet_server.rollouts.observing import RolloutTelemetry
 from placet_server.rollouts.overview import Overview
 from placet_server.rollouts.shadow import ShadowMeter, StepKey
 from placet_server.rollouts.standings import (
@@ -65,6 +66,7 @@ class RolloutDriver:
         node: str,
         region: str,
         timing: Timing,
+        telemetry: RolloutTelemetry | None = None,
     ) -> None:
         self._store = store
         self._active = active
@@ -77,6 +79,7 @@ class RolloutDriver:
         self._instance = f"{node} {secrets.token_hex(4)}"
         self._region = region
         self._timing = timing
+        self._telemetry = telemetry or RolloutTelemetry()
         self._enforced: OrderedDict[Revision, datetime.datetime] = OrderedDict()
         self._told: tuple[Revision, tuple[Refusal, ...]] | None = None
         self._told_samples: dict[StepKey, int] = {}
@@ -104,12 +107,15 @@ class RolloutDriver:
     async def _note_revisions(self) -> None:
         """Note when this node began to decide by each revision."""
         while True:
-            revision = self._active.revision
-            if revision not in self._enforced:
-                self._enforced[revision] = self._clock.now()
-                if len(self._enforced) > _REMEMBERED_REVISIONS:
-                    self._enforced.popitem(last=False)
-            await self._active.wait_past(revision)
+            await self._active.wait_past(self._note_revision())
+
+    def _note_revision(self) -> Revision:
+        revision = self._active.revision
+        if revision not in self._enforced:
+            self._enforced[revision] = self._clock.now()
+            if len(self._enforced) > _REMEMBERED_REVISIONS:
+                self._enforced.popitem(last=False)
+        return revision
 
     async def tick(self) -> None:
         """Do once what is due now."""
@@ -120,10 +126,9 @@ class RolloutDriver:
 
     def under_way(self) -> list[tuple[str, Rollout]]:
         """Return every owner's rollout that has not ended, as this node knows it."""
-        sets = [self._active.platform, *(state.items for state in self._active.tenants.values())]
         return [
             (items.owner, rollout)
-            for items in sets
+            for items in self._active.sets()
             if (rollout := items.rollout_under_way) is not None
         ]
 
@@ -147,6 +152,7 @@ class RolloutDriver:
         except RevisionConflict:
             # Another node was faster, or a person.
             return
+        self._telemetry.moved(after)
         level = logging.WARNING if after.state is RolloutState.ROLLED_BACK else logging.INFO
         log.log(
             level,
@@ -162,41 +168,47 @@ class RolloutDriver:
     # ------------------------------------------------------------------------------- tell
 
     async def _tell(self) -> None:
-        """Put up where this node stands: at once when that has changed, else now and then."""
-        now_s = self._clock.monotonic()
-        standing = (self._active.revision, tuple(self._active.refusals))
-        counts = {key: meter.decisions for key, meter in self._meter.steps().items()}
-        is_new = standing != self._told
-        is_due = now_s - self._told_at_s >= self._timing.lease_s / 3
-        has_measured = counts != self._told_samples
-        if not (is_new or is_due or has_measured):
-            return
-        if not is_due and now_s - self._told_at_s < self._timing.report_s and not self.under_way():
-            return
-        now = self._clock.now()
-        if is_new or is_due:
-            await self._store.put_up(self._standing(now).to_notice())
-        for key, meter in self._meter.steps().items():
-            if counts[key] != self._told_samples.get(key):
-                samples = NodeSamples(
-                    node=self._instance,
-                    time=now,
-                    step=key,
-                    samples=meter.samples(),
-                    examples=tuple(meter.examples),
-                )
-                await self._store.put_up(samples.to_notice())
-        self._told, self._told_samples, self._told_at_s = standing, counts, now_s
+        """Put up where this node stands and what it measured, as far as that is news."""
+        now_s, now = self._clock.monotonic(), self._clock.now()
+        await self._tell_standing(now_s, now)
+        await self._tell_samples(now)
         await self._clean(now_s, now)
 
+    async def _tell_standing(self, now_s: float, now: datetime.datetime) -> None:
+        """At once while a rollout waits for it, soon otherwise, and in time for the lease."""
+        standing = (self._active.revision, tuple(self._active.refusals))
+        silent_s = now_s - self._told_at_s
+        soon_s = 0 if self.under_way() else self._timing.report_s
+        wait_s = self._timing.lease_s / 3 if standing == self._told else soon_s
+        if silent_s >= wait_s:
+            await self._store.put_up(self._standing(now).to_notice())
+            self._told, self._told_at_s = standing, now_s
+
+    async def _tell_samples(self, now: datetime.datetime) -> None:
+        for key, meter in self._meter.steps().items():
+            samples = meter.samples()
+            if samples.decisions == self._told_samples.get(key):
+                continue
+            told = NodeSamples(
+                node=self._instance,
+                time=now,
+                step=key,
+                samples=samples,
+                examples=tuple(meter.examples),
+            )
+            await self._store.put_up(told.to_notice())
+            self._told_samples[key] = samples.decisions
+        for key in self._told_samples.keys() - self._meter.steps().keys():
+            del self._told_samples[key]
+
     def _standing(self, now: datetime.datetime) -> Standing:
-        revision = self._active.revision
+        revision = self._note_revision()
         return Standing(
             node=self._node,
             region=self._region,
             time=now,
             revision=revision,
-            enforce_time=self._enforced.get(revision, now),
+            enforce_time=self._enforced[revision],
             enforced=dict(self._enforced),
             refusals=tuple(self._active.refusals),
         )

@@ -124,6 +124,8 @@ class ShadowMeter:
         self._wake = asyncio.Event()
         self._second, self._left = 0.0, 0
         self._meters: dict[StepKey, StepMeter] = {}
+        self.shadowed = self.changed_answers = self.skipped = 0
+        """What was measured since the start, and what there was no time for."""
         self.watched: dict[str, float] = {}
         """Tenants with a rollout under way, and the part of their requests that is measured."""
 
@@ -143,13 +145,14 @@ class ShadowMeter:
         """Have some of the requests measured that a watched tenant made. Never waits."""
         part = self.watched[tenant]
         for request in requests:
-            if random.random() >= part or len(self._waiting) >= _MAX_WAITING:  # noqa: S311
+            if random.random() >= part:  # noqa: S311
                 continue
             now_s = self._monotonic()
             if now_s - self._second >= 1:
                 self._second, self._left = now_s, self._per_second
-            if not self._left:
-                return
+            if not self._left or len(self._waiting) >= _MAX_WAITING:
+                self.skipped += 1
+                continue
             self._left -= 1
             self._waiting.append(_Asked(tenant, request))
             self._wake.set()
@@ -194,6 +197,7 @@ class ShadowMeter:
         took_s = thread_time() - started_s
         stable = stable_program.judge(request)
         meter.decisions += 1
+        self.shadowed += 1
         meter.errors += _failed(candidate) and not _failed(stable)
         place = min(bisect_left(LATENCY_BOUNDS_S, took_s), len(LATENCY_BOUNDS_S) - 1)
         meter.latencies[LATENCY_BOUNDS_S[place]] += 1
@@ -201,6 +205,7 @@ class ShadowMeter:
         meter.candidate_denials += _denied(candidate)
         if _said(stable) != _said(candidate):
             meter.changed_answers += 1
+            self.changed_answers += 1
             meter.examples.appendleft(
                 {
                     "tenant": asked.tenant,

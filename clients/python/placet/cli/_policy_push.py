@@ -29,9 +29,13 @@ from placet.cli.options import (
     DEFAULT_ADDRESS,
     MANAGING_TIMEOUT_S,
     Address,
+    DryRun,
+    ExpectedRevision,
     Json,
+    Message,
     Paths,
     Platform,
+    Replace,
     Tenant,
     Timeout,
     connected,
@@ -44,26 +48,10 @@ def push(
     paths: Paths,
     tenant: Tenant = "",
     platform: Platform = False,
-    replace: Annotated[
-        bool | None,
-        typer.Option(
-            "--replace/--no-replace",
-            help="Remove what is not in the folder. Done when folders are given, not for files.",
-            show_default=False,
-        ),
-    ] = None,
-    message: Annotated[
-        str, typer.Option("--message", "-m", help="Why, for the history.", metavar="TEXT")
-    ] = "",
-    expected_revision: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Only on top of this revision; 0: only if the tenant is new.", metavar="N"
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, and show what would change; change nothing.")
-    ] = False,
+    replace: Replace = None,
+    message: Message = "",
+    expected_revision: ExpectedRevision = None,
+    dry_run: DryRun = False,
     address: Address = DEFAULT_ADDRESS,
     timeout_s: Timeout = MANAGING_TIMEOUT_S,
     as_json: Json = False,
@@ -85,7 +73,7 @@ def push(
                 validation, planned = try_at(client, change_set, whose)
             return show_trial(validation, planned, folder, as_json=as_json)
         with terminal.working(f"publishing {size_text(change_set)}"):
-            publication = _publish(client, change_set, folder, message, expected_revision)
+            publication = publish(client, change_set, folder, message, expected_revision)
             changes = _changes(client, publication)
     warnings = findings_of(publication.warnings, folder.documents)
     if as_json:
@@ -102,7 +90,7 @@ def push(
     terminal.print_findings(warnings, folder.texts)
     for change in changes:
         terminal.line(items.change_line(*change))
-    terminal.line(_summary(publication, whose))
+    terminal.line(summary(publication, whose))
     return ExitCode.OK
 
 
@@ -113,9 +101,10 @@ def size_text(change_set: ChangeSet) -> str:
     return f"{terminal.counted(policies, 'policy', 'policies')} and {entities}"
 
 
-def _publish(
+def publish(
     client: Client, change_set: ChangeSet, folder: Folder, message: str, expected: int | None
 ) -> Publication:
+    """Publish what a folder has; what does not compile is told with its places in there."""
     with naming_places(client, change_set, folder):
         return client.publish(change_set, message=message, expected_revision=expected)
 
@@ -153,7 +142,8 @@ def _changes(client: Client, publication: Publication) -> list[tuple[str, ItemKe
     return found
 
 
-def _summary(publication: Publication, whose: str) -> str:
+def summary(publication: Publication, whose: str) -> str:
+    """Say in a line what a publish came to."""
     name = f"tenant `{whose}`" if whose else "the platform"
     if not publication.upserts and not publication.deletes:
         return f"nothing to publish: {name} has all of it, at revision {publication.revision}"
@@ -180,7 +170,7 @@ def try_at(client: Client, change_set: ChangeSet, whose: str) -> tuple[Validatio
 def show_trial(
     validation: Validation, planned: Planned, folder: Folder, *, as_json: bool
 ) -> ExitCode:
-    """Print what a change set would come to, and that it was not published."""
+    """Show what a dry run found, and return how the command ends."""
     findings = findings_of(validation.problems, folder.documents)
     code = ExitCode.OK if validation.valid else ExitCode.FAILED
     if as_json:
@@ -203,7 +193,7 @@ def show_trial(
 
 
 def change_to_json(change: str, key: ItemKey) -> dict[str, str]:
-    """Return a change as a document."""
+    """Return one change as a document."""
     return {"change": change, "kind": items.kind_word(key.kind), "name": items.name_of(key)}
 
 

@@ -93,9 +93,9 @@ def run_tests(
     if junit is not None:
         _write(junit, to_junit(report, fail_on_uncovered=fail_on_uncovered))
     if as_json:
-        terminal.print_json(_report_to_json(report, folder))
+        terminal.print_json(report_to_json(report, folder))
     else:
-        _print_report(report, folder, verbose=verbose)
+        print_report(report, folder, verbose=verbose)
     uncovered = fail_on_uncovered and report.uncovered
     return ExitCode.FAILED if report.failures or uncovered else ExitCode.OK
 
@@ -153,12 +153,13 @@ def _write(path: Path, text: str) -> None:
 # ------------------------------------------------------------------------------ for people
 
 
-def _print_report(report: Report, folder: Folder, *, verbose: bool) -> None:
+def print_report(report: Report, folder: Folder, *, verbose: bool) -> None:
+    """Print what cases came to, failures with their differences."""
     summary = terminal.table("file", "passed", "failed")
     for suite in report.suites:
         failed = len(suite.failures)
         summary.add_row(
-            safe(_shown(folder, suite.file)),
+            safe(folder.shown(suite.file)),
             str(len(suite.results) - failed),
             Text(str(failed), "bold red" if failed else "dim"),
         )
@@ -169,20 +170,21 @@ def _print_report(report: Report, folder: Folder, *, verbose: bool) -> None:
             terminal.line(Text.assemble(mark, f"  {safe(result.case.name)}"))
     for failure in report.failures:
         terminal.line("")
-        for line in _failure_lines(failure, folder):
+        for line in failure_lines(failure, folder):
             terminal.line(line)
     if report.uncovered:
         terminal.line("")
         terminal.line(Text("no case is about", "yellow"))
         for policy in report.uncovered:
-            where = place(replace(policy.position, file=_shown(folder, policy.position.file)))
+            where = place(replace(policy.position, file=folder.shown(policy.position.file)))
             terminal.line(f"  {policy.policy_id}  {where}".rstrip())
     terminal.line("")
     terminal.line(_verdict(report))
 
 
-def _failure_lines(failure: CaseResult, folder: Folder) -> Iterator[Text]:
-    at = replace(failure.case.position, file=_shown(folder, failure.case.position.file))
+def failure_lines(failure: CaseResult, folder: Folder) -> Iterator[Text]:
+    """Draw a case that came out otherwise than it must."""
+    at = replace(failure.case.position, file=folder.shown(failure.case.position.file))
     yield Text.assemble(("FAIL ", "bold red"), (safe(failure.case.name), "bold"))
     yield Text(f"  {safe(place(at))}", "cyan")
     for difference in failure.differences:
@@ -208,20 +210,17 @@ def _verdict(report: Report) -> Text:
     return text.append(f" in {report.duration_s:.2f} s", "not bold dim")
 
 
-def _shown(folder: Folder, file: str) -> str:
-    return folder.texts.get(file, (file, ""))[0]
-
-
 # ---------------------------------------------------------------------------- for programs
 
 
-def _report_to_json(report: Report, folder: Folder) -> dict[str, Any]:
+def report_to_json(report: Report, folder: Folder) -> dict[str, Any]:
+    """Return what cases came to as a document."""
     return {
         "passed": report.passed,
         "failed": len(report.failures),
         "suites": [
             {
-                "file": _shown(folder, suite.file),
+                "file": folder.shown(suite.file),
                 "cases": [_result_to_json(result) for result in suite.results],
             }
             for suite in report.suites
@@ -229,7 +228,7 @@ def _report_to_json(report: Report, folder: Folder) -> dict[str, Any]:
         "uncovered": [
             {
                 "policy_id": policy.policy_id,
-                "file": _shown(folder, policy.position.file),
+                "file": folder.shown(policy.position.file),
                 "line": policy.position.line,
             }
             for policy in report.uncovered

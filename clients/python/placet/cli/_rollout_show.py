@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from functools import partial
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Group, RenderableType
@@ -16,6 +16,7 @@ from placet.cli import items, rollouts, terminal
 from placet.cli.amounts import duration_text, moment_text, percent_text
 from placet.cli.as_json import to_json
 from placet.cli.candidates import candidate_changes
+from placet.cli.completing import rollout_ids
 from placet.cli.failures import ExitCode, Failure
 from placet.cli.findings import did_you_mean
 from placet.cli.following import Plain, follow
@@ -27,12 +28,21 @@ from placet.cli.options import (
     Address,
     Json,
     Platform,
-    RolloutId,
     Tenant,
     Timeout,
     connected,
     owner,
 )
+
+RolloutId: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        help="Which rollout. Without: the one under way, or else the newest.",
+        metavar="[ID]",
+        show_default=False,
+        autocompletion=rollout_ids,
+    ),
+]
 
 _STATES = {state.name.lower().replace("_", "-"): state for state in RolloutState if state.value}
 
@@ -133,7 +143,7 @@ def watch(
 ) -> int:
     """Follow a rollout live until it has ended: steps, guards with their numbers, nodes.
 
-    Ends with 0 when it was completed and with 6 when it was rolled back, with a report of why.
+    Ends with 0 when it was completed and with 7 when it was rolled back, with a report of why.
     Ctrl-C ends the watching, not the rollout, with 5. A lost connection is made anew. With --json,
     one document a line.
     """

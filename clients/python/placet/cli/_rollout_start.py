@@ -30,9 +30,13 @@ from placet.cli.options import (
     MANAGING_TIMEOUT_S,
     Actor,
     Address,
+    DryRun,
+    ExpectedRevision,
     Groups,
     Json,
+    Message,
     Platform,
+    Replace,
     Tenant,
     Timeout,
     connected,
@@ -61,17 +65,8 @@ def start(
             "--restore", min=1, help="Bring back this revision, instead of files.", metavar="N"
         ),
     ] = None,
-    replace: Annotated[
-        bool | None,
-        typer.Option(
-            "--replace/--no-replace",
-            help="Remove what is not in the folder. Done when folders are given, not for files.",
-            show_default=False,
-        ),
-    ] = None,
-    message: Annotated[
-        str, typer.Option("--message", "-m", help="Why, for the history.", metavar="TEXT")
-    ] = "",
+    replace: Replace = None,
+    message: Message = "",
     canary: Annotated[
         str | None,
         typer.Option(
@@ -168,19 +163,12 @@ def start(
             rich_help_panel=_WATCHED,
         ),
     ] = None,
-    expected_revision: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Only on top of this revision; 0: only if the tenant is new.", metavar="N"
-        ),
-    ] = None,
+    expected_revision: ExpectedRevision = None,
     watch: Annotated[
         bool, typer.Option("--watch/--no-watch", help="Go on showing it, until it has ended.")
     ] = False,
     plain: Plain = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, and show what would change; start nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     actor: Actor = "",
     groups: Groups = "",
     address: Address = DEFAULT_ADDRESS,
@@ -192,7 +180,7 @@ def start(
     Nothing else can change the tenant's policies until the rollout has ended. What does not
     compile is not started.
 
-    With --watch it ends with 0 when the rollout was completed, with 6 when it was rolled back,
+    With --watch it ends with 0 when the rollout was completed, with 7 when it was rolled back,
     and with 5 when Ctrl-C ended the watching, which does not end the rollout.
     """
     whose = owner(tenant, platform=platform)

@@ -10,6 +10,7 @@ import typer
 
 from placet import Client, Rollout, RolloutState
 from placet.cli import items, rollouts, terminal
+from placet.cli._rollout_show import RolloutId
 from placet.cli.candidates import candidate_changes
 from placet.cli.failures import ExitCode, Failure
 from placet.cli.options import (
@@ -19,24 +20,20 @@ from placet.cli.options import (
     Address,
     Groups,
     Json,
+    Message,
     Platform,
-    RolloutId,
     Tenant,
     Timeout,
     connected,
     owner,
 )
 
-_Message: TypeAlias = Annotated[
-    str, typer.Option("--message", "-m", help="Why, for the history.", metavar="TEXT")
-]
-
 
 def approve(
     id_: RolloutId = "",
     tenant: Tenant = "",
     platform: Platform = False,
-    message: _Message = "",
+    message: Message = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     actor: Actor = "",
     groups: Groups = "",
@@ -87,7 +84,7 @@ def promote(
     all_steps: Annotated[
         bool, typer.Option("--all", help="All the steps that are left, not only the next.")
     ] = False,
-    message: _Message = "",
+    message: Message = "",
     actor: Actor = "",
     groups: Groups = "",
     address: Address = DEFAULT_ADDRESS,
@@ -116,7 +113,7 @@ def _command(steer: _Steer, description: str) -> Callable[..., None]:
         id_: RolloutId = "",
         tenant: Tenant = "",
         platform: Platform = False,
-        message: _Message = "",
+        message: Message = "",
         actor: Actor = "",
         groups: Groups = "",
         address: Address = DEFAULT_ADDRESS,

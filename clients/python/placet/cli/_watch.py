@@ -155,9 +155,9 @@ class _Reporter:
     def delta(self, event: Delta[Item]) -> None:
         """Tell what changed."""
         lag_s = _since(event.commit_time)
-        told = [*map(self._upsert, event.upserts), *map(self._removal, event.removals)]
+        changed = [*map(self._upsert, event.upserts), *map(self._removal, event.removals)]
         # What rollouts write for themselves is told in their own words.
-        changes = [change for change in told if change[2].kind.is_content]
+        changes = [change for change in changed if change[2].kind.is_content]
         moved = [item.body for item in event.upserts if isinstance(item.body, Rollout)]
         if self._as_json:
             terminal.print_json(

@@ -16,16 +16,24 @@ from placet.cli._cache import cache
 from placet.cli._config import config
 from placet.cli._evaluate import evaluate, explain
 from placet.cli._init import init
+from placet.cli._policy_impact import impact
+from placet.cli._policy_log_only import log_only
 from placet.cli._policy_push import push, validate
 from placet.cli._policy_read import diff, get, history, list_
 from placet.cli._policy_test import run_tests
 from placet.cli._quickstart import quickstart
 from placet.cli._rollout_show import list_ as list_rollouts
-from placet.cli._rollout_show import nodes, show
+from placet.cli._rollout_show import nodes
+from placet.cli._rollout_show import show as show_rollout
 from placet.cli._rollout_show import watch as watch_rollout
 from placet.cli._rollout_start import start
 from placet.cli._rollout_steer import approve, pause, promote, resume, rollback
 from placet.cli._serve import serve
+from placet.cli._template_apply import apply
+from placet.cli._template_read import list_ as list_templates
+from placet.cli._template_read import show
+from placet.cli._template_remove import remove
+from placet.cli._template_test import run_template_tests
 from placet.cli._watch import watch
 from placet.cli.failures import EXIT_CODES, ExitCode, Failure, code_of
 from placet.cli.files import PathRefused
@@ -66,6 +74,19 @@ def _add(to: typer.Typer, command: Callable[..., Any], name: str, *examples: str
     )(command)
 
 
+def _group(name: str, what: str) -> typer.Typer:
+    """Add a group of commands."""
+    group = typer.Typer(
+        name=name,
+        help=what,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        epilog=f"[dim]{EXIT_CODES}[/dim]",
+    )
+    app.add_typer(group)
+    return group
+
+
 _add(
     app,
     evaluate,
@@ -104,14 +125,7 @@ _add(app, quickstart, "quickstart", "placet quickstart", "placet quickstart --ke
 _add(app, init, "init", "placet init", "placet init my-policies")
 _add(app, config, "config", "placet config", "placet config --explain")
 
-policy = typer.Typer(
-    name="policy",
-    help="Publish, read and test policies.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    epilog=f"[dim]{EXIT_CODES}[/dim]",
-)
-app.add_typer(policy)
+policy = _group("policy", "Publish, read and test policies.")
 _add(
     policy,
     run_tests,
@@ -119,6 +133,22 @@ _add(
     "placet policy test .",
     "placet policy test policies tests --fail-on-uncovered --junit report.xml",
     "placet policy test . --server -t demo",
+)
+_add(
+    policy,
+    impact,
+    "impact",
+    "placet policy impact policies --base ../main/policies -t demo --log decisions.jsonl",
+    "placet policy impact . --server -t demo --log decisions.jsonl --since 7d --cases tests",
+    "zcat old.gz | placet policy impact . --server -t demo --log - --fail-on more-allows",
+)
+_add(
+    policy,
+    log_only,
+    "log-only",
+    "placet policy log-only -t demo --log decisions.jsonl",
+    "placet policy log-only -t demo --log decisions.jsonl --server --since 30d",
+    "placet policy log-only policies -t demo --log decisions.jsonl --json",
 )
 _add(
     policy,
@@ -154,14 +184,7 @@ _add(
     policy, diff, "diff", "placet policy diff -t demo", "placet policy diff -t demo --from 3 --to 7"
 )
 
-rollout = typer.Typer(
-    name="rollout",
-    help="Bring policies to subjects and nodes step by step.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    epilog=f"[dim]{EXIT_CODES}[/dim]",
-)
-app.add_typer(rollout)
+rollout = _group("rollout", "Bring policies to subjects and nodes step by step.")
 _add(
     rollout,
     start,
@@ -181,7 +204,7 @@ _add(
 )
 _add(
     rollout,
-    show,
+    show_rollout,
     "show",
     "placet rollout show -t demo",
     "placet rollout show 3f2a90c1d7e4 -t demo --diff",
@@ -213,6 +236,28 @@ _add(rollout, rollback, "rollback", "placet rollout rollback -t demo -m 'support
 _add(
     rollout, nodes, "nodes", "placet rollout nodes -t demo", "placet rollout nodes -t demo --watch"
 )
+
+template = _group(
+    "template", "Policies that ship with Placet: look at them, fill them in, publish them."
+)
+_add(template, list_templates, "list", "placet template list", "placet template list --json")
+_add(template, show, "show", "placet template show change-freeze")
+_add(
+    template,
+    apply,
+    "apply",
+    "placet template apply ownership -t demo --set resource_type=Invoice",
+    "placet template apply agent-guardrails -t demo --set approvers=leads --set max_amount=50000",
+    "placet template apply multi-tenant-rbac -t demo --resource Organisation::red "
+    "--set editors=Group::red --dry-run",
+)
+_add(
+    template,
+    remove,
+    "remove",
+    "placet template remove change-freeze -t demo --id change-freeze/production",
+)
+_add(template, run_template_tests, "test", "placet template test", "placet template test ownership")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

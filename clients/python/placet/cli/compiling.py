@@ -21,6 +21,7 @@ from placet_engine.model import NOWHERE
 from placet_engine.source import locate
 
 if TYPE_CHECKING:
+    from placet_engine.compiling import Compilation
     from placet_engine.program import Program
 
 TENANT = "local"
@@ -36,6 +37,16 @@ def compile_documents(documents: Documents) -> tuple[Program, list[Finding]]:
     # Its dependencies are an extra of this package.
     from placet_engine.compiling import Compiler
 
+    compilation = Compiler().compile(*item_sets(documents))
+    return checked(compilation, documents)
+
+
+def item_sets(documents: Documents) -> tuple[ItemSet, ItemSet]:
+    """Return the platform's items and a tenant's, as if documents were all that was published.
+
+    Raises:
+        FilesRefused: they break a rule.
+    """
     sets: list[ItemSet] = []
     findings: list[Finding] = []
     for owner, part in zip((PLATFORM, TENANT), documents.by_owner(), strict=True):
@@ -48,7 +59,15 @@ def compile_documents(documents: Documents) -> tuple[Program, list[Finding]]:
     if findings:
         raise FilesRefused(findings)
     platform, own = sets
-    compilation = Compiler().compile(platform, own)
+    return platform, own
+
+
+def checked(compilation: Compilation, documents: Documents) -> tuple[Program, list[Finding]]:
+    """Return the program that documents came to, and what is doubtful about them.
+
+    Raises:
+        FilesRefused: they do not compile.
+    """
     found = findings_of(convert.problems(map(problem_to_wire, compilation.problems)), documents)
     if compilation.program is None:
         raise FilesRefused(found)

@@ -24,6 +24,10 @@ class Folder:
     texts: Mapping[str, tuple[str, str]]
     """For each file as a finding names it: its path as people open it, and its text."""
 
+    def shown(self, file: str) -> str:
+        """Return a file as people here can open it."""
+        return self.texts.get(file, (file, ""))[0]
+
     @contextmanager
     def quoting(self) -> Iterator[None]:
         """Let findings that leave the block quote the files."""

@@ -7,13 +7,12 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
-from placet import PLATFORM, Client, DeadlineExceeded, PlacetError, Unavailable
+from placet import PLATFORM, Client, DeadlineExceeded, Unavailable
 from placet.cli.failures import ExitCode, Failure
 
 DEFAULT_ADDRESS = "127.0.0.1:7717"
@@ -44,6 +43,47 @@ Paths: TypeAlias = Annotated[
         help="Folders of policies, or single files.", metavar="PATH...", show_default=False
     ),
 ]
+Message: TypeAlias = Annotated[
+    str, typer.Option("--message", "-m", help="Why, for the history.", metavar="TEXT")
+]
+ExpectedRevision: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Only on top of this revision; 0: only if the tenant is new.", metavar="N"
+    ),
+]
+DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Check, and show what would change; change nothing.")
+]
+
+Replace: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--replace/--no-replace",
+        help="Remove what is not in the folder. Done when folders are given, not for files.",
+        show_default=False,
+    ),
+]
+Logs: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        help="A decision log, with its rotated files; gzip will do; - is standard input. "
+        "Repeatable.",
+        metavar="FILE",
+    ),
+]
+Since: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        help="Records from then on: 2026-03-01, 2026-03-01T12:00:00Z, or 24h, 7d ago.",
+        metavar="TIME",
+    ),
+]
+Until: TypeAlias = Annotated[
+    str | None, typer.Option("--until", help="Records before then.", metavar="TIME")
+]
 
 Actor: TypeAlias = Annotated[
     str,
@@ -62,38 +102,6 @@ Groups: TypeAlias = Annotated[
         envvar="PLACET_GROUPS",
         help="The groups you are in, for approvals that need one. Said, not proved.",
         metavar="NAME,...",
-    ),
-]
-
-
-def _complete_rollout(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Return the ids of rollouts that begin so; none when the server does not tell at once."""
-    chosen = context.params
-    tenant = chosen.get("tenant") or os.environ.get("PLACET_TENANT", "")
-    address = chosen.get("address") or os.environ.get("PLACET_ADDRESS") or DEFAULT_ADDRESS
-    whose = PLATFORM if chosen.get("platform") else tenant
-    try:
-        with Client(address, tenant=whose, management_timeout_s=_COMPLETION_S) as client:
-            listed = list(islice(client.list_rollouts(page_size=_COMPLETED), _COMPLETED))
-    except PlacetError:
-        return []
-    return [
-        (rollout.id, rollout.state.name.lower().replace("_", " "))
-        for rollout in listed
-        if rollout.id.startswith(incomplete)
-    ]
-
-
-_COMPLETION_S = 1.0
-_COMPLETED = 20
-
-RolloutId: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        help="Which rollout. Without: the one under way, or else the newest.",
-        metavar="[ID]",
-        show_default=False,
-        autocompletion=_complete_rollout,
     ),
 ]
 

@@ -51,7 +51,7 @@ class Deciding:
             StaleNode: what is known is too old.
         """
         judge = self._programs.judge
-        if key is None or judge is None or judge.program.revision < min_revision:
+        if key is None or judge is None or judge.revision < min_revision:
             return None
         known = judge.recall(key)
         if known is None:

@@ -17,8 +17,8 @@ from placet import wire
 from placet._decisions import Decision, stamped
 from placet._errors import DecisionError, InvalidRequest, Violation
 from placet.v1 import evaluate_service_pb2 as pb
+from placet_engine.editions import Edition, Role, Variant
 from placet_engine.model import Request, Undecidable, Verdict
-from placet_engine.program import Program
 
 NODE = "local"
 """What decisions of this process name as their node."""
@@ -32,15 +32,24 @@ class Judged(NamedTuple):
 
 
 class Judge:
-    """One program and the answers it has given. Thread-safe."""
+    """What decides at one revision, and the answers it has given. Thread-safe.
 
-    def __init__(self, program: Program, *, cache_entries: int) -> None:
-        self.program = program
+    Args:
+        edition: what decides.
+        revision: the newest revision that is known.
+        cache_entries: how many answers are remembered.
+    """
+
+    def __init__(self, edition: Edition, revision: int, *, cache_entries: int) -> None:
+        self.edition = edition
+        self.revision = revision
         # A new program gets a new judge: what another revision said is never found here.
         self._answers: LRUCache[Hashable, Decision] = LRUCache(cache_entries)
         # The program hands out the same verdict object again and again. An entry holds its
         # verdict, so that no other can have its identity.
-        self._decisions: LRUCache[int, tuple[Verdict, Decision]] = LRUCache(_REMEMBERED_VERDICTS)
+        self._decisions: LRUCache[tuple[int, Variant], tuple[Verdict, Decision]] = LRUCache(
+            _REMEMBERED_VERDICTS
+        )
         self._lock = threading.Lock()
 
     def recall(self, key: Hashable) -> Decision | None:
@@ -114,41 +123,41 @@ class Judge:
 
     def _judged(self, key: Hashable, request: Request) -> Judged | Undecidable:
         """Judge a request, unless one was that differs in nothing the policies look at."""
-        question = self.program.question(request)
+        role = self.edition.role_for(request.subject)
+        question = role.program.question(request)
         if isinstance(question, Undecidable):
             return question
-        reads = (_BY_READS, self.program.projection(question))
+        reads = (role.key, role.program.projection(question))
         known = self.recall(reads)
         if known is not None:
             with self._lock:
                 self._answers[key] = known
             return Judged(known, True)
-        (verdict,) = self.program.answer([question])
+        (verdict,) = role.program.answer([question])
         if isinstance(verdict, Undecidable):
             return verdict
-        decision = self._decision(verdict)
+        decision = self._decision(verdict, role)
         with self._lock:
             self._answers[key] = self._answers[reads] = decision
         return Judged(decision, False)
 
-    def _decision(self, verdict: Verdict) -> Decision:
+    def _decision(self, verdict: Verdict, role: Role) -> Decision:
         """Go by way of the wire, so that a local decision reads as a remote one does."""
         with self._lock:
-            _, decision = self._decisions.get(id(verdict), (None, None))
+            _, decision = self._decisions.get((id(verdict), role.variant), (None, None))
         if decision is None:
             decision = replace(
                 convert.decision(wire.verdict_to_wire(verdict)),
-                revision=int(self.program.revision),
+                revision=int(role.program.revision),
+                rollout_variant=role.variant.value,
                 node=NODE,
             )
             with self._lock:
-                self._decisions[id(verdict)] = (verdict, decision)
+                self._decisions[id(verdict), role.variant] = (verdict, decision)
         return decision
 
 
 _REMEMBERED_VERDICTS = 4096
-# Tells keys that were read from those that were not.
-_BY_READS = "reads"
 
 
 class Stamp:

@@ -22,11 +22,12 @@ from placet._freshness import State, StateChange, Status
 from placet._mirror import ItemReader, Snapshot
 from placet._opening import following, subscribe_request
 from placet._subscription import FollowOptions, Subscription
-from placet.local._judging import Judge
+from placet.local._judging import NODE, Judge
 from placet.local._options import LocalOptions
 from placet_engine.changes import ItemSet
 from placet_engine.compiled_items import CompiledItems
-from placet_engine.compiling import Compilation, Compiler
+from placet_engine.compiling import Compiler
+from placet_engine.editions import CompiledEdition, Sides, compile_edition
 from placet_engine.items import PLATFORM, Item, ItemKey, Revision
 
 log = logging.getLogger("placet.local")
@@ -71,7 +72,7 @@ class Programs:
             status = status.failed(self._compile_error)
         elif self.judge is None and status.state is not State.ERROR:
             status = replace(status, state=State.CONNECTING)
-        revision = int(self.judge.program.revision) if self.judge is not None else 0
+        revision = self.judge.revision if self.judge is not None else 0
         return status.moved(revision)
 
     def staleness_s(self) -> float | None:
@@ -87,7 +88,7 @@ class Programs:
 
     def covers(self, revision: int) -> bool:
         """Whether there is a program which knows everything up to a revision."""
-        return self.judge is not None and self.judge.program.revision >= revision
+        return self.judge is not None and self.judge.revision >= revision
 
     async def wait_covering(self, revision: int, *, timeout_s: float) -> None:
         """Wait for a program that knows everything up to a revision of the tenant's.
@@ -148,13 +149,14 @@ class Programs:
         self.announce()
         self._subscription.recheck()
 
-    def _compile(self, snapshot: Snapshot[Item]) -> Compilation:
-        platform, own = item_sets(self._options.tenant, snapshot)
-        return self._compiler.compile(platform, own, self._compiled)
+    def _compile(self, snapshot: Snapshot[Item]) -> CompiledEdition:
+        platform, own = map(Sides.of, item_sets(self._options.tenant, snapshot))
+        return compile_edition(self._compiler, platform, own, self._compiled)
 
-    def _install(self, compilation: Compilation, revision: int) -> None:
-        if compilation.program is None:
-            problems = "; ".join(problem.message for problem in compilation.errors)
+    def _install(self, compiled: CompiledEdition, revision: int) -> None:
+        edition = compiled.edition(node=self._options.subscriber or NODE)
+        if edition is None:
+            problems = "; ".join(problem.message for problem in compiled.stable.errors)
             self._compile_error = Internal(
                 f"the policies at revision {revision} do not compile here, so that those before "
                 f"them go on: {problems}",
@@ -162,8 +164,8 @@ class Programs:
             )
             log.error("policies do not compile", extra={"revision": revision, "problems": problems})
             return
-        self.judge = Judge(compilation.program, cache_entries=self._options.cache_entries)
-        self._compiled = compilation.own
+        self.judge = Judge(edition, revision, cache_entries=self._options.cache_entries)
+        self._compiled = compiled.stable.own
         self._compile_error = None
         self._behind_since_s = self._subscription.unread_since_s
 
@@ -192,11 +194,15 @@ def item_sets(tenant: str, snapshot: Snapshot[Item]) -> tuple[ItemSet, ItemSet]:
         if item.owner not in items:
             raise Internal(f"the server sent an item of another tenant, `{item.owner}`")
         items[item.owner][item.key] = item
-    # Which of the two changed last is not known, nor does it matter: the revision of the
-    # program is the larger one.
+    # A server that does not say which of the two changed last knows of no rollouts either, and
+    # then the revision of the program is the larger one.
+    newest = snapshot.revision
+    revisions = (snapshot.platform_revision, snapshot.tenant_revision)
+    if not any(revisions):
+        revisions = (newest, newest)
     platform, own = (
-        ItemSet(owner=owner, revision=Revision(snapshot.revision), items=MappingProxyType(mine))
-        for owner, mine in items.items()
+        ItemSet(owner=owner, revision=Revision(revision), items=MappingProxyType(mine))
+        for revision, (owner, mine) in zip(revisions, items.items(), strict=True)
     )
     return platform, own
 

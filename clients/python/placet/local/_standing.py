@@ -34,7 +34,7 @@ def standing(judge: Judge, staleness_s: float, options: LocalOptions) -> Standin
     Raises:
         StaleNode: nobody may.
     """
-    tenant_max_s = judge.program.settings.max_staleness_s
+    tenant_max_s = judge.edition.stable.program.settings.max_staleness_s
     past_own = staleness_s > options.max_staleness_s
     past_tenants = tenant_max_s is not None and staleness_s > tenant_max_s
     if not past_own and not past_tenants:

@@ -23,7 +23,7 @@ from opentelemetry.trace import (
     get_current_span,
 )
 
-from placet_engine.model import PolicyError, Reason, Verdict
+from placet_engine.model import LogOnlyReport, PolicyError, Reason, Verdict
 from placet_server.errors import DecisionLogFull
 from placet_server.telemetry.decision_log.masking import Masker
 from placet_server.telemetry.decision_log.outbox import Outbox
@@ -370,6 +370,7 @@ class DecisionLog:
             reasons=[_policy(reason) for reason in verdict.reasons],
             obligations=list(verdict.obligations),
             errors=[_policy(error) for error in verdict.errors],
+            log_only=_log_only(verdict.log_only),
             decision_id=decision_id,
             revision=revision,
             rollout_variant=variant,
@@ -407,6 +408,12 @@ class DecisionLog:
             self._over.wait(delay_s)
             delay_s = min(delay_s * 2, _RETRY_MOST_S)
         return False
+
+
+def _log_only(report: LogOnlyReport | None) -> Document | None:
+    if report is None:
+        return None
+    return {"outcome": report.outcome.name, "reasons": [_policy(each) for each in report.reasons]}
 
 
 def _policy(found: Reason | PolicyError) -> Document:

@@ -19,6 +19,9 @@ The form is JSON, one object a line, in UTF-8. Fields of version 1:
 ``reasons``        ``{"policy_id", "layer", "message"}`` each
 ``obligations``    texts
 ``errors``         policies that failed: ``{"policy_id", "layer", "message"}`` each
+``log_only``       ``{"outcome", "reasons"}``: the answer if log-only policies counted, and which of
+                   them are why; null when they would have changed nothing. Not there in records
+                   of releases that did not write it
 ``revision``       the revision that decided
 ``rollout_variant``  ``stable`` or ``candidate`` while a rollout was under way, otherwise empty
 ``cached``         whether the verdict was remembered
@@ -37,11 +40,13 @@ A permit is a credential and is not recorded.
 from __future__ import annotations
 
 import datetime
+import gzip
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 VERSION = 1
 
@@ -83,6 +88,7 @@ class DecisionRecord:
     reasons: list[Document]
     obligations: list[str]
     errors: list[Document]
+    log_only: Document | None = None
     revision: int
     rollout_variant: str = ""
     cached: bool
@@ -102,6 +108,8 @@ class DecisionRecord:
     def from_json(cls, document: Mapping[str, Any]) -> DecisionRecord:
         """Read what :meth:`to_json` returned. Fields not known here are passed over.
 
+        Those that came to the version later may be missing.
+
         Raises:
             RecordsUnreadable: it is something else, or of another version.
         """
@@ -112,10 +120,25 @@ class DecisionRecord:
                 "release that wrote it"
             )
         try:
-            known = {spec.name: document[spec.name] for spec in fields(cls)}
-            return cls(**{**known, "time": datetime.datetime.fromisoformat(known["time"])})
+            # What was masked as a whole may have been left out.
+            document = {**_left_out(document["masked"]), **document}
+            known = {name: document[name] for name in _REQUIRED}
+            known.update((name, document[name]) for name in _OPTIONAL if name in document)
+            known["time"] = datetime.datetime.fromisoformat(known["time"])
+            return cls(**known)
         except (KeyError, TypeError, ValueError) as error:
             raise RecordsUnreadable(f"is no decision record: {error!r}") from error
+
+
+def _left_out(masked: list[str]) -> Document:
+    """Return what stands for the parts of a request that masks took away as a whole."""
+    if not all(isinstance(rule, str) for rule in masked):
+        raise TypeError("`masked` is no list of paths")
+    return {rule: [] if rule == "entities" else {} for rule in masked if "." not in rule}
+
+
+_OPTIONAL = tuple(spec.name for spec in fields(DecisionRecord) if spec.default is not MISSING)
+_REQUIRED = tuple(spec.name for spec in fields(DecisionRecord) if spec.name not in _OPTIONAL)
 
 
 def to_line(document: Document) -> bytes:
@@ -124,14 +147,44 @@ def to_line(document: Document) -> bytes:
 
 
 def parts(path: Path) -> list[Path]:
-    """Return the files of a rotated log, the oldest first."""
-    numbered = [
-        (int(found.suffix[1:]), found)
-        for found in path.parent.glob(f"{path.name}.*")
-        if found.suffix[1:].isdigit()
-    ]
+    """Return the files of a rotated log, the oldest first, those that were compressed as well."""
+    numbered = []
+    for found in path.parent.glob(f"{path.name}.*"):
+        number = found.name.removeprefix(f"{path.name}.").removesuffix(_COMPRESSED)
+        if number.isdigit():
+            numbered.append((int(number), found))
     rotated = [found for _, found in sorted(numbered, reverse=True)]
     return [*rotated, path] if path.exists() else rotated
+
+
+_COMPRESSED = ".gz"
+
+
+def decompressed(file: BufferedReader) -> IO[bytes]:
+    """Return what to read of a file that may have been compressed with gzip.
+
+    Closing ``file`` stays the caller's.
+    """
+    is_compressed = file.peek(2)[:2] == _GZIP_MAGIC
+    return gzip.GzipFile(fileobj=file) if is_compressed else file  # type: ignore[return-value]
+
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def record_of(line: bytes) -> DecisionRecord:
+    """Read one line.
+
+    Raises:
+        RecordsUnreadable: it is no record, or one of another version.
+    """
+    try:
+        document = json.loads(line)
+    except (RecursionError, ValueError) as error:
+        raise RecordsUnreadable(f"is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise RecordsUnreadable("is no JSON object")
+    return DecisionRecord.from_json(document)
 
 
 def read_records(path: Path) -> Iterator[DecisionRecord]:
@@ -146,14 +199,11 @@ def read_records(path: Path) -> Iterator[DecisionRecord]:
     if not files:
         raise RecordsUnreadable(f"there is no decision log at `{path}`")
     for part in files:
-        with part.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
+        with part.open("rb") as file:
+            for number, line in enumerate(decompressed(file), 1):
                 if not line.endswith(b"\n"):
                     break
                 try:
-                    document = json.loads(line)
-                    if not isinstance(document, dict):
-                        raise RecordsUnreadable("is no JSON object")
-                    yield DecisionRecord.from_json(document)
-                except ValueError as error:
+                    yield record_of(line)
+                except RecordsUnreadable as error:
                     raise RecordsUnreadable(f"`{part}` line {number} {error}") from error
