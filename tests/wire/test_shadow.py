@@ -42,7 +42,7 @@ async def test_a_request_that_cannot_be_measured_is_left_out(
             empty = evaluate_service_pb2.EvaluateRequest()
             meter.offer(TENANT, [empty, request("User::alice")])
             async with asyncio.timeout(10):
-                while not any(step.decisions for step in meter.steps().values()):
+                while not any(step.decisions for step in meter.steps().values()):  # noqa: ASYNC110
                     await asyncio.sleep(0)
         finally:
             running.cancel()
