@@ -212,7 +212,9 @@ class Origin:
 
 PREFIX = "PLACET_"
 # Variables of the same prefix that are none of the server's configuration.
-_OTHER_VARIABLES = frozenset({"PLACET_CONFIG", "PLACET_ADDRESS", "PLACET_TENANT"})
+_OTHER_VARIABLES = frozenset(
+    {"PLACET_CONFIG", "PLACET_ADDRESS", "PLACET_TENANT", "PLACET_ACTOR", "PLACET_GROUPS"}
+)
 
 
 def read_config(

@@ -263,6 +263,25 @@ async def test_a_batch_splits_its_subjects_as_single_requests_do(rolling: Rollin
     assert len(set(single)) == 2
 
 
+async def test_the_requests_of_a_batch_are_measured_too(rolling: Rolling) -> None:
+    """They have no tenant of their own, for want of which the first one ended all measuring.
+
+    And with it every rollout on that node: no step was taken any more, and none taken back.
+    """
+    await rolling.start(DENY, plan=canary(10, 100))
+    await rolling.until(lambda it: it.nodes.acknowledged == 1)
+    batch = evaluate_pb2.EvaluateBatchRequest(tenant=TENANT)
+    for number in range(40):
+        asked = request(f"User::u{number}")
+        batch.items.add(subject=asked.subject, action=asked.action, resource=asked.resource)
+
+    await rolling.service.evaluate.EvaluateBatch(batch, timeout=TIMEOUT_S)
+    ended = await rolling.until(lambda it: it.state == ROLLED_BACK)
+
+    assert ended.rollback.breach.guard.kind == S.GUARD_KIND_DENY_RATE_CHANGE
+    assert ended.rollback.examples[0].request.tenant == TENANT
+
+
 # --------------------------------------------------------------------- scheduled and manual
 
 

@@ -11,9 +11,9 @@ Ask, and do only what is allowed::
         with client.enforce(("User", "alice"), "read", ("Invoice", "42"), understands=["redact"]):
             ...  # runs on an allow whose obligations are understood, and on nothing else
 
-``Client(target, *, tenant=None, timeout_s=1.0, management_timeout_s=30.0, credentials=None,
-options=())`` is for threads; ``placet.aio.Client`` has the same methods for asyncio. Every
-call has a deadline, and takes ``tenant`` and ``timeout_s`` where it is to differ::
+``Client(target, *, tenant=None, timeout_s=1.0, management_timeout_s=30.0, actor="", groups=(),
+credentials=None, options=())`` is for threads; ``placet.aio.Client`` has the same methods for
+asyncio. Every call has a deadline, and takes ``tenant`` and ``timeout_s`` where it is to differ::
 
     evaluate(subject, action, resource, context=None, *, entities=(), permit="",
              min_revision=0) -> Decision
@@ -30,7 +30,8 @@ call has a deadline, and takes ``tenant`` and ``timeout_s`` where it is to diffe
     enforced(*, subject, action, resource, context=None, obligations=None, understands=(),
              ...) -> decorator                          # parts may be functions of the arguments
 
-    publish(change_set, *, expected_revision=None, message="", request_id=None) -> Publication
+    publish(change_set, *, expected_revision=None, message="", request_id=None,
+            rollout=None) -> Publication
     validate(change_set) -> Validation
     get(keys, *, revision=0) -> list[Item]
     list_items(*, kinds=(), id_prefix="", revision=0, page_size=0) -> iterator of Item
@@ -38,10 +39,26 @@ call has a deadline, and takes ``tenant`` and ``timeout_s`` where it is to diffe
     diff(from_revision, to_revision=0) -> Diff
     test(requests, change_set=None) -> CandidateReport
 
+    start_rollout(change_set=None, *, restore_revision=None, plan=None, expected_revision=None,
+                  message="", request_id=None) -> StartedRollout
+    approve_rollout(rollout), promote_rollout(rollout, *, all_steps=False),
+    pause_rollout(rollout or id), resume_rollout(rollout or id), roll_back(rollout or id)
+                  -> Rollout                            # each: message="", request_id=None
+    get_rollout(rollout_id="") -> Rollout
+    list_rollouts(*, states=(), page_size=0) -> iterator of Rollout
+    watch_rollout(rollout_id="", *, patience_s=60.0) -> iterator of Rollout
+    node_revisions(*, region="") -> NodeRevisions           # who runs what
+
     cache_statistics(*, max_tenants=20) -> CacheReport      # of the node that answers
 
     subscribe(*, policy_ids=(), kinds=(), subscriber="", region="", stale_after_s=15.0,
               on_state_change=None) -> Subscription     # a context manager
+
+A rollout's plan is ``Canary(steps=((10, timedelta(minutes=5)), (100, None)))``,
+``Scheduled(start_time)``, ``Manual(approver_groups, deadline)`` or ``Immediate()``, each with
+``guards=[Guard(GuardKind.DENY_RATE_CHANGE, 0.1)]`` where the server's are not to hold. A
+``Rollout`` has ``state``, ``step``, ``share_percent``, ``readings``, ``nodes`` and, when it was
+undone, ``rollback``: the guard, its numbers, and requests that changed their answer.
 
 A ``Subscription`` iterates over ``Snapshot`` and ``Delta``; it has ``state`` (``CONNECTING``,
 ``READY``, ``STALE``, ``ERROR``), ``revision``, ``staleness()``, ``last_error``, ``status``,
@@ -127,6 +144,7 @@ from placet._mirror import Delta, Snapshot
 from placet._nodes import CacheReport, CacheStatistics
 from placet._policies import (
     PLATFORM,
+    CandidateEdits,
     CandidateReport,
     ChangeSet,
     Diff,
@@ -141,11 +159,34 @@ from placet._policies import (
     Schema,
     SchemaValidation,
     Severity,
+    StartedRollout,
     TemplateLink,
     TenantSettings,
     Validation,
 )
 from placet._requests import Action, AnyOf, BatchSemantics, Request, Resource, Subject
+from placet._rollouts import (
+    Canary,
+    CanaryStep,
+    CanaryUnit,
+    ChangedAnswer,
+    Guard,
+    GuardKind,
+    GuardReading,
+    GuardStatus,
+    Immediate,
+    Manual,
+    NodeRevision,
+    NodeRevisions,
+    NodeTally,
+    RevisionRejection,
+    RollbackCause,
+    RollbackReport,
+    Rollout,
+    RolloutPlan,
+    RolloutState,
+    Scheduled,
+)
 from placet._sync_subscription import Subscription
 from placet._values import Entity, EntityRef, Extension, Value
 
@@ -157,9 +198,14 @@ __all__ = [
     "BatchSemantics",
     "CacheReport",
     "CacheStatistics",
+    "Canary",
+    "CanaryStep",
+    "CanaryUnit",
+    "CandidateEdits",
     "CandidateReport",
     "Cause",
     "ChangeSet",
+    "ChangedAnswer",
     "Client",
     "Conflict",
     "CouldNotDecide",
@@ -176,6 +222,11 @@ __all__ = [
     "Explanation",
     "Extension",
     "FailedPrecondition",
+    "Guard",
+    "GuardKind",
+    "GuardReading",
+    "GuardStatus",
+    "Immediate",
     "Internal",
     "InvalidRequest",
     "Item",
@@ -185,7 +236,11 @@ __all__ = [
     "Layer",
     "LayerVerdict",
     "LogOnlyReport",
+    "Manual",
     "MatchedPolicy",
+    "NodeRevision",
+    "NodeRevisions",
+    "NodeTally",
     "NotAllowed",
     "NotFound",
     "Obligation",
@@ -205,12 +260,20 @@ __all__ = [
     "Resource",
     "ResourceExhausted",
     "Revision",
+    "RevisionRejection",
+    "RollbackCause",
+    "RollbackReport",
+    "Rollout",
+    "RolloutPlan",
+    "RolloutState",
+    "Scheduled",
     "Schema",
     "SchemaValidation",
     "SearchHit",
     "Severity",
     "Snapshot",
     "StaleNode",
+    "StartedRollout",
     "State",
     "StateChange",
     "Status",

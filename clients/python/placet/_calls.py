@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -34,6 +34,30 @@ class AsyncMethod(Protocol[RequestT, ResponseT]):
     def __call__(
         self, request: RequestT, /, *, timeout: float, metadata: Metadata
     ) -> Awaitable[ResponseT]: ...
+
+
+class Stream(Protocol[ResponseT]):
+    """What gRPC returns for a stream of answers."""
+
+    def __iter__(self) -> Iterator[ResponseT]: ...
+
+    def cancel(self) -> object: ...
+
+
+class AsyncStream(Protocol[ResponseT]):
+    """The same for asyncio."""
+
+    def __aiter__(self) -> AsyncIterator[ResponseT]: ...
+
+    def cancel(self) -> object: ...
+
+
+class AsyncStreamMethod(Protocol[RequestT, ResponseT]):
+    """An rpc of an asyncio stub that answers with a stream."""
+
+    def __call__(
+        self, request: RequestT, /, *, timeout: float, metadata: Metadata
+    ) -> AsyncStream[ResponseT]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +121,36 @@ async def call_aio(
         raise from_rpc_error(error) from error
     except CLOSED as error:
         raise Unavailable(f"the client is closed: {error}") from error
+
+
+def stream(
+    method: Method[RequestT, Stream[ResponseT]], request: RequestT, timeout_s: float
+) -> Generator[ResponseT, None, None]:
+    """Yield what a stream brings, until it ends or its deadline, and cancel what is left of it."""
+    opened = call(method, request, timeout_s)
+    try:
+        yield from iter(opened)
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
+    finally:
+        opened.cancel()
+
+
+async def stream_aio(
+    method: AsyncStreamMethod[RequestT, ResponseT], request: RequestT, timeout_s: float
+) -> AsyncGenerator[ResponseT, None]:
+    """Yield what a stream brings, until it ends or its deadline, and cancel what is left of it."""
+    try:
+        opened = method(request, timeout=timeout_s, metadata=_metadata(request))
+    except CLOSED as error:
+        raise Unavailable(f"the client is closed: {error}") from error
+    try:
+        async for response in opened:
+            yield response
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+    finally:
+        opened.cancel()
 
 
 class PagedRequest(Protocol):

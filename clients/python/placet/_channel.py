@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import grpc
+
+from placet._callers import TellingChannel
+from placet._calls import Metadata
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, "int | str"]]
 
@@ -22,26 +25,35 @@ class Endpoint:
     """Plain text without."""
     options: tuple[tuple[str, int | str], ...] = ()
     """Channel arguments, over the defaults below."""
+    caller: Metadata = ()
+    """Goes with every call."""
 
     def open(self) -> grpc.Channel:
         """Return a channel for threads."""
         options = self._options()
         if self.credentials is None:
-            return grpc.insecure_channel(self.target, options)
-        return grpc.secure_channel(self.target, self.credentials, options)
+            channel = grpc.insecure_channel(self.target, options)
+        else:
+            channel = grpc.secure_channel(self.target, self.credentials, options)
+        return cast("grpc.Channel", self._telling(channel))
 
     def open_aio(self) -> grpc.aio.Channel:
         """Return a channel for the running event loop."""
         options = self._options()
         if self.credentials is None:
-            return grpc.aio.insecure_channel(self.target, options)
-        return grpc.aio.secure_channel(self.target, self.credentials, options)
+            channel = grpc.aio.insecure_channel(self.target, options)
+        else:
+            channel = grpc.aio.secure_channel(self.target, self.credentials, options)
+        return cast("grpc.aio.Channel", self._telling(channel))
+
+    def _telling(self, channel: object) -> object:
+        return TellingChannel(channel, self.caller) if self.caller else channel
 
     def _options(self) -> list[tuple[str, int | str]]:
         return list({**_OPTIONS, **dict(self.options)}.items())
 
 
-# Repeating these changes nothing: Publish carries a request id. The streams are
+# Repeating these changes nothing: what writes carries a request id. The streams are
 # not here: EvaluateStream cannot be replayed, Subscribe goes on by its cursor.
 _RETRIED = {
     "placet.v1.EvaluateService": ("Evaluate", "EvaluateBatch", "Explain", "Search"),
@@ -55,6 +67,17 @@ _RETRIED = {
         "Test",
     ),
     "placet.v1.NodeService": ("GetCacheStatistics",),
+    "placet.v1.RolloutService": (
+        "StartRollout",
+        "ApproveRollout",
+        "PauseRollout",
+        "ResumeRollout",
+        "PromoteRollout",
+        "RollBack",
+        "GetRollout",
+        "ListRollouts",
+        "ListNodeRevisions",
+    ),
 }
 
 _SERVICE_CONFIG = {

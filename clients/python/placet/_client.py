@@ -1,6 +1,6 @@
 """The client for threads.
 
-Thin: what is sent is built in ``_requests.py`` and ``_publishing.py``, what
+Thin: what is sent is built in ``_requests.py``, ``_publishing.py`` and ``_planning.py``, what
 comes back is read in ``_convert.py``, and errors are told apart in
 ``_status.py``. ``aio.py`` is the same for asyncio.
 """
@@ -15,6 +15,7 @@ import grpc
 
 from placet import _convert as convert
 from placet import _requests as building
+from placet._callers import caller_metadata
 from placet._calls import Defaults, call, pages
 from placet._channel import ChannelOptions, Endpoint
 from placet._decisions import Decision, Explanation, SearchHit
@@ -34,6 +35,7 @@ from placet._requests import (
     ResourceLike,
     SubjectLike,
 )
+from placet._rolling import Rollouts
 from placet._streaming import builder, evaluate_in_threads
 from placet._subscription import FollowOptions
 from placet._sync_subscription import Subscription
@@ -43,10 +45,11 @@ from placet.v1 import (
     evaluate_service_pb2_grpc,
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
+    rollout_service_pb2_grpc,
 )
 
 
-class Client(Enforcement, Management, Operations):
+class Client(Enforcement, Management, Operations, Rollouts):
     """Asks a Placet server for decisions, and manages policies there. Thread-safe.
 
     Every call has a deadline, and may raise any ``PlacetError`` but
@@ -61,6 +64,8 @@ class Client(Enforcement, Management, Operations):
         tenant: str | None = None,
         timeout_s: float = 1.0,
         management_timeout_s: float = 30.0,
+        actor: str = "",
+        groups: Iterable[str] = (),
         credentials: grpc.ChannelCredentials | None = None,
         options: ChannelOptions = (),
     ) -> None:
@@ -70,19 +75,26 @@ class Client(Enforcement, Management, Operations):
             target: where it is: ``localhost:7717``, ``dns:///placet.internal:7717``.
             tenant: whose policies decide, for calls that do not say.
             timeout_s: deadline of a call for decisions, for calls that do not say.
-            management_timeout_s: the same for calls about policies and nodes, which may
-                take longer.
+            management_timeout_s: the same for calls about policies, rollouts and nodes,
+                which may take longer.
+            actor: who calls, for the history, and for approvals, which authors cannot give
+                themselves. Said by the caller, not proved: until callers have identities of
+                their own, a server takes everybody's word for it.
+            groups: the groups the actor is in, for approvals that need one; not proved either.
             credentials: how to encrypt and authenticate; plain text without.
             options: gRPC channel arguments, over this package's own.
         """
         self._defaults = Defaults(
             tenant=tenant, timeout_s=timeout_s, management_timeout_s=management_timeout_s
         )
-        self._endpoint = Endpoint(target, credentials, tuple(options))
+        self._endpoint = Endpoint(
+            target, credentials, tuple(options), caller_metadata(actor, groups)
+        )
         self._channel = self._endpoint.open()
         self._deciding = evaluate_service_pb2_grpc.EvaluateServiceStub(self._channel)
         self._managing = policy_service_pb2_grpc.PolicyServiceStub(self._channel)
         self._operating = node_service_pb2_grpc.NodeServiceStub(self._channel)
+        self._rolling = rollout_service_pb2_grpc.RolloutServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self

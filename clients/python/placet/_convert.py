@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -15,11 +16,14 @@ from ipaddress import ip_address, ip_interface
 from typing import TypeVar
 
 import grpc
+from google.protobuf import timestamp_pb2
 
 from placet import _decisions as decisions
 from placet import _nodes as nodes
 from placet import _policies as policies
+from placet import _rollouts as rollouts
 from placet._errors import DecisionError
+from placet._requests import Action, Request, Resource, Subject
 from placet._values import Attributes, Entity, EntityRef, Extension, IPAddress, Value
 from placet.v1 import (
     decision_pb2,
@@ -27,6 +31,8 @@ from placet.v1 import (
     node_service_pb2,
     policy_pb2,
     policy_service_pb2,
+    rollout_pb2,
+    rollout_service_pb2,
     value_pb2,
 )
 
@@ -309,8 +315,31 @@ def _body(message: policy_pb2.Item) -> policies.Body | None:
             return policies.Schema(message.schema.text)
         case "settings":
             return _settings(message.settings)
+        case "rollout":
+            return rollout(message.rollout)
+        case "candidate":
+            return _candidate(message.candidate)
         case _:
             return None
+
+
+def _candidate(message: policy_pb2.CandidateEdits) -> policies.CandidateEdits:
+    return policies.CandidateEdits(
+        policies=tuple(map(_policy, message.policies)),
+        template_links=tuple(map(_link, message.template_links)),
+        entities=tuple(map(entity, message.entities)),
+        schema=policies.Schema(message.schema.text) if message.HasField("schema") else None,
+        settings=_settings(message.settings) if message.HasField("settings") else None,
+        deletes=tuple(map(_key, message.deletes)),
+    )
+
+
+def _key(message: policy_pb2.ItemKey) -> policies.ItemKey:
+    return policies.ItemKey(
+        _known(policies.ItemKind, message.kind),
+        message.id,
+        ref(message.entity) if message.HasField("entity") else None,
+    )
 
 
 def _policy(message: policy_pb2.Policy) -> policies.Policy:
@@ -370,6 +399,7 @@ def publication(message: policy_service_pb2.PublishResponse) -> policies.Publica
         warnings=problems(message.warnings),
         upserts=message.upserts,
         deletes=message.deletes,
+        rollout_id=message.rollout_id,
     )
 
 
@@ -441,4 +471,174 @@ def _cache_statistics(message: node_service_pb2.CacheStatistics) -> nodes.CacheS
         evictions=message.evictions,
         entries=message.entries,
         bytes=message.bytes,
+    )
+
+
+# ------------------------------------------------------------------------------ rollouts
+
+
+def started_rollout(
+    message: rollout_service_pb2.StartRolloutResponse,
+) -> policies.StartedRollout:
+    """Return what starting a rollout came to."""
+    return policies.StartedRollout(rollout(message.rollout), problems(message.warnings))
+
+
+def watched_rollout(message: rollout_service_pb2.WatchRolloutResponse) -> rollouts.Rollout:
+    """Return a rollout as it was sent to somebody who watches it."""
+    return replace(rollout(message.rollout), server_time=_time(message.server_time))
+
+
+def rollout(message: rollout_pb2.Rollout) -> rollouts.Rollout:
+    """Return a rollout."""
+    return rollouts.Rollout(
+        id=message.id,
+        tenant=message.tenant,
+        plan=_plan(message.plan),
+        state=_known(rollouts.RolloutState, message.state),
+        stable_revision=message.stable_revision,
+        candidate_revision=message.candidate_revision,
+        step=message.step,
+        share_percent=message.share_percent,
+        seed=message.seed,
+        step_time=_time(message.step_time) if message.HasField("step_time") else None,
+        next_step_time=_time(message.next_step_time)
+        if message.HasField("next_step_time")
+        else None,
+        readings=tuple(map(_reading, message.readings)),
+        author=message.author,
+        message=message.message,
+        approver=message.approver,
+        create_time=_time(message.create_time),
+        update_time=_time(message.update_time),
+        nodes=rollouts.NodeTally(
+            message.nodes.acknowledged, message.nodes.rejected, message.nodes.pending
+        ),
+        rollback=_rollback(message.rollback) if message.HasField("rollback") else None,
+        etag=message.etag,
+    )
+
+
+def _time(message: timestamp_pb2.Timestamp) -> datetime:
+    return message.ToDatetime(tzinfo=UTC)
+
+
+def _plan(message: rollout_pb2.RolloutPlan) -> rollouts.RolloutPlan:
+    guards = tuple(map(_guard, message.guards.guards))
+    has_shadow = message.guards.HasField("shadow_percent")
+    shadow_percent = message.guards.shadow_percent if has_shadow else None
+    match message.WhichOneof("strategy"):
+        case "immediate":
+            return rollouts.Immediate(guards=guards, shadow_percent=shadow_percent)
+        case "canary":
+            return rollouts.Canary(
+                steps=tuple(
+                    rollouts.CanaryStep(
+                        step.share_percent,
+                        step.bake_time.ToTimedelta() if step.HasField("bake_time") else None,
+                    )
+                    for step in message.canary.steps
+                ),
+                unit=_known(rollouts.CanaryUnit, message.canary.unit),
+                guards=guards,
+                shadow_percent=shadow_percent,
+            )
+        case "scheduled":
+            start_time = _time(message.scheduled.start_time)
+            return rollouts.Scheduled(start_time, guards=guards, shadow_percent=shadow_percent)
+        case "manual":
+            has_deadline = message.manual.HasField("deadline")
+            return rollouts.Manual(
+                tuple(message.manual.approver_groups),
+                _time(message.manual.deadline) if has_deadline else None,
+                guards=guards,
+                shadow_percent=shadow_percent,
+            )
+        case _:
+            return rollouts.RolloutPlan(guards=guards, shadow_percent=shadow_percent)
+
+
+def _guard(message: rollout_pb2.Guard) -> rollouts.Guard:
+    return rollouts.Guard(
+        _known(rollouts.GuardKind, message.kind),
+        message.threshold if message.HasField("threshold") else None,
+        message.min_samples,
+        message.disabled,
+    )
+
+
+def _reading(message: rollout_pb2.GuardReading) -> rollouts.GuardReading:
+    return rollouts.GuardReading(
+        guard=_guard(message.guard),
+        measured=message.measured,
+        samples=message.samples,
+        status=_known(rollouts.GuardStatus, message.status),
+        stable_rate=message.stable_rate,
+        candidate_rate=message.candidate_rate,
+    )
+
+
+def _rollback(message: rollout_pb2.RollbackReport) -> rollouts.RollbackReport:
+    return rollouts.RollbackReport(
+        cause=_known(rollouts.RollbackCause, message.cause),
+        time=_time(message.time),
+        step=message.step,
+        share_percent=message.share_percent,
+        breach=_reading(message.breach) if message.HasField("breach") else None,
+        examples=tuple(map(_changed_answer, message.examples)),
+        changed_answers=message.changed_answers,
+        rejections=tuple(map(_rejection, message.rejections)),
+        actor=message.actor,
+        message=message.message,
+    )
+
+
+def _changed_answer(message: rollout_pb2.ChangedAnswer) -> rollouts.ChangedAnswer:
+    asked = message.request
+    return rollouts.ChangedAnswer(
+        tenant=asked.tenant,
+        request=Request(
+            subject=Subject(
+                asked.subject.type, asked.subject.id, attributes(asked.subject.properties)
+            ),
+            action=Action(
+                asked.action.name, asked.action.type, attributes(asked.action.properties)
+            ),
+            resource=Resource(
+                asked.resource.type, asked.resource.id, attributes(asked.resource.properties)
+            ),
+            context=attributes(asked.context),
+            entities=tuple(map(entity, asked.entities)),
+        ),
+        stable=result(message.stable),
+        candidate=result(message.candidate),
+    )
+
+
+def _rejection(message: rollout_pb2.RevisionRejection) -> rollouts.RevisionRejection:
+    return rollouts.RevisionRejection(
+        node=message.node,
+        region=message.region,
+        tenant=message.tenant,
+        revision=message.revision,
+        reason=message.reason,
+        message=message.message,
+        time=_time(message.time),
+    )
+
+
+def node_revision(message: rollout_pb2.NodeRevision) -> rollouts.NodeRevision:
+    """Return what one node decides by."""
+    return rollouts.NodeRevision(
+        node=message.node,
+        region=message.region,
+        revision=message.revision,
+        lag=message.lag.ToTimedelta(),
+        acknowledge_time=_time(message.acknowledge_time)
+        if message.HasField("acknowledge_time")
+        else None,
+        propagation=message.propagation.ToTimedelta() if message.HasField("propagation") else None,
+        candidate_revision=message.candidate_revision,
+        share_percent=message.share_percent,
+        rejection=_rejection(message.rejection) if message.HasField("rejection") else None,
     )

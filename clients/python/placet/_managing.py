@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from placet import _convert as convert
 from placet import _publishing as building
 from placet._calls import Defaults, call, call_aio, pages, pages_aio
+from placet._planning import plan_to_wire
 from placet._policies import (
     CandidateReport,
     ChangeSet,
@@ -20,6 +21,7 @@ from placet._policies import (
     Validation,
 )
 from placet._requests import Request
+from placet._rollouts import RolloutPlan
 from placet.v1 import policy_service_pb2_grpc
 
 
@@ -43,6 +45,7 @@ class Management:
         expected_revision: int | None = None,
         message: str = "",
         request_id: str | None = None,
+        rollout: RolloutPlan | None = None,
         timeout_s: float | None = None,
     ) -> Publication:
         """Commit a change set as one revision, if the whole resulting set compiles.
@@ -54,11 +57,14 @@ class Management:
                 must not exist yet. Without, on top of whatever there is.
             message: why, for the history.
             request_id: makes repeats harmless; a new one unless given.
+            rollout: how the revision reaches nodes and subjects; at once without. The
+                publication then has the ``rollout_id``.
             timeout_s: deadline, when it is not the client's.
 
         Raises:
             InvalidRequest: ``violations`` name each problem; nothing was stored.
             Conflict: the tenant is at another revision, which is ``actual``.
+            FailedPrecondition: a rollout of the tenant's is under way.
             DeadlineExceeded: it may have been committed; repeat with the same
                 ``request_id`` to find out.
         """
@@ -68,6 +74,7 @@ class Management:
             expected_revision=expected_revision,
             message=message,
             request_id=request_id,
+            rollout=plan_to_wire(rollout, "rollout") if rollout is not None else None,
         )
         response = call(self._managing.Publish, request, self._defaults.managing_s(timeout_s))
         return convert.publication(response)
@@ -185,6 +192,7 @@ class AsyncManagement:
         expected_revision: int | None = None,
         message: str = "",
         request_id: str | None = None,
+        rollout: RolloutPlan | None = None,
         timeout_s: float | None = None,
     ) -> Publication:
         """Commit a change set as one revision, if the whole resulting set compiles."""
@@ -194,6 +202,7 @@ class AsyncManagement:
             expected_revision=expected_revision,
             message=message,
             request_id=request_id,
+            rollout=plan_to_wire(rollout, "rollout") if rollout is not None else None,
         )
         response = await call_aio(
             self._managing.Publish, request, self._defaults.managing_s(timeout_s)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from placet._decisions import NOWHERE, Decision, Layer, Position
 from placet._errors import DecisionError
+from placet._rollouts import Rollout
 from placet._values import Entity, EntityRef
 
 PLATFORM = ""
@@ -25,6 +26,15 @@ class ItemKind(Enum):
     ENTITY = 3
     SCHEMA = 4
     SETTINGS = 5
+    ROLLOUT = 6
+    """The newest rollout, under way or ended. Only rollouts write it."""
+    CANDIDATE = 7
+    """What the rollout under way would change. There until it ends."""
+
+    @property
+    def is_content(self) -> bool:
+        """Whether authors write it, and not rollouts."""
+        return self not in (ItemKind.ROLLOUT, ItemKind.CANDIDATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +121,21 @@ class TenantSettings:
         return ItemKey(ItemKind.SETTINGS)
 
 
-Body: TypeAlias = Policy | TemplateLink | Entity | Schema | TenantSettings
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateEdits:
+    """What a rollout under way would change. The rest of the items are the stable revision's."""
+
+    policies: tuple[Policy, ...] = ()
+    template_links: tuple[TemplateLink, ...] = ()
+    entities: tuple[Entity, ...] = ()
+    schema: Schema | None = None
+    settings: TenantSettings | None = None
+    deletes: tuple[ItemKey, ...] = ()
+
+
+Body: TypeAlias = (
+    Policy | TemplateLink | Entity | Schema | TenantSettings | Rollout | CandidateEdits
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +152,15 @@ class Item:
     @property
     def key(self) -> ItemKey:
         """Name of the item within its owner."""
-        if isinstance(self.body, Entity):
-            return ItemKey(ItemKind.ENTITY, entity=self.body.uid)
-        return self.body.key
+        match self.body:
+            case Entity():
+                return ItemKey(ItemKind.ENTITY, entity=self.body.uid)
+            case Rollout():
+                return ItemKey(ItemKind.ROLLOUT)
+            case CandidateEdits():
+                return ItemKey(ItemKind.CANDIDATE)
+            case _:
+                return self.body.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +223,17 @@ class Publication:
     warnings: tuple[Problem, ...]
     upserts: int
     deletes: int
+    rollout_id: str = ""
+    """The rollout that brings the revision to nodes and subjects; empty when that was immediate."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedRollout:
+    """What starting a rollout came to."""
+
+    rollout: Rollout
+    warnings: tuple[Problem, ...] = ()
+    """Findings that did not stand in the way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,13 @@ from placet._policies import (
 )
 from placet._requests import Request, tenant_to_wire, whole_request
 from placet._values import entities_to_wire, ref_to_wire, refusal, text_to_wire
-from placet.v1 import decision_pb2, evaluate_service_pb2, policy_pb2, policy_service_pb2
+from placet.v1 import (
+    decision_pb2,
+    evaluate_service_pb2,
+    policy_pb2,
+    policy_service_pb2,
+    rollout_pb2,
+)
 
 
 def publish_request(
@@ -29,6 +35,7 @@ def publish_request(
     expected_revision: int | None,
     message: str,
     request_id: str | None,
+    rollout: rollout_pb2.RolloutPlan | None = None,
 ) -> policy_service_pb2.PublishRequest:
     """Return a publish as a message; it always gets a request id, so that retries are harmless."""
     return policy_service_pb2.PublishRequest(
@@ -37,6 +44,7 @@ def publish_request(
         expected_revision=expected_revision,
         message=text_to_wire(message, "message"),
         request_id=text_to_wire(request_id or uuid.uuid4().hex, "request_id"),
+        rollout=rollout,
     )
 
 

@@ -1,7 +1,8 @@
 """The client for asyncio: ``placet.aio.Client``, with the methods of ``placet.Client``.
 
-What they do, take and raise is said there. ``evaluate_stream``, ``search``,
-``list_items`` and ``history`` are async iterators; everything that acts is awaited.
+What they do, take and raise is said there. ``evaluate_stream``, ``search``, ``list_items``,
+``history``, ``list_rollouts`` and ``watch_rollout`` are async iterators; everything that acts
+is awaited.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import grpc.aio
 
 from placet import _convert as convert
 from placet import _requests as building
+from placet._callers import caller_metadata
 from placet._calls import Defaults, call_aio, pages_aio
 from placet._channel import ChannelOptions, Endpoint
 from placet._decisions import Decision, Explanation, SearchHit
@@ -36,6 +38,7 @@ from placet._requests import (
     ResourceLike,
     SubjectLike,
 )
+from placet._rolling import AsyncRollouts
 from placet._streaming import builder, evaluate_in_tasks
 from placet._subscription import FollowOptions, Subscription
 from placet._values import Attributes, Entity
@@ -44,12 +47,13 @@ from placet.v1 import (
     evaluate_service_pb2_grpc,
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
+    rollout_service_pb2_grpc,
 )
 
 __all__ = ["Client", "Subscription"]
 
 
-class Client(AsyncEnforcement, AsyncManagement, AsyncOperations):
+class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncRollouts):
     """Asks a Placet server for decisions, and manages policies there. For one event loop."""
 
     def __init__(
@@ -59,6 +63,8 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations):
         tenant: str | None = None,
         timeout_s: float = 1.0,
         management_timeout_s: float = 30.0,
+        actor: str = "",
+        groups: Iterable[str] = (),
         credentials: grpc.ChannelCredentials | None = None,
         options: ChannelOptions = (),
     ) -> None:
@@ -66,7 +72,9 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations):
         self._defaults = Defaults(
             tenant=tenant, timeout_s=timeout_s, management_timeout_s=management_timeout_s
         )
-        self._endpoint = Endpoint(target, credentials, tuple(options))
+        self._endpoint = Endpoint(
+            target, credentials, tuple(options), caller_metadata(actor, groups)
+        )
         self._subscriptions: WeakSet[Subscription[Item]] = WeakSet()
 
     # A channel belongs to the event loop it was opened in, and clients may be made outside
@@ -87,6 +95,10 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations):
     @cached_property
     def _operating(self) -> node_service_pb2_grpc.NodeServiceAsyncStub:
         return node_service_pb2_grpc.NodeServiceStub(self._channel)
+
+    @cached_property
+    def _rolling(self) -> rollout_service_pb2_grpc.RolloutServiceAsyncStub:
+        return rollout_service_pb2_grpc.RolloutServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
         return self

@@ -44,8 +44,17 @@ def read_asked(message: evaluate_service_pb2.EvaluateRequest) -> Request:
 
 
 def read_reported(request: object) -> Request:
-    """Return what was asked, out of what was reported as ``AskedBytes``."""
-    return read_asked(message_of(request))
+    """Return what was asked, out of what was reported as ``AskedBytes``.
+
+    Whose policies decided was reported beside it: the items of a batch do not say.
+
+    Raises:
+        Malformed: it is not a request.
+    """
+    reader = Reader()
+    read = read_request(message_of(request), reader)
+    reader.finish()
+    return read
 
 
 class Group:

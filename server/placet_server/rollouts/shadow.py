@@ -7,6 +7,7 @@ only while a rollout is under way. What the queue has no room for is not measure
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from bisect import bisect_left
 from collections import Counter, deque
@@ -28,6 +29,8 @@ from placet_engine.program import Program
 from placet_engine.rollouts.guards import LATENCY_BOUNDS_S, Samples
 from placet_engine.rollouts.record import Rollout
 from placet_server.policies.active import ActivePolicies
+
+log = logging.getLogger(__name__)
 
 Document: TypeAlias = dict[str, Any]
 """A JSON object."""
@@ -186,7 +189,10 @@ class ShadowMeter:
 
     def _measure(self, some: Sequence[_Task]) -> None:
         for task in some:
-            self._measure_one(*task)
+            try:
+                self._measure_one(*task)
+            except Exception:  # what drives rollouts must not end with one request
+                log.exception("a request could not be measured; it is left out")
 
     def _measure_one(
         self, meter: StepMeter, asked: _Asked, stable_program: Program, candidate_program: Program

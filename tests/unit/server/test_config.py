@@ -73,7 +73,8 @@ def test_lists_are_lists_in_a_file_and_have_commas_in_a_variable(tmp_path: Path)
 
 
 def test_variables_of_the_command_line_are_no_configuration() -> None:
-    config, _ = read_config(environment={"PLACET_ADDRESS": "x", "PLACET_TENANT": "y", "HOME": "/"})
+    names = ("ADDRESS", "TENANT", "ACTOR", "GROUPS")
+    config, _ = read_config(environment={f"PLACET_{name}": "x" for name in names} | {"HOME": "/"})
 
     assert config == Config()
 

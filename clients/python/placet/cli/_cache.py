@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from placet import CacheReport, CacheStatistics, Client
+from placet import CacheReport, CacheStatistics
 from placet.cli import terminal
 from placet.cli.as_json import to_json
+from placet.cli.live import Interval, Watch, asked_again, show, show_on
 from placet.cli.options import (
     DEFAULT_ADDRESS,
     DEFAULT_TIMEOUT_S,
@@ -40,15 +39,8 @@ def cache(
             "--limit", "-n", min=0, max=1000, help="How many tenants to list.", metavar="N"
         ),
     ] = 20,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Go on showing it, until Ctrl-C.")
-    ] = False,
-    interval_s: Annotated[
-        float,
-        typer.Option(
-            "--interval", min=0.1, help="With --watch: how often, in seconds.", metavar="S"
-        ),
-    ] = 2.0,
+    watch: Watch = False,
+    interval_s: Interval = 2.0,
     address: Address = DEFAULT_ADDRESS,
     timeout_s: Timeout = DEFAULT_TIMEOUT_S,
     as_json: Json = False,
@@ -58,39 +50,13 @@ def cache(
     Counts are since the server started. With --json and --watch, one document a line.
     """
     with connected(address, timeout_s=timeout_s) as client:
+        ask = partial(client.cache_statistics, tenant=tenant, max_tenants=limit)
         if not watch:
-            _print(_report(client, tenant, limit), as_json=as_json)
+            show(ask(), view=_view, document=_document, as_json=as_json)
             return
         with contextlib.suppress(KeyboardInterrupt):
-            _watch(_reports(client, tenant, limit, interval_s), as_json=as_json)
-
-
-def _report(client: Client, tenant: str, limit: int) -> CacheReport:
-    return client.cache_statistics(tenant=tenant, max_tenants=limit)
-
-
-def _reports(client: Client, tenant: str, limit: int, interval_s: float) -> Iterator[CacheReport]:
-    while True:
-        yield _report(client, tenant, limit)
-        time.sleep(interval_s)
-
-
-def _watch(reports: Iterator[CacheReport], *, as_json: bool) -> None:
-    console = terminal.out()
-    if as_json or not console.is_terminal:
-        for report in reports:
-            _print(report, as_json=as_json)
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        for report in reports:
-            live.update(_view(report), refresh=True)
-
-
-def _print(report: CacheReport, *, as_json: bool) -> None:
-    if as_json:
-        terminal.print_json(_document(report))
-    else:
-        terminal.out().print(_view(report))
+            reports = asked_again(ask, interval_s)
+            show_on(reports, view=_view, document=_document, as_json=as_json)
 
 
 def _document(report: CacheReport) -> dict[str, Any]:

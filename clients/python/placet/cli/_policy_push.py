@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from placet import ChangeSet
 from placet.cli import terminal
 from placet.cli.compiling import compile_documents, findings_of, to_engine
 from placet.cli.contents import Documents
@@ -30,7 +29,12 @@ from placet.cli.options import (
     connected,
     owner,
 )
-from placet.cli.publish_reports import finding_to_json, show_publication, show_trial
+from placet.cli.publish_reports import (
+    finding_to_json,
+    show_publication,
+    show_trial,
+    size_text,
+)
 from placet.cli.publishing import publish_folder, published_changes, try_folder
 
 
@@ -49,7 +53,7 @@ def push(
     """Publish a folder of policies, entities, schema and settings as one revision.
 
     All of it or nothing: what does not compile is not stored. The tenant comes into being with its
-    first push.
+    first push. What is pushed decides at once; to go step by step: `placet rollout start`.
     """
     whose = owner(tenant, platform=platform)
     with terminal.working("reading"):
@@ -59,22 +63,16 @@ def push(
     with folder.quoting(), connected(address, tenant=whose, timeout_s=timeout_s) as client:
         to_engine(folder.documents, whose)
         if dry_run:
-            with terminal.working(f"checking {_size(change_set)}"):
+            with terminal.working(f"checking {size_text(change_set)}"):
                 validation, planned = try_folder(client, change_set, whose)
             return show_trial(validation, planned, folder, as_json=as_json)
-        with terminal.working(f"publishing {_size(change_set)}"):
+        with terminal.working(f"publishing {size_text(change_set)}"):
             publication = publish_folder(
                 client, change_set, folder, message=message, expected=expected_revision
             )
             changes = published_changes(client, publication)
     show_publication(publication, changes, folder, whose, as_json=as_json)
     return ExitCode.OK
-
-
-def _size(change_set: ChangeSet) -> str:
-    policies = len(change_set.policies) + len(change_set.template_links)
-    entities = terminal.counted(len(change_set.entities), "entity", "entities")
-    return f"{terminal.counted(policies, 'policy', 'policies')} and {entities}"
 
 
 def validate(
@@ -117,7 +115,7 @@ def validate(
         return ExitCode.OK
     terminal.print_findings(findings, folder.texts)
     doubts = f", {terminal.counted(len(findings), 'warning', 'warnings')}" if findings else ""
-    terminal.line(f"valid: {_size(folder.documents.change_set())}{doubts}")
+    terminal.line(f"valid: {size_text(folder.documents.change_set())}{doubts}")
     return ExitCode.OK
 
 

@@ -19,13 +19,15 @@ from placet import (
     Item,
     ItemKey,
     PlacetError,
+    Rollout,
     Snapshot,
     State,
     StateChange,
     Unavailable,
 )
 from placet.aio import Client, Subscription
-from placet.cli import items, terminal
+from placet.cli import items, rollouts, terminal
+from placet.cli.amounts import percent_text
 from placet.cli.options import DEFAULT_ADDRESS, Address, Json, Tenant, unanswered
 
 
@@ -135,7 +137,8 @@ class _Reporter:
     def snapshot(self, event: Snapshot[Item]) -> None:
         """Tell what there is, in numbers."""
         self._known = {(item.owner, item.key): item for item in event.items}
-        counts = Counter(items.kind_word(item.key.kind) for item in event.items)
+        kinds = (item.key.kind for item in event.items)
+        counts = Counter(items.kind_word(kind) for kind in kinds if kind.is_content)
         if self._as_json:
             terminal.print_json(
                 {
@@ -152,7 +155,10 @@ class _Reporter:
     def delta(self, event: Delta[Item]) -> None:
         """Tell what changed."""
         lag_s = _since(event.commit_time)
-        changes = [*map(self._upsert, event.upserts), *map(self._removal, event.removals)]
+        changed = [*map(self._upsert, event.upserts), *map(self._removal, event.removals)]
+        # What rollouts write for themselves is told in their own words.
+        changes = [change for change in changed if change[2].kind.is_content]
+        moved = [item.body for item in event.upserts if isinstance(item.body, Rollout)]
         if self._as_json:
             terminal.print_json(
                 {
@@ -169,6 +175,14 @@ class _Reporter:
                         }
                         for change, owner, key, _ in changes
                     ],
+                    "rollouts": [
+                        {
+                            "id": rollout.id,
+                            "state": rollout.state.name,
+                            "share_percent": rollout.share_percent,
+                        }
+                        for rollout in moved
+                    ],
                 }
             )
             return
@@ -178,7 +192,13 @@ class _Reporter:
             whose = "" if owner else "of the platform"
             told = ", ".join(part for part in (whose, remark) if part)
             terminal.line(Text("  ").append_text(items.change_line(change, key, told)))
-        if not changes:
+        for rollout in moved:
+            state = rollouts.state_text(rollout.state)
+            share = f", {percent_text(rollout.share_percent)}"
+            terminal.line(
+                Text(f"  rollout {rollout.id} ").append_text(state).append(share, "not bold")
+            )
+        if not changes and not moved:
             terminal.line(Text("  nothing the filter lets through", "dim"))
 
     def _upsert(self, item: Item) -> tuple[str, str, ItemKey, str]:

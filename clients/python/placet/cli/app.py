@@ -25,6 +25,12 @@ from placet.cli._policy_read import diff, get, history, list_
 from placet.cli._policy_sync import sync
 from placet.cli._policy_test import run_tests
 from placet.cli._quickstart import quickstart
+from placet.cli._rollout_show import list_ as list_rollouts
+from placet.cli._rollout_show import nodes
+from placet.cli._rollout_show import show as show_rollout
+from placet.cli._rollout_show import watch as watch_rollout
+from placet.cli._rollout_start import start
+from placet.cli._rollout_steer import approve, pause, promote, resume, rollback
 from placet.cli._serve import serve
 from placet.cli._template_apply import apply
 from placet.cli._template_read import list_ as list_templates
@@ -187,6 +193,59 @@ _add(
 )
 _add(
     policy, diff, "diff", "placet policy diff -t demo", "placet policy diff -t demo --from 3 --to 7"
+)
+
+rollout = _group("rollout", "Bring policies to subjects and nodes step by step.")
+_add(
+    rollout,
+    start,
+    "start",
+    "placet rollout start . -t demo -m 'accountants may pay' --watch",
+    "placet rollout start policies -t demo --canary 5,25,100 --bake 30m --guard denies=2%",
+    "placet rollout start . -t demo --at 2026-12-01T09:00Z",
+    "placet rollout start . -t demo --manual --approvers leads --deadline 24h",
+    "placet rollout start -t demo --restore 41 --immediate",
+)
+_add(
+    rollout,
+    watch_rollout,
+    "watch",
+    "placet rollout watch -t demo",
+    "placet rollout watch -t demo --json",
+)
+_add(
+    rollout,
+    show_rollout,
+    "show",
+    "placet rollout show -t demo",
+    "placet rollout show 3f2a90c1d7e4 -t demo --diff",
+)
+_add(
+    rollout,
+    list_rollouts,
+    "list",
+    "placet rollout list -t demo",
+    "placet rollout list -t demo --state rolled-back --json",
+)
+_add(
+    rollout,
+    approve,
+    "approve",
+    "placet rollout approve -t demo --groups leads",
+    "placet rollout approve -t demo --as bob --yes -m 'as discussed'",
+)
+_add(rollout, pause, "pause", "placet rollout pause -t demo -m 'lunch'")
+_add(rollout, resume, "resume", "placet rollout resume -t demo")
+_add(
+    rollout,
+    promote,
+    "promote",
+    "placet rollout promote -t demo",
+    "placet rollout promote -t demo --all",
+)
+_add(rollout, rollback, "rollback", "placet rollout rollback -t demo -m 'support is flooded'")
+_add(
+    rollout, nodes, "nodes", "placet rollout nodes -t demo", "placet rollout nodes -t demo --watch"
 )
 
 template = _group(

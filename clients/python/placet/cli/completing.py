@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from itertools import islice
+
 import typer
 
-from placet import templates
+from placet import PLATFORM, Client, PlacetError, templates
+from placet.cli.options import DEFAULT_ADDRESS
 
 
 def template_names(incomplete: str) -> list[tuple[str, str]]:
@@ -28,3 +32,24 @@ def parameters(context: typer.Context, incomplete: str) -> list[tuple[str, str]]
         for parameter in templates.load(named).parameters
         if parameter.name.startswith(incomplete)
     ]
+
+
+def rollout_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer the newest rollouts by id, each with its state; none when no server tells at once."""
+    given = context.params
+    address = given.get("address") or os.environ.get("PLACET_ADDRESS") or DEFAULT_ADDRESS
+    tenant = given.get("tenant") or os.environ.get("PLACET_TENANT") or PLATFORM
+    try:
+        with Client(address, tenant=tenant, management_timeout_s=_NO_LONGER_S) as client:
+            listed = list(islice(client.list_rollouts(page_size=_MOST), _MOST))
+    except PlacetError:
+        return []
+    return [
+        (rollout.id, rollout.state.name.lower().replace("_", " "))
+        for rollout in listed
+        if rollout.id.startswith(incomplete)
+    ]
+
+
+_NO_LONGER_S = 1.0
+_MOST = 20

@@ -22,11 +22,13 @@ class ExitCode(IntEnum):
     """No answer came: neither allowed nor denied."""
     CHANGED = 6
     """Answers would change, in a way that was asked about."""
+    ROLLED_BACK = 7
+    """A rollout that was watched was undone."""
 
 
 EXIT_CODES = (
     "exit codes: 0 done or allowed · 1 failed · 2 wrong usage or request · 3 denied · "
-    "4 requires approval · 5 no answer · 6 answers would change"
+    "4 requires approval · 5 no answer · 6 answers would change · 7 rolled back"
 )
 
 

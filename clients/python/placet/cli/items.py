@@ -10,6 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from placet import (
+    CandidateEdits,
     Entity,
     Item,
     ItemDiff,
@@ -17,6 +18,7 @@ from placet import (
     ItemKind,
     Layer,
     Policy,
+    Rollout,
     Schema,
     TemplateLink,
     TenantSettings,
@@ -65,6 +67,12 @@ def about(item: Item) -> str:
             return f"{len(schema.text.splitlines())} lines"
         case TenantSettings() as settings:
             return json.dumps(to_json(settings))
+        case Rollout() as rollout:
+            state = rollout.state.name.lower().replace("_", " ")
+            return f"{rollout.id} {state}, {rollout.share_percent} %"
+        case CandidateEdits() as edits:
+            policies = len(edits.policies) + len(edits.template_links)
+            return f"{policies} of its policies written, {len(edits.deletes)} items removed"
 
 
 def _first_line(cedar: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +85,26 @@ Until: TypeAlias = Annotated[
     str | None, typer.Option("--until", help="Records before then.", metavar="TIME")
 ]
 
+Actor: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--as",
+        envvar="PLACET_ACTOR",
+        help="Who does it, for the history and for approvals. Said, not proved. Without: you at "
+        "this machine.",
+        metavar="NAME",
+    ),
+]
+Groups: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--groups",
+        envvar="PLACET_GROUPS",
+        help="The groups you are in, for approvals that need one. Said, not proved.",
+        metavar="NAME,...",
+    ),
+]
+
 DEFAULT_TIMEOUT_S = 5.0
 MANAGING_TIMEOUT_S = 30.0
 
@@ -100,13 +122,39 @@ def owner(tenant: str, *, platform: bool) -> str:
     return PLATFORM if platform else tenant
 
 
+def actor_or_user(actor: str) -> str:
+    """Return who acts: who was named, or else the user of this machine."""
+    actor = actor or os.environ.get("PLACET_ACTOR", "")
+    if actor:
+        return actor
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # Nobody has this number: a container that runs as any user.
+        user = str(os.getuid())
+    # Names go into metadata, which has room for ASCII only.
+    return f"{user}@{socket.gethostname()}".encode("ascii", "replace").decode()
+
+
 @contextmanager
-def connected(address: str, *, tenant: str | None = None, timeout_s: float) -> Iterator[Client]:
+def connected(
+    address: str,
+    *,
+    tenant: str | None = None,
+    timeout_s: float,
+    actor: str = "",
+    groups: str = "",
+) -> Iterator[Client]:
     """Talk to a server for the length of the block; say what to do when none answers."""
     if not timeout_s > 0:
         raise Failure(f"`--timeout` is {timeout_s:g}; give it some seconds", ExitCode.USAGE)
     with Client(
-        address, tenant=tenant, timeout_s=timeout_s, management_timeout_s=timeout_s
+        address,
+        tenant=tenant,
+        timeout_s=timeout_s,
+        management_timeout_s=timeout_s,
+        actor=actor_or_user(actor),
+        groups=[group.strip() for group in groups.split(",") if group.strip()],
     ) as client:
         try:
             yield client

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from placet import ItemKey, Publication, Validation
+from placet import ChangeSet, ItemKey, Publication, Validation
 from placet.cli import items, terminal
 from placet.cli.compiling import findings_of
 from placet.cli.failures import ExitCode
@@ -77,6 +77,13 @@ def summary(publication: Publication, whose: str) -> str:
         return f"nothing to publish: {name} has all of it, at revision {publication.revision}"
     counts = f"{publication.upserts} written, {publication.deletes} removed"
     return f"published revision {publication.revision} of {name}: {counts}"
+
+
+def size_text(change_set: ChangeSet) -> str:
+    """Say how much a change set brings."""
+    policies = len(change_set.policies) + len(change_set.template_links)
+    entities = terminal.counted(len(change_set.entities), "entity", "entities")
+    return f"{terminal.counted(policies, 'policy', 'policies')} and {entities}"
 
 
 def owner_name(whose: str) -> str:

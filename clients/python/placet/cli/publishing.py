@@ -6,6 +6,8 @@ Everything that brings policies to a server passes :func:`publish_folder`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -32,6 +34,9 @@ from placet.cli.plan import planned_changes
 Change: TypeAlias = "tuple[str, ItemKey, str]"
 """``added``, ``changed`` or ``removed``; which item; what of it."""
 
+Planned: TypeAlias = "list[tuple[str, ItemKey]]"
+"""The same of what would change: no more is known of it."""
+
 
 def publish_folder(
     client: Client,
@@ -48,10 +53,21 @@ def publish_folder(
         FilesRefused: it does not compile; findings say where in the folder.
         PlacetError: as ``Client.publish`` does.
     """
-    try:
+    with naming_places(client, change_set, folder):
         return client.publish(
             change_set, message=message, expected_revision=expected, request_id=request_id
         )
+
+
+@contextmanager
+def naming_places(client: Client, change_set: ChangeSet, folder: Folder) -> Iterator[None]:
+    """Let a change set's problems that leave the block name the places in its files.
+
+    Raises:
+        FilesRefused: it does not compile.
+    """
+    try:
+        yield
     except InvalidRequest as error:
         # Publish names fields, validate names places.
         problems = client.validate(change_set).problems
@@ -171,7 +187,7 @@ def with_removals(change_set: ChangeSet, current: Current) -> ChangeSet:
 
 def try_folder(
     client: Client, change_set: ChangeSet, whose: str, *, is_whole: bool = False
-) -> tuple[Validation, list[tuple[str, ItemKey]]]:
+) -> tuple[Validation, Planned]:
     """Return what a server says of a change set, and what it would change."""
     current = read_current(client)
     edits = with_removals(change_set, current) if is_whole else change_set
