@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from placet_engine.changes import ItemSet
 from placet_engine.compiled_items import CompiledItems, compile_items
+from placet_engine.findings import Change, find, to_problems
 from placet_engine.items import Revision
 from placet_engine.model import Problem, Severity
 from placet_engine.parsing import PolicyParser
@@ -87,6 +88,35 @@ class Compiler:
                 slices=self._slices,
             )
         return Compilation(program, tuple(problems), compiled)
+
+    def check(
+        self,
+        platform: ItemSet,
+        own: ItemSet,
+        base: CompiledItems | None = None,
+        *,
+        change: Change | None = None,
+    ) -> Compilation:
+        """Compile as :meth:`compile` does, and look for policies that have no part in decisions.
+
+        Args:
+            platform: the platform's items.
+            own: the tenant's items.
+            base: an earlier state of the tenant's.
+            change: what was changed. Warnings are then about what was written, and about others
+                only if an edit is to blame.
+        """
+        compilation = self.compile(platform, own, base)
+        compiled = compilation.own
+        if compilation.program is None or compiled is None:
+            return compilation
+        known = compilation.problems
+        if change is not None and not change.concerns_all:
+            known = tuple(found for found in known if change.is_about(found.subject))
+        beside = None if own.owner == platform.owner else self._compiled_platform(platform)
+        found = find(compiled, beside, change)
+        problems = to_problems(found, own, None if beside is None else platform)
+        return replace(compilation, problems=(*known, *problems))
 
     def _compiled_platform(self, platform: ItemSet) -> CompiledItems:
         """Compile the platform once for all tenants."""

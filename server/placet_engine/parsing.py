@@ -16,7 +16,9 @@ from typing import Any
 import cedarpy
 from cachetools import LRUCache
 
+from placet_engine.conditions import Conditions, conditions_of
 from placet_engine.model import Effect, EntityUid
+from placet_engine.nesting import TooDeep, balanced, check_text
 from placet_engine.reads import Reads, entity_literals, reads_of
 from placet_engine.scopes import Scope, Within, scope_of, slot_holder
 
@@ -45,6 +47,8 @@ class ParsedPolicy:
     """Which requests the policy can be about; of a template, before it is linked."""
     reads: Reads
     """What of a request the conditions look at."""
+    conditions: Conditions
+    """What the conditions come to without any request."""
 
     @property
     def actions(self) -> frozenset[EntityUid]:
@@ -104,11 +108,13 @@ class ParsedPolicy:
             value = values.get(holder.pop("slot", ""))
             if value is not None:
                 holder["entity"] = value.to_json()
+        scope = scope_of(document)
         return replace(
             self,
             slots=frozenset(),
             json_text=json.dumps(document, separators=(",", ":")),
-            scope=scope_of(document),
+            scope=scope,
+            conditions=conditions_of(document["conditions"], scope),
         )
 
 
@@ -148,7 +154,14 @@ class PolicyParser:
 
 def _parse(cedar: str) -> ParsedPolicy:
     try:
+        check_text(cedar)
         documents = json.loads(cedarpy.policies_to_json_str(cedar))
+    except TooDeep as error:
+        raise PolicyTextError("POLICY_TOO_DEEP", str(error)) from error
+    except RecursionError as error:
+        raise PolicyTextError(
+            "POLICY_TOO_DEEP", "has too many operators in a row; split it into several policies"
+        ) from error
     except ValueError as error:
         hint = "; a policy ends with `;`" if not cedar.rstrip().endswith(";") else ""
         raise PolicyTextError("POLICY_SYNTAX", f"{error}{hint}") from error
@@ -159,9 +172,14 @@ def _parse(cedar: str) -> ParsedPolicy:
             f"holds {len(found)} policies; give each policy an item of its own",
         )
     document = found[0]
+    try:
+        document["conditions"] = balanced(document["conditions"])
+    except TooDeep as error:
+        raise PolicyTextError("POLICY_TOO_DEEP", str(error)) from error
     annotations = {name: value or "" for name, value in document.get("annotations", {}).items()}
     effect = Effect.PERMIT if document["effect"] == "permit" else Effect.FORBID
     _check_annotations(annotations, effect)
+    scope = scope_of(document)
     return ParsedPolicy(
         effect=effect,
         slots=frozenset(
@@ -171,8 +189,9 @@ def _parse(cedar: str) -> ParsedPolicy:
         json_text=json.dumps(document, separators=(",", ":")),
         annotations=annotations,
         literals=frozenset(entity_literals(document["conditions"])) or _NOTHING,
-        scope=scope_of(document),
+        scope=scope,
         reads=reads_of(document["conditions"]),
+        conditions=conditions_of(document["conditions"], scope),
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
+from placet_engine.model import EntityUid
 from placet_engine.precedence import EffectivePolicy
 from placet_engine.scopes import Key
 
@@ -58,6 +59,12 @@ class PolicyIndex:
                         found.append(bucket)
         return found
 
+    def within(self, principal: Key, action: Key, resource: Key) -> Iterator[Bucket]:
+        """Go through buckets: all whose scopes these keys are at least as wide as, and others."""
+        for by_action in _under(self._tree, principal):
+            for by_resource in _under(by_action, action):
+                yield from _under(by_resource, resource)
+
     def __iter__(self) -> Iterator[EffectivePolicy]:
         """Go through the policies, each once, in no particular order."""
         seen: set[int] = set()
@@ -97,6 +104,16 @@ class PolicyIndex:
             by_action = {action: dict(resources) for action, resources in shared.items()}
             self._tree[principal] = own[principal] = by_action
         return by_action
+
+
+_Below = TypeVar("_Below")
+
+
+def _under(level: Mapping[Key, _Below], key: Key) -> Iterable[_Below]:
+    """Return what is in one level of the tree under keys that may be as narrow as one key."""
+    if isinstance(key, EntityUid):
+        return [level[key]] if key in level else []
+    return level.values()
 
 
 def _by_path(policies: Iterable[EffectivePolicy]) -> Mapping[_Path, list[EffectivePolicy]]:

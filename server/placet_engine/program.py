@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -19,13 +19,13 @@ import cedarpy
 
 from placet_engine.entities import (
     EntityGraph,
-    EntitySlice,
     MergedEntities,
     Reached,
     entity_text,
     references,
     to_json_text,
 )
+from placet_engine.explaining import Explanation, LayerVerdict, steps, would_change
 from placet_engine.items import Revision, Settings
 from placet_engine.model import (
     Attributes,
@@ -35,7 +35,6 @@ from placet_engine.model import (
     EntityUid,
     Layer,
     LogOnlyReport,
-    Outcome,
     Request,
     Undecidable,
     Verdict,
@@ -46,28 +45,6 @@ from placet_engine.projecting import project, whole
 from placet_engine.schemas import CompiledSchema
 from placet_engine.scopes import keys_of
 from placet_engine.slices import Slice, SliceCache
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerVerdict:
-    """What one layer says on its own, and all of its policies that matched."""
-
-    layer: Layer
-    outcome: Outcome
-    matched: tuple[EffectivePolicy, ...]
-    failed: tuple[FailedPolicy, ...]
-    policies: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """How a verdict came about."""
-
-    verdict: Verdict
-    layers: tuple[LayerVerdict, ...]
-    slice: EntitySlice
-    steps: tuple[str, ...]
-    """The rules of precedence in the order they were applied, as sentences."""
 
 
 class Question:
@@ -204,7 +181,8 @@ class Program:
             verdict=verdict,
             layers=layers,
             slice=question.entities.slice(reached),
-            steps=tuple(_steps(verdict, layers)),
+            steps=tuple(steps(verdict, layers)),
+            would_change=tuple(would_change(verdict, layers, approved=request.approved)),
         )
 
     def action_uids(self) -> frozenset[EntityUid]:
@@ -300,6 +278,9 @@ class Program:
             found = _determining(answer, question.slice)
             matched.extend(found[0])
             failed.extend(found[1])
+        met = {id(policy) for policy in (*matched, *(failure.policy for failure in failed))}
+        permits = filter(partial(_is_of, layer, Effect.PERMIT), question.slice.policies)
+        unmet = (policy for policy in permits if policy.counts and id(policy) not in met)
         own = decide(
             [policy for policy in matched if policy.counts],
             [failure for failure in failed if failure.policy.counts],
@@ -310,6 +291,7 @@ class Program:
             outcome=own.outcome,
             matched=tuple(sorted(matched, key=lambda policy: policy.id)),
             failed=tuple(sorted(failed, key=lambda failure: failure.policy.id)),
+            unmet=tuple(sorted(unmet, key=lambda policy: policy.id)),
             policies=policies,
         )
 
@@ -450,51 +432,3 @@ def _undecidable(messages: Sequence[str]) -> Undecidable:
     if entities is not None:
         return Undecidable("ENTITIES_REFUSED", entities.group(1), "entities")
     return Undecidable("REQUEST_REFUSED", message)
-
-
-def _steps(verdict: Verdict, layers: Sequence[LayerVerdict]) -> Iterator[str]:
-    """Tell the rules of precedence in the order they were applied."""
-    for layer in layers:
-        counting = [policy for policy in layer.matched if policy.counts]
-        yield (
-            f"layer {layer.layer.name.lower()}: {_counted(layer.policies, 'policy', 'policies')}, "
-            f"{len(counting)} matched{_ids(counting)}"
-        )
-        yield from (
-            f"`{policy.id}` matched but does not count: {_why_not(policy)}"
-            for policy in layer.matched
-            if not policy.counts
-        )
-        yield from (
-            f"`{failure.policy.id}` could not be evaluated: {failure.message}"
-            for failure in layer.failed
-        )
-    yield _CONCLUSIONS[verdict.cause]
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
-def _ids(policies: Sequence[EffectivePolicy]) -> str:
-    if not policies:
-        return ""
-    return ": " + ", ".join(
-        f"{policy.parsed.effect.name.lower()} `{policy.id}`" for policy in policies
-    )
-
-
-def _why_not(policy: EffectivePolicy) -> str:
-    if policy.parsed.log_only:
-        return "it is log-only"
-    return f"a permit of layer {policy.layer.name.lower()} cannot allow"
-
-
-_CONCLUSIONS = {
-    Cause.PERMITTED: "no forbid matched and a permit did: allow",
-    Cause.NO_PERMIT: "no forbid matched and no permit of the tenant or the platform: deny",
-    Cause.FORBIDDEN: "a forbid matched, which no permit undoes: deny",
-    Cause.FORBID_ERROR: "a forbid could not be evaluated, and doubt denies: deny",
-    Cause.APPROVAL_NEEDED: "every permit that matched asks for an approval: requires approval",
-    Cause.APPROVED: "every permit that matched asks for an approval, and it was given: allow",
-}

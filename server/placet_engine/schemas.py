@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cedarpy
 
 from placet_engine.model import EntityUid
+from placet_engine.nesting import check_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ def compile_schema(text: str) -> CompiledSchema:
     Raises:
         ValueError: it does not parse.
     """
+    check_text(text, brackets="()[]{}<>")
     if text.lstrip().startswith("{"):
         handle = cedarpy.Schema.from_json_str(text, release_gil=True)
     else:

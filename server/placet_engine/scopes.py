@@ -59,6 +59,24 @@ def keys_of(uid: EntityUid, ancestors: Sequence[EntityUid]) -> tuple[Key, ...]:
     return keys
 
 
+def wider_keys(key: Key, ancestors: Sequence[EntityUid] = ()) -> tuple[Key, ...]:
+    """Return the keys that every entity has that has this key, itself among them.
+
+    Args:
+        key: what is known of the entity.
+        ancestors: what the entity that the key names is always in, if it names one.
+    """
+    match key:
+        case EntityUid():
+            return keys_of(key, ancestors)
+        case Within(None, group_type, group_id):
+            return (None, key, *(Within(None, *group) for group in ancestors))
+        case Within(kind, group_type, group_id):
+            above = (Within(each, *group) for group in ancestors for each in (None, kind))
+            return (None, kind, key, Within(None, group_type, group_id), *above)
+    return (None,) if key is None else (None, key)
+
+
 @lru_cache(maxsize=8192)
 def _own_keys(uid: EntityUid) -> tuple[Key, ...]:
     return (None, uid, uid.type, Within(None, *uid), Within(uid.type, *uid))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.shell import Shell
+from tests.cli.shell import Shell, serving
 
 
 @pytest.fixture
@@ -212,20 +212,83 @@ def test_a_file_that_holds_no_requests_is_quoted_where_it_is_wrong(
     assert "    2 | {" in result.err
 
 
-def test_explain_shows_layers_policies_entities_and_steps(published: Shell) -> None:
+def test_explain_shows_layers_policies_entities_and_the_rule(published: Shell) -> None:
     result = published("explain", *APPROVAL, "-p", "resource.amount=1")
 
     assert result.code == 4
     for words in (
         "tenant, 6 policies: REQUIRES APPROVAL",
         "permit invoices/pay-large at policies/invoices.cedar:21:1",
+        "invoices of 1,000.00 and more need a second person",
         '@approval("finance-leads")',
+        "when { resource.amount >= 100000 && context has mfa && context.mfa };",
+        "every permit that matched asks for an approval: requires approval",
+        "with an approval by `finance-leads`: allow",
         'Invoice::"laptops" {amount: 890000, department: Department::"sales", disputed: false',
         'User::"alice" in Department::"accounting"',
         'Invoice::"laptops": `amount` is what is stored',
-        "1. layer tenant: 6 policies, 1 matched",
     ):
         assert words in result.out
+
+
+def test_explain_goes_through_the_layers_top_down_and_fits_a_plain_terminal(
+    tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = " ||\n    ".join(f"context.n == {number}" for number in range(12))
+    (tmp_path / "a.yaml").write_text(
+        "policies:\n"
+        '  - {id: audit, layer: platform, cedar: \'@obligation("audit") '
+        "permit (principal, action, resource) when { resource has audited };'}\n"
+        "  - {id: eu, layer: jurisdiction, jurisdiction: EU, cedar: "
+        "'forbid (principal, action, resource) when { context.exported };'}\n"
+    )
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "b.cedar").write_text(
+        f'// why\n@id("odd")\npermit (principal, action, resource)\nwhen {{ {long} }};\n'
+    )
+    (own / "c.yaml").write_text(
+        "settings: {jurisdictions: [EU]}\n"
+        "policies:\n"
+        "  - {id: agents/all, layer: agent, cedar: 'permit (principal, action, resource);'}\n"
+    )
+    monkeypatch.setenv("COLUMNS", "80")
+
+    with serving(tmp_path, "--store", "memory") as (address, process):
+        monkeypatch.setenv("PLACET_ADDRESS", address)
+        assert shell("policy", "push", "a.yaml", "--platform").code == 0
+        assert shell("policy", "push", "own", "-t", "t").code == 0
+        ask = ["explain", *ALLOW, "-t", "t", "-c", "n=99"]
+        denied = shell(*ask, "-c", "exported=false")
+        doubted = shell(*ask)
+        forbidden = shell(*ask, "-c", "exported=true")
+        process.end()
+
+    layers = denied.out[denied.out.index("layers, top down") : denied.out.index("why")]
+    assert [line.rstrip() for line in layers.splitlines()[:-1]] == [
+        "layers, top down",
+        "  platform, 1 policy: nothing permitted, nothing forbidden",
+        "    permit audit at a.yaml:2:42 (its condition is false)",
+        '      @obligation("audit")',
+        "      permit (principal, action, resource) when { resource has audited };",
+        "  jurisdiction, 1 policy: nothing permitted, nothing forbidden",
+        "    none matched",
+        "  tenant, 1 policy: nothing permitted, nothing forbidden",
+        "    permit odd at own/b.cedar:2:1 (its condition is false)",
+        "      permit (principal, action, resource)",
+        "      when { context.n == 0 ||",
+        *(f"          context.n == {number} ||" for number in range(1, 7)),
+        "      … 5 more lines",
+        "  agent, 1 policy: nothing permitted, nothing forbidden",
+        "    permit agents/all at own/c.yaml:3:44 (does not count: a permit of layer",
+        "    agent cannot allow)",
+        "      permit (principal, action, resource);",
+    ]
+    assert max(map(len, denied.out.splitlines())) <= 80
+    assert "if a condition held that is false: that of permit `audit`, permit `odd`" in denied.out
+    assert "jurisdiction, 1 policy: DENY\n    forbid eu at a.yaml:3:61\n" in doubted.out
+    assert "could not be evaluated: record does not have the attribute" in doubted.out
+    assert "without forbid `eu`: deny, for no permit matched" in forbidden.out
 
 
 def test_explain_shows_what_failed_and_what_does_not_count(
@@ -240,9 +303,13 @@ def test_explain_shows_what_failed_and_what_does_not_count(
     result = at_server("explain", *ALLOW)
 
     assert result.code == 3
-    assert "a forbid could not be evaluated, and doubt denies" in result.out
-    assert "`broken` failed: " in result.out
-    assert "permit next at a.cedar:2:1 (does not count)" in " ".join(result.out.split())
+    for words in (
+        "a forbid could not be evaluated, and doubt denies",
+        "forbid broken at a.cedar:1:1\n      could not be evaluated: ",
+        "permit next at a.cedar:2:1 (does not count: it is log-only)",
+        "if forbid `broken` could be evaluated and did not match: deny, for no permit matched",
+    ):
+        assert words in result.out
 
 
 def test_explain_has_json_with_values_that_can_be_sent_back(published: Shell) -> None:
@@ -251,6 +318,10 @@ def test_explain_has_json_with_values_that_can_be_sent_back(published: Shell) ->
     assert document["decision"]["outcome"] == "ALLOW"
     (layer,) = document["layers"]
     assert layer["matched"][0]["position"]["line"] > 0
+    assert document["would_change"] == [
+        "without permit `invoices/view-own-department`: deny, for no permit matched"
+    ]
+    assert (layer["unmet_count"], layer["unmet"], layer["failed"]) == (0, [], [])
     invoice = next(e for e in document["entities"] if e["uid"]["type"] == "Invoice")
     assert invoice["attrs"]["submitter"] == {"__entity": {"type": "User", "id": "bob"}}
 

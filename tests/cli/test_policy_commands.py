@@ -193,6 +193,7 @@ def test_validate_says_the_same_here_and_at_the_server(
         "problems": [
             {
                 "severity": "error",
+                "reason": "POLICY_NOT_IN_SCHEMA",
                 "message": "policy `invoices/disputed` does not compile: attribute `dispued` on "
                 "entity type `Invoice` not found",
                 "file": "policies/invoices.cedar",
@@ -212,6 +213,68 @@ def test_what_is_only_doubtful_is_a_warning(tmp_path: Path, at_server: Shell) ->
     for result in (checked, pushed):
         assert result.code == 0
         assert "a.yaml:1:42: warning: policy `p` is doubtful" in result.err
+
+
+SHADOWED = """\
+@id("clerks")
+permit (principal in Role::"clerk", action, resource);
+
+@id("freeze")
+forbid (principal, action, resource);
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["push"], ["push", "--dry-run"], ["validate"], ["validate", "--server"]],
+    ids=" ".join,
+)
+def test_a_policy_without_a_part_in_decisions_is_warned_of(
+    tmp_path: Path, at_server: Shell, command: list[str]
+) -> None:
+    write(tmp_path, a__cedar=SHADOWED)
+
+    result = at_server("policy", *command, ".")
+
+    assert result.code == 0
+    assert result.err == (
+        "a.cedar:1:1: warning: policy `clerks` is doubtful: forbid `freeze` (at a.cedar:4:1) "
+        "forbids all it permits; narrow the forbid, or remove the permit\n"
+        '    1 | @id("clerks")\n'
+        "      | ^\n"
+    )
+
+
+def test_a_push_warns_of_policies_it_does_not_write_if_it_is_to_blame(
+    tmp_path: Path, at_server: Shell
+) -> None:
+    write(tmp_path, a__cedar=SHADOWED.replace("forbid (principal,", "forbid (principal is Robot,"))
+    quiet = at_server("policy", "push", "a.cedar")
+    write(tmp_path, b__cedar='@id("stop") forbid (principal, action, resource);')
+    loud = at_server("policy", "push", "b.cedar", "--json").json
+    write(tmp_path, c__cedar='@id("other") permit (principal == User::"eve", action, resource);')
+    later = at_server("policy", "push", "c.cedar", "--json").json
+
+    assert quiet.err == ""
+    assert [(w["reason"], w["file"], w["line"], w["column"]) for w in loud["warnings"]] == [
+        ("PERMIT_SHADOWED", "a.cedar", 1, 1)
+    ]
+    assert "forbid `stop` (at b.cedar:1:1)" in loud["warnings"][0]["message"]
+    assert [w["message"].split("`")[1] for w in later["warnings"]] == ["other"]
+
+
+def test_validate_looks_at_the_platforms_policies_too(tmp_path: Path, shell: Shell) -> None:
+    platform = "permit (principal, action, resource) when { false };"
+    write(
+        tmp_path,
+        a__yaml=f"policies: [{{id: never, layer: platform, cedar: '{platform}'}}]",
+        b__cedar=ALLOW,
+    )
+
+    result = shell("policy", "validate", ".", "--json")
+
+    (problem,) = result.json["problems"]
+    assert (problem["reason"], problem["file"]) == ("POLICY_NEVER_MATCHES", "a.yaml")
 
 
 def test_list_shows_every_kind_and_can_be_narrowed(starter: Path, at_server: Shell) -> None:

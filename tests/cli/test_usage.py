@@ -19,7 +19,7 @@ def test_help_says_what_there_is_and_what_exit_codes_mean(shell: Shell) -> None:
     result = shell("--help")
 
     assert result.code == 0
-    for command in ("evaluate", "explain", "watch", "cache", "serve", "policy", "init", "config"):
+    for command in ("evaluate", "explain", "watch", "cache", "serve", "policy", "init", "bundle"):
         assert command in result.out
     assert "exit codes: 0 done or allowed" in " ".join(result.out.split())
 
@@ -30,8 +30,9 @@ def test_help_says_what_there_is_and_what_exit_codes_mean(shell: Shell) -> None:
         *(("evaluate",), ("explain",), ("watch",), ("serve",), ("init",), ("config",)),
         *(("quickstart",), ("cache",)),
         *(("policy", name) for name in ("push", "validate", "list", "get", "history")),
-        *(("policy", name) for name in ("diff", "test", "impact", "log-only")),
+        *(("policy", name) for name in ("diff", "test", "impact", "log-only", "sync")),
         *(("template", name) for name in ("list", "show", "apply", "remove", "test")),
+        *(("bundle", name) for name in ("keygen", "export", "verify", "show", "import")),
     ],
 )
 def test_every_command_has_help_with_an_example(shell: Shell, command: tuple[str, ...]) -> None:

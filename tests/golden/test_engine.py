@@ -7,9 +7,10 @@ import pytest
 from placet import Cause, Outcome
 from placet_engine.changes import ItemSet
 from placet_engine.compiling import Compiler
+from placet_engine.explaining import Explanation
 from placet_engine.items import PLATFORM
 from placet_engine.model import Undecidable
-from placet_engine.program import Explanation, Program
+from placet_engine.program import Program
 from tests.golden import loader
 from tests.unit.engine import make
 
@@ -53,6 +54,21 @@ def test_explanation_of_a_golden_case_decides_the_same(
     else:
         assert isinstance(explained, Explanation)
         assert explained.verdict == judged
+
+
+@pytest.mark.parametrize("file", loader.files(), ids=lambda file: file.name)
+def test_nothing_is_found_about_a_golden_file_but_permits_that_are_idle_on_purpose(
+    file: loader.GoldenFile,
+) -> None:
+    platform, tenant = sets(file)
+
+    problems = [
+        problem
+        for own in (platform, tenant)
+        for problem in Compiler().check(platform, own).problems
+    ]
+
+    assert {problem.reason for problem in problems} <= {"PERMIT_NEVER_ALLOWS"}, problems
 
 
 @pytest.mark.parametrize("file", loader.files(), ids=lambda file: file.name)

@@ -413,6 +413,53 @@ def broad_policies() -> SearchStrategy[tuple[Written, ...]]:
     )
 
 
+_NESTED_SCOPES = [
+    "principal, action, resource",
+    "principal is User, action, resource",
+    f"principal == {named(USERS[0])}, action, resource is Doc",
+    f"principal in {named(GROUPS[1])}, action in {named(ACTION_GROUP)}, resource",
+    f"principal is User in {named(GROUPS[1])}, action == {named(ACTIONS[0])}, resource",
+    f"principal == {named(USERS[0])}, action in [{', '.join(map(named, ACTIONS[:2]))}], resource",
+    "principal, action in [], resource",
+]
+_NESTED_CLAUSES = [
+    "",
+    " when { true }",
+    " when { false }",
+    " when { context.level > 1 } unless { 1 < 2 }",
+    " when { context has level }",
+    " when { context has level && context.level > 1 }",
+    " when { context.level > 1 } when { context has level }",
+    f" when {{ principal == {named(USERS[0])} }}",
+    f" when {{ principal == {named(USERS[1])} }}",
+    " unless { resource is Doc || principal in resource }",
+]
+_PLAIN_MEANINGS = st.sampled_from(
+    [
+        _Meaning(layer=Layer.TENANT, permits=True),
+        _Meaning(layer=Layer.TENANT, permits=True, approval_groups=frozenset({"boss"})),
+        _Meaning(layer=Layer.TENANT, permits=False),
+        _Meaning(layer=Layer.PLATFORM, permits=False),
+    ]
+)
+
+
+@st.composite
+def kindred_policies(draw: st.DrawFn) -> tuple[Written, ...]:
+    """Write policies that cover, repeat and contradict each other."""
+    scopes = draw(st.lists(st.sampled_from(_NESTED_SCOPES), min_size=1, max_size=2))
+    return tuple(
+        _written(
+            number,
+            draw(st.one_of(_PLAIN_MEANINGS, _MEANINGS)),
+            draw(st.sampled_from(scopes)),
+            draw(st.sampled_from(_NESTED_CLAUSES)),
+            "",
+        )
+        for number in range(draw(st.integers(2, 8)))
+    )
+
+
 def _written(number: int, meaning: _Meaning, scope: str, clauses: str, message: str) -> Written:
     layer = meaning.layer
     effect = "permit" if meaning.permits else "forbid"

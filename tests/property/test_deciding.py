@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from placet_engine.changes import ItemSet
 from placet_engine.compiling import Compiler
+from placet_engine.explaining import Explanation
 from placet_engine.items import PLATFORM, Settings
 from placet_engine.model import Outcome, Request, Verdict
-from placet_engine.program import Explanation, Program
+from placet_engine.program import Program
 from tests.property import oracle, strategies
 from tests.property.strategies import Case, Written
 from tests.unit.engine import make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import event, given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from placet_engine.changes import ItemSet
 from placet_engine.compiling import Compiler
 from placet_engine.entities import EntityGraph, MergedEntities, Reached
+from placet_engine.explaining import LayerVerdict
 from placet_engine.items import PLATFORM, Body, Item, ItemKey, Revision
 from placet_engine.model import Entity, EntityUid, Request, Undecidable, Verdict
 from placet_engine.policy_index import Bucket, PolicyIndex
@@ -101,8 +103,15 @@ def test_explained_is_explained_unsliced(typed: bool, data: st.DataObject) -> No
         assert not isinstance(explained, Undecidable)
         assert not isinstance(other, Undecidable)
         assert explained.verdict == other.verdict
-        assert explained.layers == other.layers
+        assert list(map(_without_unmet, explained.layers)) == list(
+            map(_without_unmet, other.layers)
+        )
         assert explained.steps == other.steps
+
+
+def _without_unmet(layer: LayerVerdict) -> LayerVerdict:
+    """Leave out what is known of scopes by slicing alone."""
+    return replace(layer, unmet=())
 
 
 @typed_or_not
@@ -178,8 +187,8 @@ def test_compiled_from_a_base_is_compiled_from_nothing(typed: bool, data: st.Dat
     base = None
 
     for step, case in enumerate(cases):
-        own = _moved(own, case.tenant, Revision(step + 2))
-        platform = _moved(platform, case.platform, Revision(step + 2))
+        own = moved(own, case.tenant, Revision(step + 2))
+        platform = moved(platform, case.platform, Revision(step + 2))
         following = compiler.compile(platform, own, base)
         fresh = Compiler().compile(platform, own)
         assert set(following.problems) == set(fresh.problems)
@@ -191,7 +200,7 @@ def test_compiled_from_a_base_is_compiled_from_nothing(typed: bool, data: st.Dat
             assert following.program.judge(request) == fresh.program.judge(request)
 
 
-def _moved(items: ItemSet, bodies: Iterable[Body], revision: Revision) -> ItemSet:
+def moved(items: ItemSet, bodies: Iterable[Body], revision: Revision) -> ItemSet:
     """Return a set of other bodies; an item whose body is the same stays the same object."""
     moved: dict[ItemKey, Item] = {}
     for body in bodies:

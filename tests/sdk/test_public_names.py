@@ -12,6 +12,7 @@ import pytest
 
 import placet
 import placet.aio
+import placet.bundles
 import placet.local
 import placet.local.aio
 
@@ -25,11 +26,13 @@ def test_every_public_name_is_there_and_every_name_that_is_there_is_public() -> 
     assert here - set(placet.__all__) - modules == {"annotations"}
 
 
-@pytest.mark.parametrize("module", [placet, placet.aio, placet.local, placet.local.aio])
+@pytest.mark.parametrize(
+    "module", [placet, placet.aio, placet.bundles, placet.local, placet.local.aio]
+)
 def test_public_classes_and_functions_say_what_they_are_for(module: object) -> None:
     for name in module.__all__:  # type: ignore[attr-defined]  # all of them have it
         entry = getattr(module, name)
-        if callable(entry) and not name.endswith(("WhenStale", "Value")):
+        if callable(entry) and not name.endswith(("Body", "WhenStale", "Value")):
             assert entry.__doc__, name
 
 

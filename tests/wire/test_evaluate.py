@@ -243,6 +243,28 @@ async def test_explain_shows_layers_texts_and_why(service: Connection) -> None:
     assert {"one"} == {entity.uid.id for entity in explained.entities}
 
 
+async def test_explain_shows_what_failed_and_what_came_near(service: Connection) -> None:
+    near = [
+        policy(f"near{number:02}", "permit(principal, action, resource) when { context has x };")
+        for number in range(12)
+    ]
+    broken = policy("broken", "permit(principal, action, resource) when { context.x };")
+    await service.publish(*near, broken)
+
+    explained = await service.evaluate.Explain(
+        evaluate_pb2.ExplainRequest(request=request("User::eve")), timeout=TIMEOUT_S
+    )
+
+    (tenant,) = explained.layers
+    assert [(failed.policy_id, failed.cedar) for failed in tenant.failed] == [
+        (broken.id, broken.cedar)
+    ]
+    assert [error.policy_id for error in tenant.errors] == [broken.id]
+    assert [unmet.policy_id for unmet in tenant.unmet] == [each.id for each in near[:10]]
+    assert tenant.unmet_count == 13, "the owners' policy is about everybody as well"
+    assert len(explained.would_change) == 2
+
+
 async def test_search_finds_resources_page_by_page(service: Connection) -> None:
     await service.publish(
         entities=[_document(f"more-{number:02}", "alice") for number in range(25)]

@@ -8,7 +8,13 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from placet.v1 import decision_pb2, policy_pb2, policy_service_pb2, value_pb2
+from placet.v1 import (
+    decision_pb2,
+    evaluate_service_pb2,
+    policy_pb2,
+    policy_service_pb2,
+    value_pb2,
+)
 from placet_engine.items import ItemKind
 from tests.wire.details import info
 from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, request, running_service
@@ -173,6 +179,43 @@ async def test_validate_reports_every_problem_and_stores_nothing(service: Servic
     assert {"a", "b"} == {found.subject for found in errors}
     assert {"PERMIT_NEVER_ALLOWS"} == {f.reason for f in answer.problems if f.severity == 2}
     assert await service.node.store.head() == 0
+
+
+async def test_publish_warns_of_what_it_leaves_without_a_part(service: Service) -> None:
+    def written(id_: str, cedar: str, line: int) -> policy_pb2.Policy:
+        found = policy(id_, cedar)
+        found.position.CopyFrom(
+            evaluate_service_pb2.SourcePosition(file="a.cedar", line=line, column=1)
+        )
+        return found
+
+    first = await service.publish(written("reads", _ALLOW, 1))
+    second = await service.publish(written("freeze", "forbid(principal, action, resource);", 2))
+    third = await service.publish(policy("else", "forbid(principal is Bot, action, resource);"))
+    gone = await service.publish(deletes=[_key("freeze")])
+
+    assert [len(each.warnings) for each in (first, third, gone)] == [0, 0, 0]
+    (warning,) = second.warnings
+    assert (warning.reason, warning.subject) == ("POLICY_CONFLICT", "reads")
+    assert (warning.severity, warning.field) == (policy_pb2.Problem.SEVERITY_WARNING, "change_set")
+    assert (warning.position.file, warning.position.line, warning.position.column) == (
+        "a.cedar", 1, 1,
+    )  # fmt: skip
+    assert "forbid `freeze` (at a.cedar:2:1)" in warning.message
+
+
+async def test_a_tenant_is_warned_of_what_the_platform_forbids(service: Service) -> None:
+    await service.publish(policy("freeze", _FORBID), tenant="")
+
+    published = await service.publish(
+        policy("reads", "permit(principal is User, action, resource);")
+    )
+
+    (warning,) = published.warnings
+    assert (warning.reason, warning.field) == (
+        "PERMIT_SHADOWED", "change_set.policies[0].cedar",
+    )  # fmt: skip
+    assert "forbid `freeze` of the platform forbids all it permits" in warning.message
 
 
 async def test_list_pages_and_filters(service: Service) -> None:

@@ -68,7 +68,8 @@ and ``close()`` (``aclose()`` in ``placet.aio``).
 ``placet.local.LocalEvaluator(target, *, tenant, max_staleness_s=30.0, when_stale="raise", ...)``
 and ``placet.local.aio.LocalEvaluator`` decide in this process by policies that follow the
 server's: ``evaluate``, ``evaluate_batch``, ``enforce``, ``enforced``, and what can be seen of a
-subscription. They need ``pip install 'placet[local]'``.
+subscription. They need ``pip install 'placet[local]'``. ``placet.bundles`` packs, signs and
+verifies files with a tenant's whole content; it needs ``pip install 'placet[signing]'``.
 
 ``placet.templates`` has the policies that ship, to be filled in and published.
 

@@ -148,6 +148,7 @@ def explanation(message: evaluate_service_pb2.ExplainResponse) -> decisions.Expl
             for override in message.overrides
         ),
         steps=tuple(message.steps),
+        would_change=tuple(message.would_change),
     )
 
 
@@ -155,21 +156,25 @@ def _layer_verdict(message: evaluate_service_pb2.LayerVerdict) -> decisions.Laye
     return decisions.LayerVerdict(
         layer=_layer(message.layer),
         outcome=_outcome(message.outcome),
-        matched=tuple(
-            decisions.MatchedPolicy(
-                policy_id=matched.policy_id,
-                effect=_known(decisions.Effect, matched.effect),
-                layer=_layer(matched.layer),
-                annotations=dict(matched.annotations),
-                position=_position(matched.position),
-                cedar=matched.cedar,
-                template_id=matched.template_id,
-                counts=matched.counts,
-            )
-            for matched in message.matched
-        ),
+        matched=tuple(map(_matched_policy, message.matched)),
         errors=_policy_errors(message.errors),
         policies=message.policies,
+        failed=tuple(map(_matched_policy, message.failed)),
+        unmet=tuple(map(_matched_policy, message.unmet)),
+        unmet_count=message.unmet_count,
+    )
+
+
+def _matched_policy(message: evaluate_service_pb2.MatchedPolicy) -> decisions.MatchedPolicy:
+    return decisions.MatchedPolicy(
+        policy_id=message.policy_id,
+        template_id=message.template_id,
+        counts=message.counts,
+        effect=_known(decisions.Effect, message.effect),
+        layer=_layer(message.layer),
+        annotations=dict(message.annotations),
+        cedar=message.cedar,
+        position=_position(message.position),
     )
 
 

@@ -144,7 +144,7 @@ NOWHERE = Position()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchedPolicy:
-    """One policy that matched the request, whether or not it determined the outcome."""
+    """One policy that has to do with the request, whether or not it determined the outcome."""
 
     policy_id: str
     effect: Effect
@@ -168,6 +168,12 @@ class LayerVerdict:
     errors: tuple[PolicyError, ...]
     policies: int
     """How many of its policies were looked at."""
+    failed: tuple[MatchedPolicy, ...] = ()
+    """The policies that ``errors`` are about, in the same order."""
+    unmet: tuple[MatchedPolicy, ...] = ()
+    """The first few permits that are about the request, but whose conditions did not hold."""
+    unmet_count: int = 0
+    """How many of those permits there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,8 @@ class Explanation:
     overrides: tuple[Override, ...]
     steps: tuple[str, ...]
     """The rules of precedence in the order they were applied, as sentences."""
+    would_change: tuple[str, ...] = ()
+    """What would have led to another outcome, so far as that is known, as sentences."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -176,6 +176,19 @@ class ChangeSet:
     replace_all: bool = False
     """Remove every policy and link (and, where the change set has any, entity and
     schema) that it does not write: it is then the whole content."""
+
+    @classmethod
+    def of(cls, bodies: Iterable[Body], *, replace_all: bool = False) -> ChangeSet:
+        """Return the edits that write these bodies, each where it belongs."""
+        written = tuple(bodies)
+        return cls(
+            policies=tuple(body for body in written if isinstance(body, Policy)),
+            template_links=tuple(body for body in written if isinstance(body, TemplateLink)),
+            entities=tuple(body for body in written if isinstance(body, Entity)),
+            schema=next((body for body in written if isinstance(body, Schema)), None),
+            settings=next((body for body in written if isinstance(body, TenantSettings)), None),
+            replace_all=replace_all,
+        )
 
 
 class Severity(Enum):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from placet.v1 import decision_pb2, evaluate_service_pb2
 from placet.wire import entity_to_wire, policy_error_to_wire, position_to_wire, uid_to_wire
 from placet_engine.changes import ItemSet
+from placet_engine.explaining import Explanation, LayerVerdict
 from placet_engine.items import PLATFORM_LAYERS, ItemKey, ItemKind, Policy
 from placet_engine.model import NOWHERE
 from placet_engine.precedence import EffectivePolicy
-from placet_engine.program import Explanation, LayerVerdict
 
 
 def explanation_to_wire(
@@ -31,6 +31,7 @@ def explanation_to_wire(
             for uid, name in explanation.slice.overrides
         ],
         steps=explanation.steps,
+        would_change=explanation.would_change,
     )
 
 
@@ -38,13 +39,19 @@ def _layer(verdict: LayerVerdict, source: ItemSet) -> evaluate_service_pb2.Layer
     return evaluate_service_pb2.LayerVerdict(
         layer=verdict.layer.value,  # type: ignore[arg-type]  # the numbers are the wire's
         outcome=verdict.outcome.value,  # type: ignore[arg-type]
-        matched=[_matched(policy, source) for policy in verdict.matched],
+        matched=[_policy(policy, source) for policy in verdict.matched],
         errors=[policy_error_to_wire(failure.to_error()) for failure in verdict.failed],
         policies=verdict.policies,
+        failed=[_policy(failure.policy, source) for failure in verdict.failed],
+        unmet=[_policy(policy, source) for policy in verdict.unmet[:_MOST_UNMET]],
+        unmet_count=len(verdict.unmet),
     )
 
 
-def _matched(policy: EffectivePolicy, source: ItemSet) -> evaluate_service_pb2.MatchedPolicy:
+_MOST_UNMET = 10
+
+
+def _policy(policy: EffectivePolicy, source: ItemSet) -> evaluate_service_pb2.MatchedPolicy:
     item = source.items.get(ItemKey(ItemKind.POLICY, policy.template_id or policy.id))
     written = item.body if item is not None and isinstance(item.body, Policy) else None
     message = evaluate_service_pb2.MatchedPolicy(

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from placet_engine.changes import ChangeSet, Commit, Edit, ItemSet, resolve
 from placet_engine.compiling import Compilation, Compiler
+from placet_engine.findings import Change
 from placet_engine.items import (
     PLATFORM,
     Policy,
@@ -149,7 +151,10 @@ class Publisher:
         )
 
     async def check(self, owner: str, change_set: ChangeSet) -> Candidate:
-        """Apply a change set to what the store has, without committing it."""
+        """Apply a change set to what the store has, without committing it.
+
+        Warnings are about what is written, and about others only if an edit is to blame.
+        """
         platform, base = await self._current(owner)
         edits, problems = resolve(change_set, base)
         if problems:
@@ -157,7 +162,11 @@ class Publisher:
                 base=base, edits=edits, items=base, compilation=None, problems=tuple(problems)
             )
         items = base.editing(edits, Revision(base.revision + 1))
-        compilation = await self._compile(items if owner == PLATFORM else platform, items)
+        edited = frozenset(edit.key for edit in edits)
+        written = edited.union(body.key for body in change_set.upserts)
+        compilation = await self._compile(
+            items if owner == PLATFORM else platform, items, Change(written=written, edited=edited)
+        )
         places = _places(change_set)
         return Candidate(
             base=base,
@@ -175,12 +184,11 @@ class Publisher:
         own = await self._store.read(owner)
         return own if owner == PLATFORM else await self._store.read(PLATFORM), own
 
-    async def _compile(self, platform: ItemSet, own: ItemSet) -> Compilation:
+    async def _compile(self, platform: ItemSet, own: ItemSet, change: Change) -> Compilation:
         loop = asyncio.get_running_loop()
         base = self._active.compiled(own.owner)
-        return await loop.run_in_executor(
-            self._executor, self._compiler.compile, platform, own, base
-        )
+        check = partial(self._compiler.check, platform, own, base, change=change)
+        return await loop.run_in_executor(self._executor, check)
 
     async def _commit(
         self, owner: str, candidate: Candidate, expected: Revision | None, info: CommitInfo

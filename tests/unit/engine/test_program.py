@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cedarpy
 import pytest
 
+from placet_engine.explaining import Explanation, LayerVerdict
 from placet_engine.items import Body, Policy, SchemaText, Settings, TemplateLink
 from placet_engine.model import (
     Attributes,
@@ -18,7 +19,7 @@ from placet_engine.model import (
     Undecidable,
     Verdict,
 )
-from placet_engine.program import Explanation, LayerVerdict, Program
+from placet_engine.program import Program
 from tests.unit.engine import make
 
 PERMIT = "permit(principal, action, resource);"
@@ -522,6 +523,57 @@ def test_last_step_is_the_rule_that_decided(cause: Cause) -> None:
 
     assert found.verdict.cause is cause
     assert found.steps[-1].endswith(f": {outcome}")
+
+
+WOULD_CHANGE = [
+    (PERMIT, False, ["without permit `p0`: deny, for no permit matched"]),
+    (
+        f'{PERMIT} @approval("boss") {PERMIT}',
+        False,
+        ["without permit `p0`: requires approval"],
+    ),
+    (
+        f'@approval("boss") {PERMIT} @approval("cfo, ceo") {PERMIT}',
+        False,
+        ["with an approval by `boss` or `ceo` or `cfo`: allow"],
+    ),
+    (f'@approval("boss") {PERMIT}', True, ["without the approval: requires approval"]),
+    (
+        f"{PERMIT} forbid(principal, action, resource); forbid(principal, action, resource);",
+        False,
+        ["without forbid `p1`, forbid `p2`: allow"],
+    ),
+    (
+        f"{PERMIT} forbid(principal, action, resource) when {{ context.x }};",
+        False,
+        ["if forbid `p1` could be evaluated and did not match: allow"],
+    ),
+    (
+        'permit(principal == User::"bob", action, resource);',
+        False,
+        ["with a permit about this subject, action and resource: there is none"],
+    ),
+    (
+        "permit(principal, action, resource) when { context has x };" * 7
+        + "permit(principal, action, resource) when { context.x };"
+        + '@mode("log_only") permit(principal, action, resource) when { context has x };',
+        False,
+        [
+            "if this could be evaluated, and matched: permit `p7`",
+            "if a condition held that is false: that of permit `p0`, permit `p1`, permit `p2`, "
+            "permit `p3`, permit `p4` and 2 more",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("cedar", "approved", "expected"), WOULD_CHANGE)
+def test_explanation_tells_what_would_have_led_to_another_outcome(
+    cedar: str, approved: bool, expected: list[str]
+) -> None:
+    found = explanation(make.program(*make.policies(cedar)), make.request(approved=approved))
+
+    assert list(found.would_change) == expected
 
 
 def test_explanation_of_no_policies() -> None:

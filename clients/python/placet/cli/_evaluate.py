@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from placet import Decision, DecisionError, Outcome
-from placet.cli import decisions, requests, terminal
+from placet.cli import decisions, explanations, requests, terminal
 from placet.cli.as_json import to_json
 from placet.cli.failures import ExitCode, Failure
 from placet.cli.findings import FilesRefused
@@ -157,7 +157,11 @@ def explain(
     timeout_s: Timeout = DEFAULT_TIMEOUT_S,
     as_json: Json = False,
 ) -> int:
-    """Ask, and show how the answer came about: layers, policies, entities, steps."""
+    """Ask, and show how the answer came about.
+
+    The layers top down, in each what matched or failed and where it is written; the rule that
+    decided, and what would have changed the answer; and the entities that policies could reach.
+    """
     request = requests.from_options(subject, action, resource, context, context_json, properties)
     with connected(address, tenant=tenant, timeout_s=timeout_s) as client:
         explanation = client.explain(
@@ -168,6 +172,6 @@ def explain(
     else:
         console = terminal.out()
         console.print(decisions.panel(request, explanation.decision))
-        for part in decisions.work(explanation):
+        for part in explanations.work(explanation):
             console.print(part)
     return _code(explanation.decision)

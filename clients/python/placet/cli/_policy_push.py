@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated
 
 import typer
 
-from placet import (
-    ChangeSet,
-    Client,
-    InvalidRequest,
-    ItemKey,
-    NotFound,
-    OutOfRange,
-    Publication,
-    Validation,
-)
-from placet.cli import items, terminal
+from placet import ChangeSet
+from placet.cli import terminal
 from placet.cli.compiling import compile_documents, findings_of, to_engine
 from placet.cli.contents import Documents
 from placet.cli.extras import needs_extra
@@ -41,7 +30,8 @@ from placet.cli.options import (
     connected,
     owner,
 )
-from placet.cli.plan import planned_changes
+from placet.cli.publish_reports import finding_to_json, show_publication, show_trial
+from placet.cli.publishing import publish_folder, published_changes, try_folder
 
 
 def push(
@@ -70,27 +60,14 @@ def push(
         to_engine(folder.documents, whose)
         if dry_run:
             with terminal.working(f"checking {size_text(change_set)}"):
-                validation, planned = try_at(client, change_set, whose)
+                validation, planned = try_folder(client, change_set, whose)
             return show_trial(validation, planned, folder, as_json=as_json)
         with terminal.working(f"publishing {size_text(change_set)}"):
-            publication = publish(client, change_set, folder, message, expected_revision)
-            changes = _changes(client, publication)
-    warnings = findings_of(publication.warnings, folder.documents)
-    if as_json:
-        terminal.print_json(
-            {
-                "revision": publication.revision,
-                "upserts": publication.upserts,
-                "deletes": publication.deletes,
-                "changes": [change_to_json(change, key) for change, key, _ in changes],
-                "warnings": [finding_to_json(finding, folder) for finding in warnings],
-            }
-        )
-        return ExitCode.OK
-    terminal.print_findings(warnings, folder.texts)
-    for change in changes:
-        terminal.line(items.change_line(*change))
-    terminal.line(summary(publication, whose))
+            publication = publish_folder(
+                client, change_set, folder, message=message, expected=expected_revision
+            )
+            changes = published_changes(client, publication)
+    show_publication(publication, changes, folder, whose, as_json=as_json)
     return ExitCode.OK
 
 
@@ -99,114 +76,6 @@ def size_text(change_set: ChangeSet) -> str:
     policies = len(change_set.policies) + len(change_set.template_links)
     entities = terminal.counted(len(change_set.entities), "entity", "entities")
     return f"{terminal.counted(policies, 'policy', 'policies')} and {entities}"
-
-
-def publish(
-    client: Client, change_set: ChangeSet, folder: Folder, message: str, expected: int | None
-) -> Publication:
-    """Publish what a folder has; what does not compile is told with its places in there."""
-    with naming_places(client, change_set, folder):
-        return client.publish(change_set, message=message, expected_revision=expected)
-
-
-@contextmanager
-def naming_places(client: Client, change_set: ChangeSet, folder: Folder) -> Iterator[None]:
-    """Let a change set's problems that leave the block name the places in its files."""
-    try:
-        yield
-    except InvalidRequest as error:
-        # Publish names fields, validate names places.
-        problems = client.validate(change_set).problems
-        findings = findings_of(problems, folder.documents)
-        if not findings:
-            raise
-        raise FilesRefused(findings) from error
-
-
-def _changes(client: Client, publication: Publication) -> list[tuple[str, ItemKey, str]]:
-    """Return what the publish changed, as far as the server can still tell."""
-    if not publication.upserts and not publication.deletes:
-        return []
-    try:
-        diff = client.diff(publication.revision - 1, publication.revision)
-    except OutOfRange:
-        return []
-    found = []
-    for change in diff.items:
-        item = change.after or change.before
-        assert item is not None
-        remark = ""
-        if change.before is not None and change.after is not None:
-            remark = items.changed_parts(change.before.body, change.after.body)
-        found.append((items.change_word(change.before, change.after), item.key, remark))
-    return found
-
-
-def summary(publication: Publication, whose: str) -> str:
-    """Say in a line what a publish came to."""
-    name = f"tenant `{whose}`" if whose else "the platform"
-    if not publication.upserts and not publication.deletes:
-        return f"nothing to publish: {name} has all of it, at revision {publication.revision}"
-    counts = f"{publication.upserts} written, {publication.deletes} removed"
-    return f"published revision {publication.revision} of {name}: {counts}"
-
-
-Planned: TypeAlias = "list[tuple[str, ItemKey]]"
-
-
-def try_at(client: Client, change_set: ChangeSet, whose: str) -> tuple[Validation, Planned]:
-    """Return what a server says of a change set, and what it would change."""
-    validation = client.validate(change_set)
-    if not validation.valid:
-        return validation, []
-    try:
-        current = list(client.list_items(page_size=1000))
-    except NotFound:
-        # It would come into being.
-        current = []
-    return validation, planned_changes(change_set, current, owner=whose)
-
-
-def show_trial(
-    validation: Validation, planned: Planned, folder: Folder, *, as_json: bool
-) -> ExitCode:
-    """Show what a dry run found, and return how the command ends."""
-    findings = findings_of(validation.problems, folder.documents)
-    code = ExitCode.OK if validation.valid else ExitCode.FAILED
-    if as_json:
-        terminal.print_json(
-            {
-                "valid": validation.valid,
-                "changes": [change_to_json(change, key) for change, key in planned],
-                "problems": [finding_to_json(finding, folder) for finding in findings],
-            }
-        )
-        return code
-    terminal.print_findings(findings, folder.texts)
-    for change, key in planned:
-        terminal.line(items.change_line(change, key))
-    if not validation.valid:
-        return code
-    what = terminal.counted(len(planned), "change", "changes") if planned else "no changes"
-    terminal.line(f"dry run: {what}; nothing was published")
-    return code
-
-
-def change_to_json(change: str, key: ItemKey) -> dict[str, str]:
-    """Return one change as a document."""
-    return {"change": change, "kind": items.kind_word(key.kind), "name": items.name_of(key)}
-
-
-def finding_to_json(finding: Finding, folder: Folder) -> dict[str, Any]:
-    """Return a finding as a document."""
-    at = finding.position
-    return {
-        "severity": "warning" if finding.is_warning else "error",
-        "message": finding.message,
-        "file": folder.texts.get(at.file, (at.file, ""))[0],
-        "line": at.line,
-        "column": at.column,
-    }
 
 
 def validate(

@@ -19,7 +19,6 @@ from placet.cli.candidates import candidate_changes
 from placet.cli.completing import rollout_ids
 from placet.cli.failures import ExitCode, Failure
 from placet.cli.findings import did_you_mean
-from placet.cli.following import Plain, follow
 from placet.cli.live import Interval, Watch, asked_again, show_on
 from placet.cli.live import show as show_once
 from placet.cli.options import (
@@ -33,6 +32,7 @@ from placet.cli.options import (
     connected,
     owner,
 )
+from placet.cli.rollout_watching import Plain, follow
 
 RolloutId: TypeAlias = Annotated[
     str,

@@ -8,23 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from placet import ChangeSet, Client, ItemDiff, RolloutPlan, StartedRollout
+from placet import ChangeSet, Client, ItemDiff, ItemKey, RolloutPlan, StartedRollout
 from placet.cli import items, rollouts, terminal
-from placet.cli._policy_push import (
-    Planned,
-    change_to_json,
-    finding_to_json,
-    naming_places,
-    show_trial,
-    size_text,
-    try_at,
-)
+from placet.cli._policy_push import size_text
 from placet.cli.candidates import candidate_changes
 from placet.cli.compiling import findings_of, to_engine
 from placet.cli.failures import ExitCode, Failure
 from placet.cli.findings import FilesRefused
 from placet.cli.folders import Folder, read_policies
-from placet.cli.following import Plain, follow
 from placet.cli.options import (
     DEFAULT_ADDRESS,
     MANAGING_TIMEOUT_S,
@@ -42,7 +33,10 @@ from placet.cli.options import (
     connected,
     owner,
 )
+from placet.cli.publish_reports import change_to_json, finding_to_json, show_trial
+from placet.cli.publishing import naming_places, try_folder
 from placet.cli.rollout_plans import GUARDS, PlanOptions, plan_text
+from placet.cli.rollout_watching import Plain, follow
 
 _HOW = "How it goes"
 _WATCHED = "What stops it"
@@ -222,7 +216,7 @@ def start(
     with folder.quoting(), connection as client:
         to_engine(folder.documents, whose)
         with terminal.working(f"checking {size_text(change_set)}"):
-            validation, planned = try_at(client, change_set, whose)
+            validation, planned = try_folder(client, change_set, whose)
         if dry_run:
             _tell_plan(wish)
             return show_trial(validation, planned, folder, as_json=as_json)
@@ -249,7 +243,11 @@ def _tell_plan(wish: _Wish) -> None:
 
 
 def _start(
-    client: Client, change_set: ChangeSet, planned: Planned, folder: Folder, wish: _Wish
+    client: Client,
+    change_set: ChangeSet,
+    planned: list[tuple[str, ItemKey]],
+    folder: Folder,
+    wish: _Wish,
 ) -> StartedRollout:
     """Start what files hold, and tell what it changes before that."""
     if not wish.as_json:
@@ -272,7 +270,7 @@ def _start(
 
 
 def _print_started(
-    started: StartedRollout, planned: Planned, *, warnings: list[dict[str, Any]]
+    started: StartedRollout, planned: list[tuple[str, ItemKey]], *, warnings: list[dict[str, Any]]
 ) -> None:
     """Print what was started, for programs."""
     terminal.print_json(
@@ -287,7 +285,7 @@ def _print_started(
 def _restore(client: Client, revision: int, wish: _Wish) -> StartedRollout | None:
     """Start what leads back to a revision, and tell what that changes before. None: a dry run."""
     changes = _changes_back_to(client, revision)
-    planned: Planned = [
+    planned: list[tuple[str, ItemKey]] = [
         (items.change_word(change.before, change.after), present.key)
         for change in changes
         if (present := change.after or change.before) is not None

@@ -10,12 +10,17 @@ import typer
 
 from placet import InvalidRequest
 from placet.cli import items, options, terminal
-from placet.cli._policy_push import change_to_json, finding_to_json, show_trial, summary
 from placet.cli._template_read import TemplateName
 from placet.cli.applications import as_document, folder_of, named
 from placet.cli.compiling import findings_of
 from placet.cli.completing import parameters
 from placet.cli.failures import ExitCode, Failure
+from placet.cli.publish_reports import (
+    change_to_json,
+    finding_to_json,
+    show_trial,
+    summary,
+)
 from placet.cli.targets import Applied, Target
 from placet.templates import Application, Template
 

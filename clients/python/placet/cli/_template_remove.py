@@ -8,11 +8,11 @@ import typer
 
 from placet import InvalidRequest
 from placet.cli import options, terminal
-from placet.cli._policy_push import show_trial
 from placet.cli._template_apply import show_applied
 from placet.cli._template_read import TemplateName
 from placet.cli.applications import folder_of, named
 from placet.cli.failures import ExitCode, Failure
+from placet.cli.publish_reports import show_trial
 from placet.cli.targets import Target
 
 

@@ -12,6 +12,8 @@ import typer
 
 from placet import PlacetError
 from placet.cli import terminal
+from placet.cli._bundle import export, import_, keygen, verify
+from placet.cli._bundle import show as show_bundle
 from placet.cli._cache import cache
 from placet.cli._config import config
 from placet.cli._evaluate import evaluate, explain
@@ -20,6 +22,7 @@ from placet.cli._policy_impact import impact
 from placet.cli._policy_log_only import log_only
 from placet.cli._policy_push import push, validate
 from placet.cli._policy_read import diff, get, history, list_
+from placet.cli._policy_sync import sync
 from placet.cli._policy_test import run_tests
 from placet.cli._quickstart import quickstart
 from placet.cli._rollout_show import list_ as list_rollouts
@@ -158,6 +161,14 @@ _add(
     "placet policy push policies -t demo --dry-run",
     "placet policy push invoices.cedar -t demo",
 )
+_add(
+    policy,
+    sync,
+    "sync",
+    "placet policy sync . -t demo",
+    "placet policy sync https://git.example/acme/policies.git -t demo --ref main --watch",
+    "placet policy sync /mnt/policies -t demo --watch --status-file /run/placet/sync.json",
+)
 _add(policy, validate, "validate", "placet policy validate .")
 _add(
     policy,
@@ -258,6 +269,30 @@ _add(
     "placet template remove change-freeze -t demo --id change-freeze/production",
 )
 _add(template, run_template_tests, "test", "placet template test", "placet template test ownership")
+bundle = _group("bundle", "Carry a tenant's policies from server to server in signed files.")
+_add(bundle, keygen, "keygen", "placet bundle keygen", "placet bundle keygen -o ~/keys/release")
+_add(
+    bundle,
+    export,
+    "export",
+    "placet bundle export -t demo -o demo.bundle --key placet-bundle.key.pem",
+    "placet bundle export --from . -o policies.bundle --key placet-bundle.key.pem",
+)
+_add(
+    bundle,
+    verify,
+    "verify",
+    "placet bundle verify demo.bundle --key placet-bundle.pub.pem",
+    "placet bundle verify demo.bundle --key old.pub.pem --key new.pub.pem",
+)
+_add(bundle, show_bundle, "show", "placet bundle show demo.bundle")
+_add(
+    bundle,
+    import_,
+    "import",
+    "placet bundle import demo.bundle -t demo --key placet-bundle.pub.pem --dry-run",
+    "placet bundle import demo.bundle -t demo --key placet-bundle.pub.pem",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,7 +37,14 @@ def compile_documents(documents: Documents) -> tuple[Program, list[Finding]]:
     # Its dependencies are an extra of this package.
     from placet_engine.compiling import Compiler
 
-    compilation = Compiler().compile(*item_sets(documents))
+    platform, own = item_sets(documents)
+    compiler = Compiler()
+    compilation = compiler.check(platform, own)
+    if platform.items:
+        # Those that keep the tenant's part from being used are found both times.
+        of_platform = compiler.check(platform, platform).problems
+        problems = tuple(dict.fromkeys((*of_platform, *compilation.problems)))
+        compilation = replace(compilation, problems=problems)
     return checked(compilation, documents)
 
 
@@ -99,7 +106,8 @@ def findings_of(problems: Iterable[Problem], documents: Documents) -> list[Findi
         position = _position(problem, documents)
         # The place is told by itself.
         message = problem.message.removesuffix(f" at {place(problem.position)}")
-        findings.append(Finding(message, position, problem.severity is Severity.WARNING))
+        is_warning = problem.severity is Severity.WARNING
+        findings.append(Finding(message, position, is_warning, problem.reason))
     return in_order(findings)
 
 

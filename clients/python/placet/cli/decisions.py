@@ -1,33 +1,24 @@
-"""Draws decisions and explanations for people."""
+"""Draws decisions for people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from rich.console import RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
 from placet import (
     Cause,
     Decision,
     DecisionError,
-    Effect,
-    Entity,
     EntityRef,
-    Explanation,
     Layer,
-    LayerVerdict,
-    MatchedPolicy,
     Reason,
     Request,
 )
 from placet.cli import terminal
-from placet.cli.as_json import entity_to_json
-from placet.cli.findings import place
 from placet.cli.requests import parts
 from placet.cli.terminal import OUTCOME_STYLES, outcome_text, safe
 
@@ -121,98 +112,3 @@ def why_text(decision: Decision) -> Text:
     if decision.obligations:
         text.append(f"  obliges to {safe(', '.join(decision.obligations))}", "cyan")
     return text
-
-
-# --------------------------------------------------------------------------- explanations
-
-
-def work(explanation: Explanation) -> Iterator[RenderableType]:
-    """Draw how a decision came about: layers top down, entities, overrides, steps."""
-    layers = Tree(Text("layers", "bold"), guide_style="dim")
-    for verdict in explanation.layers:
-        _add_layer(layers, verdict)
-    if not explanation.layers:
-        layers.add("there are no policies")
-    yield layers
-    if explanation.entities:
-        yield _tree("entities the policies could reach", map(_entity_text, explanation.entities))
-    if explanation.overrides:
-        overrides = (
-            Text(safe(f"{override.entity}: `{override.attribute}` is what is stored"))
-            for override in explanation.overrides
-        )
-        yield _tree("sent with the request, and overridden", overrides)
-    steps = (
-        Text(f"{number}. {safe(step)}") for number, step in enumerate(explanation.steps, start=1)
-    )
-    yield _tree("steps", steps)
-
-
-def _tree(title: str, lines: Iterable[Text]) -> Tree:
-    tree = Tree(Text(title, "bold"), guide_style="dim")
-    for line in lines:
-        tree.add(line)
-    return tree
-
-
-def _add_layer(tree: Tree, verdict: LayerVerdict) -> None:
-    count = terminal.counted(verdict.policies, "policy", "policies")
-    branch = tree.add(
-        Text.assemble(
-            (verdict.layer.name.lower(), "bold"), f", {count}: ", outcome_text(verdict.outcome)
-        )
-    )
-    for matched in verdict.matched:
-        branch.add(_matched_text(matched))
-    for failed in verdict.errors:
-        branch.add(Text(safe(f"`{failed.policy_id}` failed: {failed.message}"), "red"))
-    if not (verdict.matched or verdict.errors):
-        branch.add(Text("none matched", "dim"))
-
-
-def _matched_text(matched: MatchedPolicy) -> Text:
-    style = "green" if matched.effect is Effect.PERMIT else "red"
-    text = Text.assemble(
-        (matched.effect.name.lower(), style), " ", (safe(matched.policy_id), "bold")
-    )
-    if matched.template_id:
-        text.append(f" of template {safe(matched.template_id)}")
-    where = place(matched.position)
-    if where:
-        text.append(f" at {safe(where)}", "cyan")
-    if not matched.counts:
-        text.append(" (does not count)", "yellow")
-    for name, value in sorted(matched.annotations.items()):
-        if name != "id":
-            text.append(f'\n@{safe(name)}("{safe(value)}")', "dim")
-    return text
-
-
-def _entity_text(entity: Entity) -> Text:
-    document = entity_to_json(entity)
-    text = Text(safe(str(entity.uid)), "bold")
-    if document["attrs"]:
-        attributes = ", ".join(f"{name}: {_short(v)}" for name, v in document["attrs"].items())
-        text.append(f" {{{safe(attributes)}}}", "not bold")
-    if entity.parents:
-        parents = ", ".join(str(parent) for parent in entity.parents)
-        text.append(f" in {safe(parents)}", "not bold dim")
-    return text
-
-
-def _short(value: object) -> str:
-    """Write an attribute's value as its author would."""
-    match value:
-        case {"__entity": {"type": str(type_), "id": str(id_)}}:
-            return str(EntityRef(type_, id_))
-        case {"__extn": {"fn": function, "arg": argument}}:
-            return f'{function}("{argument}")'
-        case bool():
-            return str(value).lower()
-        case str():
-            return f'"{value}"'
-        case list():
-            return f"[{', '.join(map(_short, value))}]"
-        case dict():
-            return f"{{{', '.join(f'{name}: {_short(v)}' for name, v in value.items())}}}"
-    return str(value)

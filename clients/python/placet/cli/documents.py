@@ -34,6 +34,7 @@ from placet import (
 )
 from placet.cli import values
 from placet.cli.contents import Documents, key_of
+from placet.cli.durations import read_duration
 from placet.cli.fields import Fields, kind
 from placet.cli.files import FileKind, SourceFile
 from placet.cli.findings import Findings, place
@@ -280,15 +281,13 @@ class Gathered:
         )
 
     def _duration(self, node: Node) -> timedelta | None:
-        found = _DURATION.fullmatch(node.value) if isinstance(node.value, str) else None
-        if found is None or not any(found.groups()):
+        found = read_duration(node.value) if isinstance(node.value, str) else None
+        if found is None:
             self._findings.refuse(
                 f"`max_staleness` is `{node.plain()}`; write it like 30s, 1m30s or 500ms",
                 node.position,
             )
-            return None
-        hours, minutes, seconds, milliseconds = (int(part or 0) for part in found.groups())
-        return timedelta(hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
+        return found
 
     def _seconds(self, node: Node) -> timedelta | None:
         if isinstance(node.value, int | float) and not isinstance(node.value, bool):
@@ -308,7 +307,6 @@ class Gathered:
 
 # What a server takes for an id. It checks again; here it only decides whether a file's name is one.
 _ID = re.compile(r"[A-Za-z0-9._/:@#+-]{1,256}")
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
 _SETTINGS = (
     "schema_validation",
     "jurisdictions",

@@ -50,15 +50,22 @@ class PathRefused(Exception):
     """A path that nothing can be read from; the message says what to do."""
 
 
-def read_files(paths: Sequence[Path], findings: Findings) -> list[SourceFile]:
+def read_files(
+    paths: Sequence[Path], findings: Findings, *, base: Path | None = None
+) -> list[SourceFile]:
     """Read policy folders and files.
+
+    Args:
+        paths: folders and files.
+        findings: gets what cannot be read.
+        base: what files are named from; without, from the folder they are found in.
 
     Raises:
         PathRefused: a path is not there, or is a file of no kind we know.
     """
     found: dict[str, SourceFile] = {}
     for path in paths:
-        for file in _files_at(path):
+        for file in _files_at(path, base):
             text = _text(file, findings)
             if text is None:
                 continue
@@ -70,6 +77,17 @@ def read_files(paths: Sequence[Path], findings: Findings) -> list[SourceFile]:
     return list(found.values())
 
 
+def list_files(folder: Path) -> list[Path]:
+    """Return the files that :func:`read_files` would read of a folder, without looking into them.
+
+    Raises:
+        PathRefused: the folder is not there.
+    """
+    if not folder.is_dir():
+        raise PathRefused(f"`{folder}` is not there; {_instead_of(folder)}")
+    return [path for root in _roots(folder) for path, _ in _paths_in(root)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
     path: Path
@@ -79,19 +97,19 @@ class _File:
     stem: str
 
 
-def _files_at(path: Path) -> Iterator[_File]:
+def _files_at(path: Path, base: Path | None) -> Iterator[_File]:
     if not path.exists():
         raise PathRefused(f"`{path}` is not there; {_instead_of(path)}")
     if path.is_dir():
         for root in _roots(path):
-            yield from _files_in(root)
+            yield from _files_in(root, base)
         return
     kind = kind_of(PurePath(path.name))
     if kind is None:
         raise PathRefused(
             f"`{path}` is no policy file; they end in .cedar, .cedarschema, .yaml, .yml or .json"
         )
-    yield _file(path, path.parent, kind)
+    yield _file(path, path.parent, kind, _folder_name(path.parent, base))
 
 
 def _instead_of(path: Path) -> str:
@@ -110,28 +128,40 @@ def _roots(folder: Path) -> list[Path]:
     return [folder]
 
 
-def _files_in(root: Path) -> Iterator[_File]:
+def _files_in(root: Path, base: Path | None) -> Iterator[_File]:
+    folder_name = _folder_name(root, base)
+    for path, kind in _paths_in(root):
+        yield _file(path, root, kind, folder_name)
+
+
+def _paths_in(root: Path) -> Iterator[tuple[Path, FileKind]]:
+    own_name = root.resolve().name
     paths: list[Path] = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths.extend(Path(folder, name) for name in names if not name.startswith("."))
     for path in sorted(paths, key=lambda path: path.relative_to(root).as_posix()):
-        kind = kind_of(PurePath(root.resolve().name, path.relative_to(root)))
+        kind = kind_of(PurePath(own_name, path.relative_to(root)))
         if kind is not None and path.is_file():
-            yield _file(path, root, kind)
+            yield path, kind
 
 
-def _file(path: Path, root: Path, kind: FileKind) -> _File:
+def _file(path: Path, root: Path, kind: FileKind, folder_name: PurePath) -> _File:
     within = path.relative_to(root)
-    # Not where this machine keeps the folder, only what it is called.
-    folder = root if _is_plain(root) else PurePath(root.resolve().name)
     return _File(
         path=path,
         kind=kind,
-        name=(folder / within).as_posix(),
+        name=(folder_name / within).as_posix(),
         shown=_shown(path),
         stem=within.as_posix().removesuffix(suffix_of(within.name)),
     )
+
+
+def _folder_name(root: Path, base: Path | None) -> PurePath:
+    """Name a folder, not by where this machine keeps it, only by what it is called."""
+    if base is not None and root.resolve().is_relative_to(base.resolve()):
+        return root.resolve().relative_to(base.resolve())
+    return root if _is_plain(root) else PurePath(root.resolve().name)
 
 
 def _is_plain(root: Path) -> bool:

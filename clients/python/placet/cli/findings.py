@@ -16,6 +16,8 @@ class Finding:
     message: str
     position: Position
     is_warning: bool = False
+    reason: str = ""
+    """Stable upper-case identifier, where there is one."""
 
 
 class FilesRefused(Exception):

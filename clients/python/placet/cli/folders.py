@@ -37,15 +37,17 @@ class Folder:
             raise FilesRefused(refused.findings, self.texts) from refused
 
 
-def read_folder(paths: Sequence[Path], *, with_cases: bool = False) -> Folder:
-    """Read policy folders and files.
+def read_folder(
+    paths: Sequence[Path], *, with_cases: bool = False, base: Path | None = None
+) -> Folder:
+    """Read policy folders and files, named from ``base`` if that is given.
 
     Raises:
         PathRefused: a path is not there.
         FilesRefused: something is wrong with the files.
     """
     findings = Findings()
-    files = read_files(paths, findings)
+    files = read_files(paths, findings, base=base)
     texts = {file.name: (file.shown, file.text) for file in files}
     documents = read_documents(files, findings)
     cases = read_cases(files, findings) if with_cases else []

@@ -1,93 +1,183 @@
-"""Watching one rollout to its end: a view on a terminal, lines elsewhere, JSON for programs."""
+"""Brings a tenant to what a source has, and keeps it there.
+
+What goes wrong is told and waited out: a source or a server that is away, and a state that cannot
+be published, which the next one heals. What was published stays what it is until then.
+"""
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Iterator
-from contextlib import closing
-from datetime import timedelta
-from typing import Annotated, TypeAlias
+from dataclasses import dataclass
 
-import typer
-from rich.console import RenderableType
-from rich.live import Live
-from rich.text import Text
+from placet import Client, InvalidRequest, PlacetError, Unavailable
+from placet._backoff import Backoff
+from placet.cli.compiling import findings_of, to_engine
+from placet.cli.failures import Failure
+from placet.cli.findings import FilesRefused
+from placet.cli.options import unanswered
+from placet.cli.publishing import head, publish_missing, published_changes
+from placet.cli.sources import Source, SourceAway, State
+from placet.cli.stopping import pause
+from placet.cli.sync_reports import Brought, Reporter
 
-from placet import Client, Rollout, RolloutState
-from placet.cli import rollouts, terminal
-from placet.cli.failures import ExitCode
-
-Plain: TypeAlias = Annotated[
-    bool, typer.Option("--plain", help="Lines, as without a terminal, rather than a live view.")
-]
-
-# A line as often as this tells that all goes on as it was; what is news comes at once.
-_LINE_EVERY_S = 30.0
+# What was refused may be good on another server, or beside other policies of the platform.
+_REFUSED_AGAIN_S = 300.0
+# How long pauses grow while something is away.
+_MAX_PAUSES = 6
+_JITTER = 0.1
 
 
-def follow(client: Client, rollout: Rollout, *, plain: bool, as_json: bool) -> ExitCode:
-    """Show a rollout until it has ended, or until Ctrl-C; return what became of it."""
-    last = rollout
-    try:
-        with closing(client.watch_rollout(rollout.id, tenant=rollout.tenant)) as seen:
-            for seen_last in _shown(seen, plain=plain, as_json=as_json):
-                last = seen_last
-    except KeyboardInterrupt:
-        if not as_json:
-            _tell_interrupted(last)
-        return ExitCode.UNDECIDED
-    if not as_json:
-        terminal.note(rollouts.advice(last))
-    return ExitCode.OK if last.state is RolloutState.COMPLETED else ExitCode.ROLLED_BACK
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whose policies they become, and where."""
+
+    client: Client
+    address: str
+    owner: str
+    why: str = ""
+    """Said in the history before what is synced."""
+
+    def bring(self, source: Source) -> Brought:
+        """Publish what the source has and the owner has not."""
+        folder = source.read()
+        state = source.state
+        with folder.quoting():
+            to_engine(folder.documents, self.owner)
+            publication = publish_missing(
+                self.client,
+                folder.documents.change_set(replace_all=True),
+                folder,
+                self.owner,
+                message=state.message(source.shown, self.why),
+                origin=state.origin,
+            )
+        return Brought(
+            state=state,
+            publication=publication,
+            changes=published_changes(self.client, publication),
+            warnings=findings_of(publication.warnings, folder.documents),
+            folder=folder,
+        )
 
 
-def _tell_interrupted(rollout: Rollout) -> None:
-    again = f"placet rollout watch {rollout.id} {rollouts.tenant_option(rollout.tenant)}"
-    terminal.note(f"the rollout goes on without being watched; `{again}` watches it again")
+class Following:
+    """Follows a source with one owner's policies."""
+
+    def __init__(
+        self,
+        source: Source,
+        target: Target,
+        reporter: Reporter,
+        *,
+        interval_s: float,
+        heals: bool,
+        rng: random.Random,
+    ) -> None:
+        """Prepare to follow.
+
+        Args:
+            source: what is followed.
+            target: what follows it.
+            reporter: is told of everything that happens.
+            interval_s: pause between two looks.
+            heals: whether what others publish is undone.
+            rng: keeps several of these apart.
+        """
+        self._source = source
+        self._target = target
+        self._reporter = reporter
+        self._interval_s = interval_s
+        self._heals = heals
+        self._rng = rng
+        self._backoff = Backoff(first_s=interval_s, most_s=interval_s * _MAX_PAUSES)
+        self._failures = 0
+        # Mark and revision of what was brought last, and what became of what could not be.
+        self._done: tuple[str, int] | None = None
+        self._drifted_to: int | None = None
+        self._refusal: _Refusal | None = None
+
+    def run(self) -> None:
+        """Follow until interrupted."""
+        while True:
+            pause(self.step())
+
+    def step(self) -> float:
+        """Look once, do what is to be done, and return how long to pause, in seconds.
+
+        Raises:
+            InvalidRequest: the owner's name is none.
+        """
+        try:
+            self._follow(self._source.look())
+        except SourceAway as error:
+            self._failed(str(error))
+        except Unavailable as error:
+            self._failed(unanswered(self._target.address, error))
+        except InvalidRequest:
+            # Not what is synced, which has been dealt with, but how: waiting does not help.
+            raise
+        except PlacetError as error:
+            self._failed(error.message)
+        else:
+            self._failures = 0
+        spread = self._rng.uniform(1.0 - _JITTER, 1.0 + _JITTER)
+        return self._interval_s * spread + self._backoff.delay_s(self._failures, self._rng)
+
+    def _failed(self, why: str) -> None:
+        self._failures += 1
+        self._reporter.away(why)
+
+    def _follow(self, state: State) -> None:
+        if state.remark:
+            self._reporter.remarked(state)
+        revision = head(self._target.client)
+        self._reporter.reached()
+        if self._refusal is not None and self._refusal.holds(state):
+            self._reporter.still_refused()
+        elif self._done == (state.mark, revision):
+            self._refusal = self._drifted_to = None
+            self._reporter.current(state, revision)
+        elif self._done is None or self._done[0] != state.mark:
+            self._bring()
+        elif self._drifted_to != revision:
+            # Not undone at once: another follower may have seen a newer state than this one has,
+            # which the next look shows.
+            self._drifted_to = revision
+            self._reporter.drifted(state, revision, heals=self._heals)
+        elif self._heals:
+            self._bring()
+        else:
+            self._reporter.still_drifted()
+
+    def _bring(self) -> None:
+        try:
+            brought = self._target.bring(self._source)
+        except (FilesRefused, Failure, InvalidRequest) as error:
+            refusal = _Refusal(self._source.state.mark, str(error), time.monotonic())
+            if self._refusal is not None and self._refusal.is_same(refusal):
+                self._reporter.still_refused()
+            else:
+                self._reporter.refused(self._source.state, error)
+            self._refusal = refusal
+            return
+        self._refusal = self._drifted_to = None
+        self._done = (brought.state.mark, brought.publication.revision)
+        self._reporter.brought(brought)
 
 
-def _shown(seen: Iterator[Rollout], *, plain: bool, as_json: bool) -> Iterator[Rollout]:
-    if as_json:
-        return _as_documents(seen)
-    if plain or not terminal.out().is_terminal:
-        return _as_lines(seen)
-    return _as_view(seen)
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A state that could not be published, and why."""
 
+    mark: str
+    why: str
+    at: float
 
-def _as_documents(seen: Iterator[Rollout]) -> Iterator[Rollout]:
-    for rollout in seen:
-        terminal.print_json(rollouts.rollout_to_json(rollout))
-        yield rollout
+    def holds(self, state: State) -> bool:
+        """Whether there is no point in trying yet."""
+        return self.mark == state.mark and time.monotonic() - self.at < _REFUSED_AGAIN_S
 
-
-def _as_lines(seen: Iterator[Rollout]) -> Iterator[Rollout]:
-    told: tuple[object, ...] = ()
-    told_at_s = 0.0
-    for rollout in seen:
-        now_s = time.monotonic()
-        if rollouts.milestone(rollout) != told or now_s - told_at_s >= _LINE_EVERY_S:
-            told, told_at_s = rollouts.milestone(rollout), now_s
-            terminal.line(rollouts.line(rollout))
-        if rollout.rollback is not None:
-            terminal.out().print(rollouts.report(rollout, rollout.rollback))
-        yield rollout
-
-
-def _as_view(seen: Iterator[Rollout]) -> Iterator[Rollout]:
-    """Draw it over and over: what came last, with the time that has passed since."""
-    last: tuple[Rollout, float] | None = None
-
-    def drawn() -> RenderableType:
-        if last is None:
-            return Text("waiting for the server", "dim")
-        rollout, at_s = last
-        since = timedelta(seconds=time.monotonic() - at_s)
-        # By the server's clock, since it is the server that keeps the time.
-        now = rollout.server_time + since if rollout.server_time is not None else None
-        return rollouts.view(rollout, now)
-
-    with Live(get_renderable=drawn, console=terminal.out(), refresh_per_second=2) as live:
-        for rollout in seen:
-            last = rollout, time.monotonic()
-            live.refresh()
-            yield rollout
+    def is_same(self, other: _Refusal) -> bool:
+        """Whether nothing new is to be told."""
+        return (self.mark, self.why) == (other.mark, other.why)

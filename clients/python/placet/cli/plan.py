@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from placet import (
-    ChangeSet,
-    Entity,
-    EntityRef,
-    Item,
-    ItemKey,
-    ItemKind,
-    Policy,
-    Schema,
-    TemplateLink,
-    TenantSettings,
-)
+from placet import ChangeSet, EntityRef, Item, ItemKey, ItemKind
 from placet._publishing import change_set_to_wire
 from placet.cli.items import change_word
 from placet.wire import Reader, read_change_set
@@ -26,7 +15,7 @@ def planned_changes(
     change_set: ChangeSet, current: Iterable[Item], *, owner: str
 ) -> list[tuple[str, ItemKey]]:
     """Return what would be ``added``, ``changed`` and ``removed``."""
-    stored = _to_engine(_change_set_of(current), owner).upserts
+    stored = _to_engine(ChangeSet.of(item.body for item in current), owner).upserts
     base = changes.ItemSet(
         owner=owner,
         items={body.key: items.Item(owner, items.Revision(1), body) for body in stored},
@@ -36,18 +25,6 @@ def planned_changes(
         (change_word(base.items.get(edit.key), edit.body), _key(edit.key))
         for edit in sorted(edits, key=lambda edit: edit.key)
     ]
-
-
-def _change_set_of(current: Iterable[Item]) -> ChangeSet:
-    """Return the edits that would make what is there."""
-    bodies = [item.body for item in current]
-    return ChangeSet(
-        policies=tuple(body for body in bodies if isinstance(body, Policy)),
-        template_links=tuple(body for body in bodies if isinstance(body, TemplateLink)),
-        entities=tuple(body for body in bodies if isinstance(body, Entity)),
-        schema=next((body for body in bodies if isinstance(body, Schema)), None),
-        settings=next((body for body in bodies if isinstance(body, TenantSettings)), None),
-    )
 
 
 def _to_engine(change_set: ChangeSet, owner: str) -> changes.ChangeSet:

@@ -17,10 +17,10 @@ from placet import (
     Publication,
     Validation,
 )
-from placet.cli._policy_push import publish
 from placet.cli.failures import Failure
 from placet.cli.folders import Folder
 from placet.cli.plan import planned_changes
+from placet.cli.publishing import publish_folder
 from placet.templates import Application
 
 Changes: TypeAlias = "list[tuple[str, ItemKey]]"
@@ -73,7 +73,9 @@ class Target:
                 return Applied(_nothing(plan.revision), [])
             expected = plan.revision if expected_revision is None else expected_revision
             try:
-                publication = publish(client, plan.change_set, self.folder, message, expected)
+                publication = publish_folder(
+                    client, plan.change_set, self.folder, message=message, expected=expected
+                )
             except Conflict:
                 if not attempts_left:
                     raise

@@ -632,6 +632,7 @@ class ExplainResponse(_message.Message):
     ENTITIES_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    WOULD_CHANGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def decision(self) -> _decision_pb2.Decision: ...
     @_builtins.property
@@ -650,6 +651,12 @@ class ExplainResponse(_message.Message):
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The rules of precedence in the order they were applied, as sentences."""
 
+    @_builtins.property
+    def would_change(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What would have led to another outcome, so far as that is cheap to know,
+        as sentences.
+        """
+
     def __init__(
         self,
         *,
@@ -658,10 +665,11 @@ class ExplainResponse(_message.Message):
         entities: _abc.Iterable[_value_pb2.Entity] | None = ...,
         overrides: _abc.Iterable[Global___Override] | None = ...,
         steps: _abc.Iterable[_builtins.str] | None = ...,
+        would_change: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "entities", b"entities", "layers", b"layers", "overrides", b"overrides", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "entities", b"entities", "layers", b"layers", "overrides", b"overrides", "steps", b"steps", "would_change", b"would_change"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -678,16 +686,31 @@ class LayerVerdict(_message.Message):
     MATCHED_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     POLICIES_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    UNMET_FIELD_NUMBER: _builtins.int
+    UNMET_COUNT_FIELD_NUMBER: _builtins.int
     layer: _decision_pb2.Layer.ValueType
     outcome: _decision_pb2.Outcome.ValueType
     policies: _builtins.int
     """How many policies of this layer were looked at."""
+    unmet_count: _builtins.int
+    """How many of those permits there are."""
     @_builtins.property
     def matched(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchedPolicy]:
         """Every policy of the layer that matched, whether or not it determined."""
 
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_decision_pb2.PolicyError]: ...
+    @_builtins.property
+    def failed(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchedPolicy]:
+        """The policies that `errors` are about, in the same order."""
+
+    @_builtins.property
+    def unmet(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchedPolicy]:
+        """The first 10, by id, of the permits that count and are about the request,
+        but whose conditions did not hold.
+        """
+
     def __init__(
         self,
         *,
@@ -696,10 +719,13 @@ class LayerVerdict(_message.Message):
         matched: _abc.Iterable[Global___MatchedPolicy] | None = ...,
         errors: _abc.Iterable[_decision_pb2.PolicyError] | None = ...,
         policies: _builtins.int = ...,
+        failed: _abc.Iterable[Global___MatchedPolicy] | None = ...,
+        unmet: _abc.Iterable[Global___MatchedPolicy] | None = ...,
+        unmet_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "layer", b"layer", "matched", b"matched", "outcome", b"outcome", "policies", b"policies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "failed", b"failed", "layer", b"layer", "matched", b"matched", "outcome", b"outcome", "policies", b"policies", "unmet", b"unmet", "unmet_count", b"unmet_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -707,6 +733,8 @@ Global___LayerVerdict: _TypeAlias = LayerVerdict  # noqa: Y015
 
 @_typing.final
 class MatchedPolicy(_message.Message):
+    """MatchedPolicy is one policy of an explanation."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final

@@ -21,9 +21,10 @@ from placet.cli.replay.replaying import (
     recorded_request,
     request_key,
 )
+from placet_engine.explaining import Explanation
 from placet_engine.model import Undecidable
 from placet_engine.precedence import EffectivePolicy
-from placet_engine.program import Explanation, Program, Question
+from placet_engine.program import Program, Question
 from placet_server.telemetry.decision_log.records import DecisionRecord
 
 _KEPT = 1000
