@@ -17,7 +17,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test corpus bench bench-gate check lint types imports protos-check protos baseline lock clean
+.PHONY: help run demo-canary test corpus bench bench-gate check lint types imports protos-check protos baseline lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ help: ## show the targets
 
 run: $(VENV)/.run ## start a server, publish the examples, print decisions
 	$(BIN)/placet quickstart
+
+demo-canary: $(VENV)/.run ## roll out a good change and a bad one under traffic; the bad one is rolled back by itself
+	$(BIN)/placet demo canary
 
 test: $(VENV)/.dev ## run the tests (PYTEST_ARGS='-k name' passes arguments on)
 	$(BIN)/pytest -q -n 2 --dist loadscope -m 'not corpus' $(PYTEST_ARGS)

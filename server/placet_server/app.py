@@ -206,7 +206,9 @@ async def running_node(
             ),
         )
         for running, name in ((feed.run(), "feed"), (driver.run(), "rollouts")):
-            stack.push_async_callback(_ended, asyncio.create_task(running, name=name))
+            task = asyncio.create_task(running, name=name)
+            task.add_done_callback(_tell_of_mistake)
+            stack.push_async_callback(_ended, task)
         api = ApiServer(
             listening=listening or Listening(address=config.server.listen),
             services=services,
@@ -267,6 +269,12 @@ async def _open_store(config: Config) -> Store:
     if config.store.kind == "memory":
         return MemoryStore()
     return await SqliteStore.open(Path(config.store.path))
+
+
+def _tell_of_mistake(task: asyncio.Task[None]) -> None:
+    """Have it in the log at once when a task is over that should run as long as the node does."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("a task of the node ended: %s", task.get_name(), exc_info=error)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

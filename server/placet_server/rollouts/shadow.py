@@ -212,14 +212,15 @@ class ShadowMeter:
         if _said(stable) != _said(candidate):
             meter.changed_answers += 1
             self.changed_answers += 1
-            meter.examples.appendleft(
-                {
-                    "tenant": asked.tenant,
-                    "request": self._describe(asked.request),
-                    "stable": _answer(stable),
-                    "candidate": _answer(candidate),
-                }
-            )
+            example = {
+                "tenant": asked.tenant,
+                "request": self._describe(asked.request),
+                "stable": _answer(stable),
+                "candidate": _answer(candidate),
+            }
+            # Twenty callers who ask the same are one example.
+            if example not in meter.examples:
+                meter.examples.appendleft(example)
 
 
 def _failed(verdict: Verdict | Undecidable) -> bool:

@@ -16,6 +16,7 @@ from placet.cli._bundle import export, import_, keygen, verify
 from placet.cli._bundle import show as show_bundle
 from placet.cli._cache import cache
 from placet.cli._config import config
+from placet.cli._demo_canary import canary
 from placet.cli._evaluate import evaluate, explain
 from placet.cli._init import init
 from placet.cli._policy_impact import impact
@@ -269,6 +270,9 @@ _add(
     "placet template remove change-freeze -t demo --id change-freeze/production",
 )
 _add(template, run_template_tests, "test", "placet template test", "placet template test ownership")
+demo = _group("demo", "See what Placet does, on a server of its own that is gone afterwards.")
+_add(demo, canary, "canary", "placet demo canary", "placet demo canary --plain")
+
 bundle = _group("bundle", "Carry a tenant's policies from server to server in signed files.")
 _add(bundle, keygen, "keygen", "placet bundle keygen", "placet bundle keygen -o ~/keys/release")
 _add(
