@@ -17,7 +17,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo-canary test corpus bench bench-gate check lint types imports protos-check protos baseline lock clean
+.PHONY: help run demo-canary test corpus soak bench bench-gate check lint types imports protos-check protos baseline lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,10 +31,13 @@ demo-canary: $(VENV)/.run ## roll out a good change and a bad one under traffic;
 	$(BIN)/placet demo canary
 
 test: $(VENV)/.dev ## run the tests (PYTEST_ARGS='-k name' passes arguments on)
-	$(BIN)/pytest -q -n 2 --dist loadscope -m 'not corpus' $(PYTEST_ARGS)
+	$(BIN)/pytest -q -n 2 --dist loadscope -m 'not corpus and not soak' $(PYTEST_ARGS)
 
 corpus: $(VENV)/.dev ## put the whole Cedar corpus through the service
 	$(BIN)/pytest -q -m corpus $(PYTEST_ARGS)
+
+soak: $(VENV)/.dev ## publish a thousand revisions, roll them out and back, under constant load
+	$(BIN)/pytest -q -m soak $(PYTEST_ARGS)
 
 bench: $(VENV)/.bench ## measure decisions beside Cerbos and OPA, write a report (BENCH_ARGS='--quick --only hot,cold')
 	$(BIN)/python -m bench $(BENCH_ARGS)
