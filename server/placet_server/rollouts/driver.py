@@ -105,9 +105,14 @@ class RolloutDriver:
             await asyncio.sleep(self._timing.tick_s * random.uniform(0.5, 1.5))  # noqa: S311
 
     async def _note_revisions(self) -> None:
-        """Note when this node began to decide by each revision."""
+        """Note when this node began to decide by each revision, and what is to be measured now.
+
+        At once: what is asked right after a rollout began is measured as well.
+        """
         while True:
-            await self._active.wait_past(self._note_revision())
+            revision = self._note_revision()
+            self._meter.watch()
+            await self._active.wait_past(revision)
 
     def _note_revision(self) -> Revision:
         revision = self._active.revision
@@ -119,7 +124,6 @@ class RolloutDriver:
 
     async def tick(self) -> None:
         """Do once what is due now."""
-        self._meter.watch()
         await self._tell()
         for owner, rollout in self.under_way():
             await self._drive(owner, rollout)
