@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.failures import CannotStart
 from bench.machine import Cores, cpu_seconds, memory_bytes, pinned
+from placet_engine import native
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
@@ -64,6 +65,10 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("grpc", "one process, gRPC in Python"),
     Variant("envoy", "one process, Envoy in front", ("--front", "envoy")),
     Variant("workers2", "two worker processes", ("--workers", "2"), all_cores=True),
+)
+
+IN_PYTHON = Variant(
+    "grpc, python", "one process, no native path", environment={native.VARIABLE: "off"}
 )
 
 

@@ -1,0 +1,54 @@
+"""The native path: what the engine does with an ordinary request, in Rust.
+
+The extension is optional (`make native` builds it) and Python is the reference: whatever is out of
+the ordinary in any way the extension leaves alone, by saying None, and Python does it from the
+beginning. So every message and every edge case is in one place. `PLACET_NATIVE=off` leaves all to
+Python.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Final
+
+VARIABLE: Final = "PLACET_NATIVE"
+"""Environment variable: `on`, which is the default, or `off`."""
+
+_INTERFACE = 1
+"""What this code takes the extension for. Raised in both when either changes what it expects."""
+
+
+def _installed() -> ModuleType | None:
+    """Return the extension, if there is one that fits."""
+    try:
+        import placet_native
+    except ImportError:
+        return None
+    # Where it is not installed, the folder of its sources may be found, as an empty package.
+    fits = getattr(placet_native, "INTERFACE", None) == _INTERFACE
+    return placet_native if fits else None
+
+
+INSTALLED: Final = _installed()
+
+extension: ModuleType | None = INSTALLED if os.environ.get(VARIABLE, "on") != "off" else None
+"""The extension, while it is used."""
+
+
+def path() -> str:
+    """Return which path new decisions take: `native` or `python`."""
+    return "python" if extension is None else "native"
+
+
+@contextmanager
+def switched(*, on: bool) -> Iterator[None]:
+    """Use the extension, or do not, for a while: for comparisons. It has to be installed."""
+    global extension
+    before, extension = extension, INSTALLED if on else None
+    try:
+        yield
+    finally:
+        extension = before
