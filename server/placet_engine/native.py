@@ -9,10 +9,14 @@ Python.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from placet_engine.model import Request
+    from placet_native import Asked
 
 VARIABLE: Final = "PLACET_NATIVE"
 """Environment variable: `on`, which is the default, or `off`."""
@@ -36,6 +40,17 @@ INSTALLED: Final = _installed()
 
 extension: ModuleType | None = INSTALLED if os.environ.get(VARIABLE, "on") != "off" else None
 """The extension, while it is used."""
+
+
+class Unread:
+    """A request that the extension has read, and Python reads only if it is needed there."""
+
+    __slots__ = ("asked", "read")
+
+    def __init__(self, asked: Asked, read: Callable[[], Request]) -> None:
+        self.asked = asked
+        self.read = read
+        """Reads the request in Python. Nothing is wrong with it."""
 
 
 def path() -> str:

@@ -42,6 +42,7 @@ from placet_engine.model import (
     Undecidable,
     Verdict,
 )
+from placet_engine.native import Unread
 from placet_engine.policy_index import Bucket, PolicyIndex
 from placet_engine.precedence import EffectivePolicy, FailedPolicy, decide, to_reasons
 from placet_engine.projecting import project, whole
@@ -78,17 +79,34 @@ class Explanation:
 class Question:
     """A request to a program, and the policies that could be about it."""
 
-    __slots__ = ("_entities", "_graph", "asked", "request", "slice")
+    __slots__ = ("_entities", "_graph", "_request", "asked", "slice")
 
     def __init__(
-        self, request: Request, slice_: Slice, graph: EntityGraph, asked: Asked | None = None
+        self,
+        request: Request | Unread,
+        slice_: Slice,
+        graph: EntityGraph,
+        asked: Asked | None = None,
     ) -> None:
-        self.request = request
         self.slice = slice_
         self.asked = asked
         """The request as the native path has it, if that is used."""
+        self._request = request
         self._graph = graph
         self._entities: MergedEntities | None = None
+
+    @property
+    def request(self) -> Request:
+        """What is asked."""
+        if isinstance(self._request, Unread):
+            self._request = self._request.read()
+        return self._request
+
+    @property
+    def approved(self) -> bool:
+        """Whether a valid permit came with the request."""
+        # One with a permit is read in Python.
+        return not isinstance(self._request, Unread) and self._request.approved
 
     @property
     def entities(self) -> MergedEntities:
@@ -167,22 +185,28 @@ class Program:
         question = self.question(request)
         return question if isinstance(question, Undecidable) else self.answer([question])[0]
 
-    def question(self, request: Request) -> Question | Undecidable:
+    def question(self, request: Request | Unread) -> Question | Undecidable:
         """Choose the policies that could be about a request."""
         question = self._native_question(request)
         if question is not None:
             return question
+        if isinstance(request, Unread):
+            request = request.read()
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
         entities = self.entities.merged_with(request.entities)
         return Question(request, self._slice(request, entities), self.entities)
 
-    def _native_question(self, request: Request) -> Question | None:
+    def _native_question(self, request: Request | Unread) -> Question | None:
         """Choose the policies natively, if that is used and the request is for it."""
         if native.extension is None or self._schema is not None:
             return None
-        asked: Asked | None = native.extension.read_model(request)
+        asked: Asked | None
+        if isinstance(request, Unread):
+            asked = request.asked
+        else:
+            asked = native.extension.read_model(request)
         stored = self.entities.native
         if asked is None or stored is None:
             return None
@@ -327,7 +351,7 @@ class Program:
         diagnostics = answer.diagnostics
         if answer.decision is cedarpy.Decision.NoDecision:
             return _undecidable(diagnostics.errors)
-        chosen, approved = question.slice, question.request.approved
+        chosen, approved = question.slice, question.approved
         if chosen.with_log_only is not None:
             verdict = decide(*_determining(answer, chosen), approved=approved)
             (shadow,) = self._ask(chosen.with_log_only, [question], _text(reached))
@@ -459,7 +483,7 @@ def _by_places(question: Question, places: tuple[str, ...]) -> Verdict:
 
     Those of one slice match in a few combinations only.
     """
-    chosen, approved = question.slice, question.request.approved
+    chosen, approved = question.slice, question.approved
     known = chosen.verdicts.get((places, approved))
     if known is None:
         matched = [chosen.policies[int(place)] for place in places]

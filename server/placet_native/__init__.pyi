@@ -12,6 +12,7 @@ from placet_engine.policy_index import Bucket, Tree
 from placet_engine.reads import Reads
 
 INTERFACE: int
+LIMITS: Mapping[str, int]
 
 class Asked:
     """A request that was read."""
@@ -46,6 +47,27 @@ class Stored:
     """The entities of a program. They must not change."""
 
     def __init__(self, entities: Mapping[EntityUid, Entity]) -> None: ...
+
+class Batch:
+    """An ``EvaluateBatchRequest`` that was read, its items excepted."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def min_revision(self) -> int: ...
+    @property
+    def semantics(self) -> int: ...
+    def keys(self) -> list[tuple[bytes, bytes]]:
+        """Return for each item bytes that are equal only for requests that ask the same."""
+
+    def request(self, index: int) -> Asked | None:
+        """Read an item."""
+
+def read_request(data: bytes) -> tuple[str, int, Asked] | None:
+    """Read an ``EvaluateRequest``: its tenant, its ``min_revision`` and what it asks."""
+
+def read_batch(data: bytes) -> Batch | None:
+    """Read an ``EvaluateBatchRequest``."""
 
 def read_model(request: Request) -> Asked | None:
     """Read a request."""

@@ -14,6 +14,7 @@ from placet_engine.compiling import Compiler
 from placet_engine.entities import EntityGraph, MergedEntities, Reached
 from placet_engine.items import PLATFORM, Body, Item, ItemKey, Revision
 from placet_engine.model import Entity, EntityUid, Request, Undecidable, Verdict
+from placet_engine.native import Unread
 from placet_engine.policy_index import Bucket, PolicyIndex
 from placet_engine.program import Program, Question
 from placet_engine.scopes import Key
@@ -57,7 +58,7 @@ def compiled(case: Case) -> Program:
 class PythonProgram(Program):
     """Leaves nothing to the native path."""
 
-    def _native_question(self, request: Request) -> Question | None:
+    def _native_question(self, request: Request | Unread) -> Question | None:
         return None
 
 

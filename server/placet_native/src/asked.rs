@@ -76,6 +76,11 @@ impl Asked {
         PyBytes::new(py, bytes.bytes())
     }
 
+    /// Whether both ask the same.
+    fn __eq__(&self, other: &Self) -> bool {
+        self.whole().bytes() == other.whole().bytes()
+    }
+
     /// Judge: return the ids of the policies that determine the answer.
     fn judge<'py>(
         &self,

@@ -16,11 +16,17 @@ mod model;
 mod policies;
 mod stored;
 mod values;
+mod wire;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 mod placet_native {
+    use pyo3::prelude::*;
+    use pyo3::types::PyDict;
+
+    use crate::values::LIMITS;
+
     #[pymodule_export]
     use crate::asked::Asked;
     #[pymodule_export]
@@ -30,7 +36,20 @@ mod placet_native {
     #[pymodule_export]
     use crate::stored::Stored;
 
+    #[pymodule_export]
+    use crate::wire::{Batch, read_batch, read_request};
+
     /// What Python's side takes this for: see `placet_engine.native`.
     #[pymodule_export]
     const INTERFACE: u32 = 1;
+
+    /// What is above these is Python's to judge; named as in `placet.wire`.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let limits = PyDict::new(module.py());
+        for (name, limit) in LIMITS {
+            limits.set_item(name, limit)?;
+        }
+        module.add("LIMITS", limits)
+    }
 }

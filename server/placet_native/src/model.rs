@@ -8,8 +8,8 @@ use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::asked::Asked;
 use crate::values::{
-    Circumstances, Entity, Fields, MAX_DEPTH, MAX_ELEMENTS, MAX_ENTITIES, MAX_FIELDS, Sent, Uid,
-    Value,
+    self, Circumstances, Entity, Fields, MAX_DEPTH, MAX_ELEMENTS, MAX_ENTITIES, MAX_FIELDS, Sent,
+    Uid, Value,
 };
 
 /// Read a request. None: it is not mine.
@@ -75,16 +75,11 @@ fn fields_of(fields: &Bound<'_, PyAny>, depth: usize) -> Option<Fields> {
     if fields.len() > MAX_FIELDS {
         return None;
     }
-    fields
+    let read: Option<Fields> = fields
         .iter()
-        .map(|(name, value)| {
-            let name = text_of(&name)?;
-            // Cedar's JSON form reads these as something else than a name.
-            let is_escape = matches!(name, "__entity" | "__extn" | "__expr");
-            (!is_escape).then_some(())?;
-            Some((name.into(), value_of(&value, depth)?))
-        })
-        .collect()
+        .map(|(name, value)| Some((text_of(&name)?.into(), value_of(&value, depth)?)))
+        .collect();
+    values::fields(read?)
 }
 
 fn value_of(value: &Bound<'_, PyAny>, depth: usize) -> Option<Value> {

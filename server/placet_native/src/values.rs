@@ -15,6 +15,19 @@ pub const MAX_ID_BYTES: usize = 512;
 pub const MAX_FIELDS: usize = 256;
 pub const MAX_ELEMENTS: usize = 1024;
 pub const MAX_ENTITIES: usize = 500;
+pub const MAX_ITEMS: usize = 1000;
+pub const MAX_MESSAGE_BYTES: usize = 1_000_000;
+
+/// The same by the names that Python has for them.
+pub const LIMITS: [(&str, usize); 7] = [
+    ("max_depth", MAX_DEPTH),
+    ("max_string_chars", MAX_TEXT_BYTES),
+    ("max_id_chars", MAX_ID_BYTES),
+    ("max_map_entries", MAX_FIELDS),
+    ("max_set_elements", MAX_ELEMENTS),
+    ("max_entities", MAX_ENTITIES),
+    ("max_batch_items", MAX_ITEMS),
+];
 
 /// The name of one entity. Its type is well formed and its id is not empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -99,7 +112,16 @@ impl Constructor {
     }
 }
 
+/// Named values, in order of their names.
 pub type Fields = Vec<(SmolStr, Value)>;
+
+/// Put values in order. None if a name comes twice, or is one that Cedar's JSON form escapes by.
+pub fn fields(mut fields: Fields) -> Option<Fields> {
+    fields.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+    let is_escape = |name: &SmolStr| matches!(name.as_str(), "__entity" | "__extn" | "__expr");
+    let twice = fields.windows(2).any(|pair| pair[0].0 == pair[1].0);
+    (!twice && !fields.iter().any(|(name, _)| is_escape(name))).then_some(fields)
+}
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -264,13 +286,15 @@ impl Entity {
 }
 
 /// Return the fields of both; of those both have, the strong ones.
-fn over(strong: &Fields, weak: &Fields) -> Fields {
+pub fn over(strong: &Fields, weak: &Fields) -> Fields {
+    let has = |name: &SmolStr| {
+        strong
+            .binary_search_by(|(known, _)| known.cmp(name))
+            .is_ok()
+    };
     let mut merged = strong.clone();
-    merged.extend(
-        weak.iter()
-            .filter(|(name, _)| !strong.iter().any(|(known, _)| known == name))
-            .cloned(),
-    );
+    merged.extend(weak.iter().filter(|(name, _)| !has(name)).cloned());
+    merged.sort_unstable_by(|left, right| left.0.cmp(&right.0));
     merged
 }
 
@@ -398,23 +422,19 @@ impl Canonical {
         }
     }
 
-    /// Write the fields with a name that counts, in the order of their names.
+    /// Write the fields with a name that counts.
     ///
     /// None if leaving out the others could hide something: their values may be malformed.
     pub fn kept(&mut self, fields: &Fields, names: &HashSet<SmolStr>) -> Option<()> {
-        let mut kept: Vec<&(SmolStr, Value)> = Vec::with_capacity(fields.len());
-        for field in fields {
-            if names.contains(&field.0) {
-                kept.push(field);
-            } else if !field.1.is_plain() {
+        let kept = || fields.iter().filter(|(name, _)| names.contains(name));
+        self.count(kept().count());
+        for (name, value) in fields {
+            if names.contains(name) {
+                self.text(name);
+                self.value(value);
+            } else if !value.is_plain() {
                 return None;
             }
-        }
-        kept.sort_unstable_by(|left, right| left.0.cmp(&right.0));
-        self.count(kept.len());
-        for (name, value) in kept {
-            self.text(name);
-            self.value(value);
         }
         Some(())
     }

@@ -15,6 +15,7 @@ from cachetools import LRUCache
 from placet_engine.cache import CacheStatistics, DecisionCache
 from placet_engine.items import Revision
 from placet_engine.model import Request, Undecidable, Verdict
+from placet_engine.native import Unread
 from placet_engine.program import Program, Question
 from placet_server.errors import NodeStale
 from placet_server.policies.active import ActivePolicies
@@ -138,7 +139,7 @@ class PinnedDecider:
         return known
 
     def decide(
-        self, requests: Sequence[Request], exact: Sequence[Hashable | None]
+        self, requests: Sequence[Request | Unread], exact: Sequence[Hashable | None]
     ) -> list[Decided | Undecidable]:
         """Decide requests that :meth:`recall` knew nothing about.
 
