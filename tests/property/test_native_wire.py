@@ -1,8 +1,9 @@
-"""What the native path reads of a message is what Python reads, which finds nothing wrong with it."""
+"""What the native path reads of a message is what Python reads, and finds nothing wrong with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from hypothesis import event, given, settings
@@ -13,7 +14,7 @@ from placet import wire
 from placet.v1 import evaluate_service_pb2 as pb
 from placet.v1 import value_pb2
 from placet_engine import native
-from placet_engine.model import Entity, EntityUid, Request
+from placet_engine.model import Entity, EntityUid, Request, Value
 from tests.property import strategies
 
 INSTALLED = native.INSTALLED
@@ -21,67 +22,79 @@ pytestmark = pytest.mark.skipif(
     INSTALLED is None, reason="the native path is not installed: `make native` builds it"
 )
 
-_FEW: SearchStrategy[Mapping[str, value_pb2.Value]] = st.dictionaries(
-    st.sampled_from(["a", "b", "", "c d"]), strategies.values().map(wire.value_to_wire), max_size=2
-)
-# Most of them are good.
-_NAMES = st.sampled_from([*["User", "Acme::Group", "_x"] * 8, "9", "", "if"])
-_IDS = st.sampled_from([*["ann", "é", "a b"] * 8, ""])
-_ENTITIES = st.lists(
-    st.one_of(
-        strategies.any_entities().map(wire.entity_to_wire),
-        st.builds(
-            value_pb2.Entity,
-            uid=st.builds(value_pb2.EntityUid, type=_NAMES, id=_IDS),
-            attributes=_FEW,
-            tags=_FEW,
-        ),
+_LEAVES: SearchStrategy[Value] = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.text(max_size=5),
+    st.sampled_from(strategies.EVERYONE).map(strategies.reference),
+    st.sampled_from(
+        [{"__extn": {"fn": "ip", "arg": "::1"}}, {"__extn": {"fn": "decimal", "arg": "nothing"}}]
     ),
-    max_size=3,
 )
-_SUBJECTS = st.builds(pb.Subject, type=_NAMES, id=_IDS, properties=_FEW)
-_ACTIONS = st.builds(pb.Action, name=_IDS, type=st.sampled_from(["", "Acme::Action"]))
-_RESOURCES = st.builds(pb.Resource, type=_NAMES, id=_IDS, properties=_FEW)
-_TENANTS = st.sampled_from([*["acme", "a.b-C_9"] * 9, "", "-a", "ä", "a" * 64, "a" * 65])
-_REVISIONS = st.sampled_from([0, 1, -1, 2**63 - 1])
-
-
-def maybe(parts: SearchStrategy[object]) -> SearchStrategy[object]:
-    return st.one_of(st.none(), *[parts] * 9)
-
-
-_REQUESTS = st.builds(
-    pb.EvaluateRequest,
-    tenant=_TENANTS,
-    subject=maybe(_SUBJECTS),
-    action=maybe(_ACTIONS),
-    resource=maybe(_RESOURCES),
-    context=_FEW,
-    entities=_ENTITIES,
-    min_revision=_REVISIONS,
-    permit=st.sampled_from([*[""] * 15, "p"]),
+_USUAL: SearchStrategy[Value] = st.one_of(
+    _LEAVES,
+    st.lists(_LEAVES, max_size=2),
+    st.dictionaries(st.sampled_from(["x", "y"]), _LEAVES, max_size=2),
 )
-_ITEMS = st.builds(
-    pb.BatchItem,
-    subject=maybe(_SUBJECTS),
-    action=maybe(_ACTIONS),
-    resource=maybe(_RESOURCES),
-    context=_FEW,
-    entities=_ENTITIES,
-    permit=st.sampled_from([*[""] * 15, "p"]),
+_FEW: SearchStrategy[Mapping[str, value_pb2.Value]] = st.dictionaries(
+    st.sampled_from(["a", "b", "", "c d"]),
+    st.one_of(*[_USUAL] * 9, strategies.values()).map(wire.value_to_wire),
+    max_size=2,
 )
+_NAMES = st.sampled_from(["User", "Acme::Group", "_x"])
+_IDS = st.sampled_from(["ann", "é", "a b"])
+_UIDS = st.builds(value_pb2.EntityUid, type=_NAMES, id=_IDS)
+_ENTITIES = st.builds(
+    value_pb2.Entity,
+    uid=_UIDS,
+    attributes=_FEW,
+    parents=st.lists(_UIDS, max_size=2),
+    tags=_FEW,
+)
+_PARTS: Mapping[str, SearchStrategy[Any]] = {
+    "subject": st.builds(pb.Subject, type=_NAMES, id=_IDS, properties=_FEW),
+    "action": st.builds(pb.Action, name=_IDS, type=st.sampled_from(["", "Acme::Action"])),
+    "resource": st.builds(pb.Resource, type=_NAMES, id=_IDS, properties=_FEW),
+    "context": _FEW,
+    "entities": st.lists(_ENTITIES, max_size=2),
+}
+_HEAD: Mapping[str, SearchStrategy[Any]] = {
+    "tenant": st.sampled_from(["acme", "a.b-C_9", "a" * 64]),
+    "min_revision": st.sampled_from([0, 1, -1, 2**63 - 1]),
+}
+_REQUESTS = st.builds(pb.EvaluateRequest, **_HEAD, **_PARTS)
 _BATCHES = st.builds(
     pb.EvaluateBatchRequest,
-    tenant=_TENANTS,
-    subject=maybe(_SUBJECTS),
-    action=maybe(_ACTIONS),
-    resource=maybe(_RESOURCES),
-    context=_FEW,
-    entities=_ENTITIES,
+    **_HEAD,
+    **_PARTS,
     semantics=st.sampled_from([0, 1, 2, 3, 7, -1]),
-    items=st.lists(_ITEMS, max_size=4),
-    min_revision=_REVISIONS,
+    items=st.lists(
+        st.one_of(
+            st.builds(pb.BatchItem, **_PARTS),
+            st.builds(pb.BatchItem, resource=_PARTS["resource"], context=_FEW),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
 )
+# What makes a request one that Python has to look at, or to refuse.
+_ODD_PARTS: list[Callable[[Any], Any]] = [
+    lambda part: part.ClearField("subject"),
+    lambda part: part.ClearField("resource"),
+    lambda part: part.ClearField("context"),
+    lambda part: part.subject.ClearField("id"),
+    lambda part: part.subject.MergeFrom(pb.Subject(type="9")),
+    lambda part: part.action.MergeFrom(pb.Action(type="if")),
+    lambda part: part.entities.add(),
+    lambda part: part.context["odd"].SetInParent(),
+    lambda part: part.context["__extn"].MergeFrom(wire.value_to_wire(1)),
+    lambda part: part.resource.properties["odd"].set_value.elements.add(),
+]
+_ODD_HEADS: list[Callable[[Any], Any]] = [
+    lambda head: head.MergeFrom(type(head)(tenant="-a")),
+    lambda head: head.MergeFrom(type(head)(tenant="a" * 65)),
+    lambda head: head.ClearField("tenant"),
+]
 
 
 def good_request() -> pb.EvaluateRequest:
@@ -180,15 +193,32 @@ def test_what_everybody_sends_is_read() -> None:
 
 
 @settings(max_examples=300)
-@given(request=_REQUESTS)
-def test_requests_are_read_as_in_python(request: pb.EvaluateRequest) -> None:
-    event(f"natively: {check_request(request.SerializeToString())}")
+@given(request=_REQUESTS, odd=st.none() | st.sampled_from([*_ODD_PARTS, *_ODD_HEADS]))
+def test_requests_are_read_as_in_python(
+    request: pb.EvaluateRequest, odd: Callable[[Any], Any] | None
+) -> None:
+    if odd is not None:
+        odd(request)
+    event(f"odd: {odd is not None}, natively: {check_request(request.SerializeToString())}")
 
 
 @settings(max_examples=300)
-@given(batch=_BATCHES)
-def test_batches_are_read_as_in_python(batch: pb.EvaluateBatchRequest) -> None:
-    event(f"natively: {check_batch(batch.SerializeToString())}")
+@given(
+    batch=_BATCHES,
+    odd=st.none() | st.sampled_from([*_ODD_PARTS, *_ODD_HEADS]),
+    odd_item=st.none() | st.sampled_from(_ODD_PARTS),
+)
+def test_batches_are_read_as_in_python(
+    batch: pb.EvaluateBatchRequest,
+    odd: Callable[[Any], Any] | None,
+    odd_item: Callable[[Any], Any] | None,
+) -> None:
+    if odd is not None:
+        odd(batch)
+    if odd_item is not None:
+        odd_item(batch.items[-1])
+    is_odd = odd is not None or odd_item is not None
+    event(f"odd: {is_odd}, natively: {check_batch(batch.SerializeToString())}")
 
 
 @settings(max_examples=2000)
