@@ -70,7 +70,7 @@ class Slice:
             return None
         try:
             policies: Policies = native.extension.Policies(
-                self._text(_counts), len(self.policies), self.serial, self.literals, self.reads
+                self._text(_counts), self.serial, self.literals, self.reads
             )
         except ValueError:
             return None

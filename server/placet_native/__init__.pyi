@@ -24,7 +24,7 @@ class Asked:
         """Return what the verdict by some policies can depend on."""
 
     def judge(self, policies: Policies, stored: Stored) -> tuple[str, ...] | None:
-        """Return the ids of the policies that determine Cedar's answer, none of which failed."""
+        """Return the ids of the policies that are satisfied, none of which failed."""
 
 class Policies:
     """The policies of a slice that count, whose ids are their places, as Cedar takes them."""
@@ -32,7 +32,6 @@ class Policies:
     def __init__(
         self,
         text: str,
-        count: int,
         serial: int,
         literals: tuple[EntityUid, ...],
         reads: Reads,

@@ -81,7 +81,7 @@ impl Asked {
         self.whole().bytes() == other.whole().bytes()
     }
 
-    /// Judge: return the ids of the policies that determine the answer.
+    /// Judge: return the ids of the policies that are satisfied.
     fn judge<'py>(
         &self,
         py: Python<'py>,
@@ -104,8 +104,8 @@ impl Asked {
             None,
         )
         .ok()?;
-        let determining: Vec<Py<PyString>> = policies.determining(py, &request, &entities)?;
-        PyTuple::new(py, determining).ok()
+        let satisfied: Vec<Py<PyString>> = policies.satisfied(py, &request, &entities)?;
+        PyTuple::new(py, satisfied).ok()
     }
 }
 

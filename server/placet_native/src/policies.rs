@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use cedar_policy::{Authorizer, Entities, PolicySet, Request};
+use cedar_policy::{Entities, PolicySet, Request};
+use cedar_policy_core::ast::{self, Expr, Literal, SlotEnv, ValueKind};
+use cedar_policy_core::evaluator::Evaluator;
+use cedar_policy_core::extensions::Extensions;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -14,8 +17,10 @@ use crate::values::Uid;
 /// Of the policies of a slice those that count. Their ids are their places in the slice.
 #[pyclass(frozen)]
 pub struct Policies {
-    set: PolicySet,
-    /// The ids, as Python has them.
+    /// Each policy's condition, scope included, put together once: Cedar's authorizer does it anew
+    /// for each request.
+    conditions: Vec<(Expr, SlotEnv)>,
+    /// The id of each, as Python has it.
     ids: Vec<Py<PyString>>,
     /// Tells the slice apart from all others.
     pub serial: u64,
@@ -40,7 +45,6 @@ pub struct Reads {
 impl Policies {
     /// Args:
     ///     text: the policies in Cedar's JSON form.
-    ///     count: how many places the slice has.
     ///     serial, literals, reads: the slice's.
     ///
     /// Raises:
@@ -49,7 +53,6 @@ impl Policies {
     fn new(
         py: Python<'_>,
         text: &str,
-        count: usize,
         serial: u64,
         literals: &Bound<'_, PyAny>,
         reads: &Bound<'_, PyAny>,
@@ -57,6 +60,7 @@ impl Policies {
         let set = py
             .detach(|| PolicySet::from_json_str(text).map_err(|error| error.to_string()))
             .map_err(PyValueError::new_err)?;
+        let policies: Vec<_> = AsRef::<ast::PolicySet>::as_ref(&set).policies().collect();
         let names = |field: &str| -> PyResult<HashSet<SmolStr>> {
             let names: HashSet<String> = reads.getattr(field)?.extract()?;
             Ok(names.into_iter().map(SmolStr::from).collect())
@@ -64,9 +68,13 @@ impl Policies {
         let flag = |field: &str| -> PyResult<bool> { reads.getattr(field)?.extract() };
         let variables = names("variables")?;
         Ok(Self {
-            set,
-            ids: (0..count)
-                .map(|place| PyString::new(py, &place.to_string()).unbind())
+            ids: policies
+                .iter()
+                .map(|policy| PyString::new(py, policy.id().as_ref()).unbind())
+                .collect(),
+            conditions: policies
+                .iter()
+                .map(|policy| (policy.condition(), policy.env().clone()))
                 .collect(),
             serial,
             literals: uids_of(literals)
@@ -86,28 +94,30 @@ impl Policies {
 }
 
 impl Policies {
-    /// Return the ids of the policies that determine the answer, in order of their places.
+    /// Return the ids of the policies that are satisfied, in no particular order.
     ///
-    /// None where one of them failed: what is said of that is Python's to read.
-    pub fn determining(
+    /// None where one of them failed: what is said of that is Python's to read. What follows from
+    /// those that are satisfied is for `placet_engine.precedence`, which knows Cedar's rule too.
+    pub fn satisfied(
         &self,
         py: Python<'_>,
         request: &Request,
         entities: &Entities,
     ) -> Option<Vec<Py<PyString>>> {
-        let response = Authorizer::new().is_authorized(request, &self.set, entities);
-        let diagnostics = response.diagnostics();
-        if diagnostics.errors().next().is_some() {
-            return None;
+        let request: &ast::Request = request.as_ref();
+        let evaluator = Evaluator::new(
+            request.clone(),
+            entities.as_ref(),
+            Extensions::all_available(),
+        );
+        let mut satisfied = Vec::new();
+        for ((condition, slots), id) in self.conditions.iter().zip(&self.ids) {
+            match evaluator.interpret(condition, slots).ok()?.value_kind() {
+                ValueKind::Lit(Literal::Bool(true)) => satisfied.push(id.clone_ref(py)),
+                ValueKind::Lit(Literal::Bool(false)) => {}
+                _ => return None,
+            }
         }
-        let mut places = diagnostics
-            .reason()
-            .map(|id| AsRef::<str>::as_ref(id).parse().ok())
-            .collect::<Option<Vec<usize>>>()?;
-        places.sort_unstable();
-        places
-            .into_iter()
-            .map(|place| Some(self.ids.get(place)?.clone_ref(py)))
-            .collect()
+        Some(satisfied)
     }
 }
