@@ -67,9 +67,18 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("workers2", "two worker processes", ("--workers", "2"), all_cores=True),
 )
 
-IN_PYTHON = Variant(
-    "grpc, python", "one process, no native path", environment={native.VARIABLE: "off"}
+_NO_NATIVE = {native.VARIABLE: "off"}
+IN_PYTHON = Variant("grpc-python", "as grpc, without the native path", environment=_NO_NATIVE)
+ON_REQUEST: tuple[Variant, ...] = (
+    IN_PYTHON,
+    Variant(
+        "envoy-python",
+        "as envoy, without the native path",
+        ("--front", "envoy"),
+        environment=_NO_NATIVE,
+    ),
 )
+"""Variants that are measured only when they are named."""
 
 
 @contextmanager
