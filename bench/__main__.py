@@ -30,19 +30,22 @@ from bench.peers.placet import Placet
 from bench.records import Results, Skipped
 from bench.report import report
 from bench.scenarios.catalogue import PEERS, SCENARIOS, Scenario
-from bench.servers import VARIANTS, Variant
+from bench.servers import ON_REQUEST, VARIANTS, Variant
+from placet_engine import native
 
 _T = TypeVar("_T")
 _QUIET = 0.5
 _RESULTS = Path(__file__).parent / "results"
 
+_VARIANTS = {variant.name: variant for variant in (*VARIANTS, *ON_REQUEST)}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; return 1 when something could not be measured that should be."""
     options = _parser().parse_args(arguments)
-    variants = _chosen("variant", options.variants, {variant.name: variant for variant in VARIANTS})
+    variants = _chosen("variant", options.variants, _VARIANTS, VARIANTS)
     everything = [*(scenario.name for scenario in SCENARIOS), PEERS]
-    names = _chosen("scenario", options.only, {name: name for name in everything})
+    names = _chosen("scenario", options.only, {name: name for name in everything}, everything)
     cores = choose_cores()
     now = datetime.now(UTC)
     console = Console(stderr=True)
@@ -56,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results.remarks.append(
             f"Other programs used this machine when the run began (load average {busy:.1f}): "
             "trust ratios only, and run again when it is quiet."
+        )
+    if native.extension is None:
+        results.remarks.append(
+            "The native path was not used: all decisions were made in Python (`make native`)."
         )
     if not cores.apart:
         results.remarks.append(
@@ -73,7 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     scenarios = "\n".join(f"  {scenario.name:12} {scenario.about}" for scenario in SCENARIOS)
-    variants = "\n".join(f"  {variant.name:12} {variant.about}" for variant in VARIANTS)
+    variants = "\n".join(
+        f"  {variant.name:12} {variant.about}"
+        + (" (only when named)" if variant in ON_REQUEST else "")
+        for variant in _VARIANTS.values()
+    )
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -85,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="short runs, smaller sets: a look")
     parser.add_argument("--only", metavar="NAMES", help="scenarios, with commas: hot,cold,peers")
-    parser.add_argument("--variants", metavar="NAMES", help="variants, with commas (default: all)")
+    parser.add_argument("--variants", metavar="NAMES", help="variants, with commas")
     parser.add_argument(
         "--results",
         metavar="FOLDER",
@@ -95,13 +106,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _chosen(what: str, names: str | None, known: Mapping[str, _T]) -> list[_T]:
-    """Return what is named, all when nothing is.
+def _chosen(
+    what: str, names: str | None, known: Mapping[str, _T], usual: Sequence[_T]
+) -> Sequence[_T]:
+    """Return what is named, the usual when nothing is.
 
     Raises:
         SystemExit: there is nothing of that name.
     """
-    wanted = names.split(",") if names else list(known)
+    if not names:
+        return usual
+    wanted = names.split(",")
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise SystemExit(f"unknown {what} `{unknown[0]}`; there are {', '.join(known)}")

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("grpcio", "protobuf", "cedarpy", "uvloop", "casbin", "hdrhistogram")
+from placet_engine import native
+
+_PACKAGES = ("grpcio", "protobuf", "cedarpy", "placet-native", "uvloop", "casbin", "hdrhistogram")
 _KB = 1024
 
 
@@ -66,6 +68,7 @@ def describe(cores: Cores) -> dict[str, object]:
         "server_cores": sorted(cores.server),
         "load_generator_cores": sorted(cores.load),
         "pinned": cores.apart,
+        "path": native.path(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 

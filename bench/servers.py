@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.failures import CannotStart
 from bench.machine import Cores, cpu_seconds, memory_bytes, pinned
+from placet_engine import native
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
@@ -65,6 +66,19 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("envoy", "one process, Envoy in front", ("--front", "envoy")),
     Variant("workers2", "two worker processes", ("--workers", "2"), all_cores=True),
 )
+
+_NO_NATIVE = {native.VARIABLE: "off"}
+IN_PYTHON = Variant("grpc-python", "as grpc, without the native path", environment=_NO_NATIVE)
+ON_REQUEST: tuple[Variant, ...] = (
+    IN_PYTHON,
+    Variant(
+        "envoy-python",
+        "as envoy, without the native path",
+        ("--front", "envoy"),
+        environment=_NO_NATIVE,
+    ),
+)
+"""Variants that are measured only when they are named."""
 
 
 @contextmanager

@@ -7,11 +7,10 @@ time is about a time that came with the request, and is in the key like all that
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
-
-from cachetools import Cache, TTLCache
 
 _Value = TypeVar("_Value")
 
@@ -61,18 +60,29 @@ def together(parts: Iterable[CacheStatistics]) -> CacheStatistics:
 class _Entry(NamedTuple, Generic[_Value]):
     value: _Value
     bytes: int
+    expires_s: float
 
 
 class TenantCache(Generic[_Value]):
     """One tenant's part of a cache, the least recently used first to go."""
 
-    __slots__ = ("_entries", "_whole", "bytes", "evictions", "exact_hits", "hits", "misses")
+    __slots__ = (
+        "_by_age",
+        "_entries",
+        "_whole",
+        "bytes",
+        "evictions",
+        "exact_hits",
+        "hits",
+        "misses",
+    )
 
     def __init__(self, whole: DecisionCache[_Value]) -> None:
         self._whole = whole
-        self._entries: TTLCache[Hashable, _Entry[_Value]] = TTLCache(
-            whole.max_bytes, whole.ttl_s, timer=whole.monotonic, getsizeof=_size
-        )
+        # The least recently used first, and the oldest first: all live equally long. cachetools'
+        # `TTLCache` does the same, in Python, for four times the time that a new decision has.
+        self._entries: OrderedDict[Hashable, _Entry[_Value]] = OrderedDict()
+        self._by_age: OrderedDict[Hashable, None] = OrderedDict()
         self.bytes = 0
         # One of these grows with every request; whoever asks knows which.
         self.exact_hits = 0
@@ -82,40 +92,50 @@ class TenantCache(Generic[_Value]):
 
     def get(self, key: Hashable) -> _Value | None:
         """Return what was remembered under a key."""
-        try:
-            return self._entries[key].value
-        except KeyError:
+        entry = self._entries.get(key)
+        if entry is None or entry.expires_s <= self._whole.monotonic():
             return None
+        self._entries.move_to_end(key)
+        return entry.value
 
     def put(self, key: Hashable, value: _Value, bytes_: int) -> None:
         """Remember a value that takes, with its key, so many bytes."""
-        entry = _Entry(value, bytes_ + ENTRY_BYTES)
-        if entry.bytes > self._whole.max_bytes // _LARGEST_PART:
+        whole = self._whole
+        bytes_ += ENTRY_BYTES
+        if bytes_ > whole.max_bytes // _LARGEST_PART:
             return
-        if self._whole.bytes + entry.bytes > self._whole.max_bytes:
-            self._whole.make_room(entry.bytes, self)
-        self._entries[key] = entry
-        self._count()
+        if whole.bytes + bytes_ > whole.max_bytes:
+            whole.make_room(bytes_, self)
+        self.expire()
+        if key in self._entries:
+            self._remove(key)
+        self._entries[key] = _Entry(value, bytes_, whole.monotonic() + whole.ttl_s)
+        self._by_age[key] = None
+        self.bytes += bytes_
+        whole.bytes += bytes_
 
     def expire(self) -> None:
         """Let go of what is too old."""
-        self._entries.expire()
-        self._count()
+        now_s = self._whole.monotonic()
+        while self._by_age:
+            oldest = next(iter(self._by_age))
+            if self._entries[oldest].expires_s > now_s:
+                return
+            self._remove(oldest)
 
     def evict(self, bytes_: int) -> None:
         """Let go of so many bytes, as far as there are: first of what is too old."""
         goal = max(self.bytes - bytes_, 0)
         self.expire()
         while self.bytes > goal:
-            self._entries.popitem()
+            self._remove(next(iter(self._entries)))
             self.evictions += 1
-            self._count()
 
-    def _count(self) -> None:
-        """Note how many bytes there are now, whatever came and went."""
-        now = _current_size(self._entries)
-        self._whole.bytes += now - self.bytes
-        self.bytes = now
+    def _remove(self, key: Hashable) -> None:
+        size = self._entries.pop(key).bytes
+        del self._by_age[key]
+        self.bytes -= size
+        self._whole.bytes -= size
 
     def statistics(self) -> CacheStatistics:
         """Return how this part does. Any thread may ask: it only looks.
@@ -127,19 +147,9 @@ class TenantCache(Generic[_Value]):
             hits=self.hits,
             misses=self.misses,
             evictions=self.evictions,
-            entries=Cache.__len__(self._entries),
+            entries=len(self._entries),
             bytes=self.bytes,
         )
-
-
-def _size(entry: _Entry[_Value]) -> int:
-    return entry.bytes
-
-
-def _current_size(entries: Cache[Hashable, _Entry[_Value]]) -> int:
-    """Return the size of all entries, without looking for old ones among them first."""
-    size: int = Cache.currsize.fget(entries)  # type: ignore[attr-defined]
-    return size
 
 
 class DecisionCache(Generic[_Value]):

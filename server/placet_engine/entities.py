@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from json.encoder import encode_basestring_ascii as _quoted
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from placet_engine import native
 from placet_engine.model import Attributes, Entity, EntityUid, Value
+
+if TYPE_CHECKING:
+    from placet_native import Stored
 
 Reached: TypeAlias = "dict[EntityUid, Entity | None]"
 """Every entity that can be got at, and those that can be named but are not there."""
@@ -58,6 +63,11 @@ class EntityGraph:
 
     def __iter__(self) -> Iterator[Entity]:
         return iter(self._stored.values())
+
+    @cached_property
+    def native(self) -> Stored | None:
+        """The same graph for the native path, if that is used."""
+        return native.extension.Stored(self._stored) if native.extension is not None else None
 
     def changing(self, removed: Iterable[EntityUid], added: Iterable[Entity]) -> EntityGraph:
         """Return the graph without some entities and with others."""

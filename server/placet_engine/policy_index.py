@@ -16,14 +16,16 @@ Bucket: TypeAlias = tuple[EffectivePolicy, ...]
 _Path: TypeAlias = "tuple[Key, Key, Key]"
 _Resources: TypeAlias = "dict[Key, Bucket]"
 _Actions: TypeAlias = "dict[Key, _Resources]"
-_Tree: TypeAlias = "dict[Key, _Actions]"
+Tree: TypeAlias = "dict[Key, _Actions]"
 
 
 class PolicyIndex:
     """Policies by the keys of their scopes: principal, then action, then resource. Immutable."""
 
     def __init__(self, policies: Iterable[EffectivePolicy] = ()) -> None:
-        self._tree: _Tree = {}
+        self.tree: Tree = {}
+        """To look at only."""
+        """To look at only."""
         self._insert(_by_path(policies), own={})
 
     def changing(
@@ -34,8 +36,8 @@ class PolicyIndex:
         if not gone and not come:
             return self
         changed = PolicyIndex()
-        changed._tree = dict(self._tree)  # our own kind
-        own: _Tree = {}
+        changed.tree = dict(self.tree)
+        own: Tree = {}
         changed._remove(gone, own=own)
         changed._insert(come, own=own)
         return changed
@@ -46,7 +48,7 @@ class PolicyIndex:
         """Return the buckets a request with these keys falls into, in order of the keys."""
         found = []
         for principal in principals:
-            by_action = self._tree.get(principal)
+            by_action = self.tree.get(principal)
             if by_action is None:
                 continue
             for action in actions:
@@ -61,14 +63,14 @@ class PolicyIndex:
 
     def within(self, principal: Key, action: Key, resource: Key) -> Iterator[Bucket]:
         """Go through buckets: all whose scopes these keys are at least as wide as, and others."""
-        for by_action in _under(self._tree, principal):
+        for by_action in _under(self.tree, principal):
             for by_resource in _under(by_action, action):
                 yield from _under(by_resource, resource)
 
     def __iter__(self) -> Iterator[EffectivePolicy]:
         """Go through the policies, each once, in no particular order."""
         seen: set[int] = set()
-        for by_action in self._tree.values():
+        for by_action in self.tree.values():
             for by_resource in by_action.values():
                 for bucket in by_resource.values():
                     for policy in bucket:
@@ -76,12 +78,12 @@ class PolicyIndex:
                             seen.add(id(policy))
                             yield policy
 
-    def _insert(self, added: Mapping[_Path, Sequence[EffectivePolicy]], *, own: _Tree) -> None:
+    def _insert(self, added: Mapping[_Path, Sequence[EffectivePolicy]], *, own: Tree) -> None:
         for (principal, action, resource), policies in added.items():
             by_resource = self._owned(principal, own).setdefault(action, {})
             by_resource[resource] = (*by_resource.get(resource, ()), *policies)
 
-    def _remove(self, removed: Mapping[_Path, Sequence[EffectivePolicy]], *, own: _Tree) -> None:
+    def _remove(self, removed: Mapping[_Path, Sequence[EffectivePolicy]], *, own: Tree) -> None:
         for (principal, action, resource), policies in removed.items():
             gone = {id(policy) for policy in policies}
             by_action = self._owned(principal, own)
@@ -94,15 +96,15 @@ class PolicyIndex:
             if not by_resource:
                 del by_action[action]
             if not by_action:
-                del self._tree[principal], own[principal]
+                del self.tree[principal], own[principal]
 
-    def _owned(self, principal: Key, own: _Tree) -> _Actions:
+    def _owned(self, principal: Key, own: Tree) -> _Actions:
         """Return what is under a principal, free to be changed: others may share what was there."""
         by_action = own.get(principal)
         if by_action is None:
-            shared = self._tree.get(principal, {})
+            shared = self.tree.get(principal, {})
             by_action = {action: dict(resources) for action, resources in shared.items()}
-            self._tree[principal] = own[principal] = by_action
+            self.tree[principal] = own[principal] = by_action
         return by_action
 
 

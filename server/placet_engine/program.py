@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import cedarpy
 
+from placet_engine import native
 from placet_engine.entities import (
     EntityGraph,
     MergedEntities,
@@ -39,6 +41,7 @@ from placet_engine.model import (
     Undecidable,
     Verdict,
 )
+from placet_engine.native import Unread
 from placet_engine.policy_index import Bucket, PolicyIndex
 from placet_engine.precedence import EffectivePolicy, FailedPolicy, decide, to_reasons
 from placet_engine.projecting import project, whole
@@ -46,16 +49,48 @@ from placet_engine.schemas import CompiledSchema
 from placet_engine.scopes import keys_of
 from placet_engine.slices import Slice, SliceCache
 
+if TYPE_CHECKING:
+    from placet_native import Asked
+
 
 class Question:
     """A request to a program, and the policies that could be about it."""
 
-    __slots__ = ("entities", "request", "slice")
+    __slots__ = ("_entities", "_graph", "_request", "asked", "slice")
 
-    def __init__(self, request: Request, slice_: Slice, entities: MergedEntities) -> None:
-        self.request = request
+    def __init__(
+        self,
+        request: Request | Unread,
+        slice_: Slice,
+        graph: EntityGraph,
+        asked: Asked | None = None,
+    ) -> None:
         self.slice = slice_
-        self.entities = entities
+        self.asked = asked
+        """The request as the native path has it, if that is used."""
+        self._request = request
+        self._graph = graph
+        self._entities: MergedEntities | None = None
+
+    @property
+    def request(self) -> Request:
+        """What is asked."""
+        if isinstance(self._request, Unread):
+            self._request = self._request.read()
+        return self._request
+
+    @property
+    def approved(self) -> bool:
+        """Whether a valid permit came with the request."""
+        # One with a permit is read in Python.
+        return not isinstance(self._request, Unread) and self._request.approved
+
+    @property
+    def entities(self) -> MergedEntities:
+        """What is known: the request's entities under those that are stored."""
+        if self._entities is None:
+            self._entities = self._graph.merged_with(self.request.entities)
+        return self._entities
 
     def reach(self) -> Reached:
         """Return the entities the policies can get at."""
@@ -113,6 +148,7 @@ class Program:
         self.settings = settings
         self.entities = entities
         self._indexes = tuple(indexes)
+        self._trees = tuple(index.tree for index in self._indexes)
         self._schema = schema
         self._slices = slices
 
@@ -124,15 +160,37 @@ class Program:
     def judge(self, request: Request) -> Verdict | Undecidable:
         """Decide one request. An ``Undecidable`` is neither an allow nor a denial."""
         question = self.question(request)
-        return question if isinstance(question, Undecidable) else self._judge(question)
+        return question if isinstance(question, Undecidable) else self.answer([question])[0]
 
-    def question(self, request: Request) -> Question | Undecidable:
+    def question(self, request: Request | Unread) -> Question | Undecidable:
         """Choose the policies that could be about a request."""
+        question = self._native_question(request)
+        if question is not None:
+            return question
+        if isinstance(request, Unread):
+            request = request.read()
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
         entities = self.entities.merged_with(request.entities)
-        return Question(request, self._slice(request, entities), entities)
+        return Question(request, self._slice(request, entities), self.entities)
+
+    def _native_question(self, request: Request | Unread) -> Question | None:
+        """Choose the policies natively, if that is used and the request is for it."""
+        if native.extension is None or self._schema is not None:
+            return None
+        asked: Asked | None
+        if isinstance(request, Unread):
+            asked = request.asked
+        else:
+            asked = native.extension.read_model(request)
+        stored = self.entities.native
+        if asked is None or stored is None:
+            return None
+        buckets = asked.choose(self._trees, stored)
+        if buckets is None:
+            return None
+        return Question(request, self._slices.get(buckets), self.entities, asked)
 
     def projection(self, question: Question) -> bytes:
         """Return what the verdict can depend on.
@@ -142,16 +200,42 @@ class Program:
         if self._schema is not None:
             # Cedar checks the whole request against the schema, whatever policies look at.
             return whole(question.request)
+        if question.asked is not None and question.slice.native is not None:
+            return question.asked.projection(question.slice.native)
         return project(question.request, question.slice) or whole(question.request)
 
     def answer(self, questions: Sequence[Question]) -> list[Verdict | Undecidable]:
         """Decide many requests, each as :meth:`judge` does, for less than that costs each."""
-        if len(questions) == 1:
-            return [self._judge(questions[0])]
-        answers: dict[int, Verdict | Undecidable] = {}
+        answers: dict[int, Verdict | Undecidable] = {
+            place: verdict
+            for place, question in enumerate(questions)
+            if (verdict := self._native_verdict(question)) is not None
+        }
+        left = [place for place in range(len(questions)) if place not in answers]
+        if len(left) == 1:
+            answers[left[0]] = self._judge(questions[left[0]])
+        elif left:
+            answers.update(self._judge_together(left, [questions[place] for place in left]))
+        return [answers[place] for place in range(len(questions))]
+
+    def _native_verdict(self, question: Question) -> Verdict | None:
+        """Judge natively; None if that is not used, or the question is not for it."""
+        asked = question.asked
+        if asked is None:
+            return None
+        policies, stored = question.slice.native, self.entities.native
+        if policies is None or stored is None:
+            return None
+        places = asked.judge(policies, stored)
+        return None if places is None else _by_places(question, places)
+
+    def _judge_together(
+        self, places: Sequence[int], questions: Sequence[Question]
+    ) -> Iterator[tuple[int, Verdict | Undecidable]]:
+        """Judge questions in groups; yield each one's place and answer."""
         groups: defaultdict[int, list[_Group]] = defaultdict(list)
         texts = _Texts()
-        for place, question in enumerate(questions):
+        for place, question in zip(places, questions, strict=True):
             reached = question.reach()
             of_slice = groups[question.slice.serial]
             group = next((group for group in of_slice if group.takes(reached)), None)
@@ -160,8 +244,7 @@ class Program:
                 of_slice.append(group)
             group.add(place, question, reached)
         for group in chain.from_iterable(groups.values()):
-            answers.update(self._judge_group(group))
-        return [answers[place] for place in range(len(questions))]
+            yield from self._judge_group(group)
 
     def explain(self, request: Request) -> Explanation | Undecidable:
         """Decide one request and show the work. Costs several evaluations."""
@@ -246,7 +329,7 @@ class Program:
         diagnostics = answer.diagnostics
         if answer.decision is cedarpy.Decision.NoDecision:
             return _undecidable(diagnostics.errors)
-        chosen, approved = question.slice, question.request.approved
+        chosen, approved = question.slice, question.approved
         if chosen.with_log_only is not None:
             verdict = decide(*_determining(answer, chosen), approved=approved)
             (shadow,) = self._ask(chosen.with_log_only, [question], _text(reached))
@@ -254,15 +337,7 @@ class Program:
             return _with_report(verdict, _determining(shadow, chosen), approved=approved)
         if diagnostics.errors:
             return decide(*_determining(answer, chosen), approved=approved)
-        # Without errors a verdict follows from the policies that matched, and those of one slice
-        # match in a few combinations only.
-        places = tuple(diagnostics.reasons)
-        known = chosen.verdicts.get((places, approved))
-        if known is None:
-            known = decide(*_determining(answer, chosen), approved=approved)
-            if len(chosen.verdicts) < _REMEMBERED_VERDICTS:
-                chosen.verdicts[places, approved] = known
-        return known
+        return _by_places(question, tuple(diagnostics.reasons))
 
     def _layer_verdict(
         self, layer: Layer, question: Question, reached: Reached, *, policies: int
@@ -383,6 +458,21 @@ def _determining(
         [chosen.policies[int(place)] for place in diagnostics.reasons],
         [_failed(message, chosen) for message in diagnostics.errors],
     )
+
+
+def _by_places(question: Question, places: tuple[str, ...]) -> Verdict:
+    """Return the verdict that the policies of these places come to, where none failed.
+
+    Those of one slice match in a few combinations only.
+    """
+    chosen, approved = question.slice, question.approved
+    known = chosen.verdicts.get((places, approved))
+    if known is None:
+        matched = [chosen.policies[int(place)] for place in places]
+        known = decide(matched, (), approved=approved)
+        if len(chosen.verdicts) < _REMEMBERED_VERDICTS:
+            chosen.verdicts[places, approved] = known
+    return known
 
 
 def _failed(message: str, chosen: Slice) -> FailedPolicy:

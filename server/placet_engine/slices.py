@@ -10,15 +10,19 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import cedarpy
 from cachetools import LRUCache
 
+from placet_engine import native
 from placet_engine.model import EntityUid, Verdict
 from placet_engine.policy_index import Bucket
 from placet_engine.precedence import EffectivePolicy
 from placet_engine.reads import Reads, union
+
+if TYPE_CHECKING:
+    from placet_native import Policies
 
 _Places: TypeAlias = tuple[str, ...]
 
@@ -42,15 +46,35 @@ class Slice:
         self.literals: tuple[EntityUid, ...] = tuple(
             sorted({literal for policy in self.policies for literal in policy.parsed.literals})
         )
-        self.enforced = self.policy_set(lambda policy: policy.counts)
-        # What would be enforced if log-only policies counted; none, nothing to ask.
-        self.with_log_only = (
-            self.policy_set(lambda policy: policy.would_count)
-            if any(policy.parsed.log_only for policy in self.policies)
-            else None
-        )
         self.verdicts: dict[tuple[_Places, bool], Verdict] = {}
         """What was made of answers of Cedar before; bounded by who adds to it."""
+
+    # Of these sets most requests need one, which Cedar parses when it is first asked for.
+
+    @cached_property
+    def enforced(self) -> cedarpy.PolicySet:
+        """The policies that count."""
+        return self.policy_set(_counts)
+
+    @cached_property
+    def with_log_only(self) -> cedarpy.PolicySet | None:
+        """What would be enforced if log-only policies counted; none, nothing to ask."""
+        if not any(policy.parsed.log_only for policy in self.policies):
+            return None
+        return self.policy_set(lambda policy: policy.would_count)
+
+    @cached_property
+    def native(self) -> Policies | None:
+        """The policies that count, for the native path; None if they are not for it."""
+        if native.extension is None or self.with_log_only is not None:
+            return None
+        try:
+            policies: Policies = native.extension.Policies(
+                self._text(_counts), self.serial, self.literals, self.reads
+            )
+        except ValueError:
+            return None
+        return policies
 
     @cached_property
     def reads(self) -> Reads:
@@ -59,15 +83,22 @@ class Slice:
 
     def policy_set(self, takes_part: Callable[[EffectivePolicy], bool]) -> cedarpy.PolicySet:
         """Build Cedar's handle for some of the policies."""
+        return cedarpy.PolicySet.from_json_str(
+            self._text(takes_part), release_gil=len(self.policies) > _LONG_WORK
+        )
+
+    def _text(self, takes_part: Callable[[EffectivePolicy], bool]) -> str:
+        """Write some of the policies in Cedar's JSON form."""
         static = ",".join(
             f'"{place}":{policy.parsed.json_text}'
             for place, policy in enumerate(self.policies)
             if takes_part(policy)
         )
-        return cedarpy.PolicySet.from_json_str(
-            f'{{"staticPolicies":{{{static}}},"templates":{{}},"templateLinks":[]}}',
-            release_gil=len(self.policies) > _LONG_WORK,
-        )
+        return f'{{"staticPolicies":{{{static}}},"templates":{{}},"templateLinks":[]}}'
+
+
+def _counts(policy: EffectivePolicy) -> bool:
+    return policy.counts
 
 
 _SERIALS = itertools.count()

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from placet_engine import native
 from placet_engine.cache import DecisionCache
 from placet_engine.compiling import Compiler
 from placet_engine.rollouts.plan import Guard, GuardKind, PlanDefaults
@@ -222,7 +223,10 @@ async def running_node(
         port = await api.start()
         stack.push_async_callback(api.drain)
         address = config.server.listen if listening else f"{host}:{port}"
-        log.info("serving", extra={"address": address, "revision": active.revision})
+        log.info(
+            "serving",
+            extra={"address": address, "revision": active.revision, "path": native.path()},
+        )
         yield Node(
             address=address,
             store=store,

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from placet_engine import native
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message says what to change."""
@@ -213,7 +215,14 @@ class Origin:
 PREFIX = "PLACET_"
 # Variables of the same prefix that are none of the server's configuration.
 _OTHER_VARIABLES = frozenset(
-    {"PLACET_CONFIG", "PLACET_ADDRESS", "PLACET_TENANT", "PLACET_ACTOR", "PLACET_GROUPS"}
+    {
+        "PLACET_CONFIG",
+        "PLACET_ADDRESS",
+        "PLACET_TENANT",
+        "PLACET_ACTOR",
+        "PLACET_GROUPS",
+        native.VARIABLE,
+    }
 )
 
 
@@ -235,9 +244,11 @@ def read_config(
             of range. All of the wrong values are in the message.
     """
     given: dict[str, Origin] = {}
+    environment = os.environ if environment is None else environment
+    _refuse_unknown_path(environment)
     for origin in (
         *_from_file(file),
-        *_from_environment(os.environ if environment is None else environment),
+        *_from_environment(environment),
         *(Origin(key, value, "flag") for key, value in (flags or {}).items() if value is not None),
     ):
         given[origin.key] = origin
@@ -291,6 +302,13 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[Origin]:
         if name.startswith(PREFIX) and name not in _OTHER_VARIABLES:
             section, _, key = name.removeprefix(PREFIX).lower().partition("_")
             yield Origin(f"{section}.{key}", environment[name], f"environment {name}")
+
+
+def _refuse_unknown_path(environment: Mapping[str, str]) -> None:
+    """See that the engine's own variable says what it can say."""
+    asked = environment.get(native.VARIABLE, "on")
+    if asked not in ("on", "off"):
+        raise ConfigError(f"`{native.VARIABLE}` is `{asked}`; use `on` or `off`")
 
 
 def _refuse_unknown(origins: Iterable[Origin]) -> None:

@@ -17,6 +17,7 @@ from placet.v1 import (
     subscribe_service_pb2,
     subscribe_service_pb2_grpc,
 )
+from placet_engine import native
 from tests.cli.shell import PATIENCE_S, Shell, environment, running, serving
 
 
@@ -117,9 +118,10 @@ def test_the_log_is_text_with_fields_or_json(tmp_path: Path) -> None:
         serving_line = json.loads(process.wait_for('"serving"', in_="err"))
         as_json = process.end(signal.SIGTERM)
 
-    assert f"INFO    app: serving address={address} revision=0" in text.err
+    assert f"INFO    app: serving address={address} revision=0 path={native.path()}" in text.err
     assert serving_line["message"] == "serving"
     assert serving_line["revision"] == 0
+    assert serving_line["path"] == native.path()
     # For programs all of it is JSON, but the word to whoever pressed Ctrl-C.
     assert as_json.out == ""
 

@@ -16,6 +16,7 @@ from placet_engine.entities import EntityGraph, MergedEntities, Reached
 from placet_engine.explaining import LayerVerdict
 from placet_engine.items import PLATFORM, Body, Item, ItemKey, Revision
 from placet_engine.model import Entity, EntityUid, Request, Undecidable, Verdict
+from placet_engine.native import Unread
 from placet_engine.policy_index import Bucket, PolicyIndex
 from placet_engine.program import Program, Question
 from placet_engine.scopes import Key
@@ -56,9 +57,16 @@ def compiled(case: Case) -> Program:
     return result.program
 
 
+class PythonProgram(Program):
+    """Leaves nothing to the native path."""
+
+    def _native_question(self, request: Request | Unread) -> Question | None:
+        return None
+
+
 def whole(program: Program) -> Program:
     """Return a program that gives all policies and all entities to Cedar, each time."""
-    return Program(
+    return PythonProgram(
         tenant=program.tenant,
         revision=program.revision,
         settings=program.settings,

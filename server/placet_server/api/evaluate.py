@@ -7,7 +7,7 @@ calls :meth:`EvaluateService.evaluate` and its kin.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import repeat
 from time import perf_counter
@@ -16,12 +16,14 @@ from typing import Any
 import grpc
 
 from placet.v1 import decision_pb2, evaluate_service_pb2
-from placet.wire import BatchReader, Malformed, Reader, read_request, shared_parts, uid_to_wire
+from placet.wire import Malformed, Reader, read_request, uid_to_wire
 from placet_engine.changes import ItemSet
 from placet_engine.editions import Role, Sides, Variant
 from placet_engine.items import PLATFORM, Revision
 from placet_engine.model import Outcome, Request, Undecidable
+from placet_engine.native import Unread
 from placet_server.admission.control import AdmissionControl
+from placet_server.api.batches import Batch, open_batch
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.decision_records import DecisionReporter
 from placet_server.api.encoding import Stamp, batch_error, decision_ids
@@ -37,9 +39,15 @@ from placet_server.api.failures import (
     to_decision_error,
     undecidable_to_decision_error,
 )
-from placet_server.api.messages import MANY_BYTES, ONE_REQUEST_BYTES, read_message
+from placet_server.api.messages import ONE_REQUEST_BYTES, read_message
 from placet_server.api.paging import Page, next_page_token, read_page
-from placet_server.api.requests import Group, leading_tenant, read_asked, reported
+from placet_server.api.requests import (
+    Group,
+    leading_tenant,
+    open_request,
+    read_asked,
+    reported,
+)
 from placet_server.decisions.decider import Decided, Decider, PinnedDecider
 from placet_server.decisions.search import SearchTarget, candidates, hits
 from placet_server.errors import (
@@ -102,11 +110,11 @@ class EvaluateService:
             raise answer
         if answer is not None:
             return answer
-        request = read_message(evaluate_service_pb2.EvaluateRequest, data, ONE_REQUEST_BYTES)
-        with self._admission.admitted(request.tenant):
-            read = read_asked(request)
-            pinned = await self._pin(request.tenant, request.min_revision, time_left_s)
-            decided, decision_id = self._decided(pinned, request, data, read)
+        opened = open_request(data)
+        with self._admission.admitted(opened.tenant):
+            request = opened.request()
+            pinned = await self._pin(opened.tenant, opened.min_revision, time_left_s)
+            decided, decision_id = self._decided(pinned, data, request)
         return Stamp(pinned.staleness_s).response(decided, decision_id)
 
     def recall(self, data: bytes) -> bytes | None:
@@ -129,26 +137,24 @@ class EvaluateService:
         groups: dict[str, Group] = {}
         for place, data in enumerate(several):
             try:
-                message = read_message(
-                    evaluate_service_pb2.EvaluateRequest, data, ONE_REQUEST_BYTES
-                )
-                if self._has_to_wait(message):
+                opened = open_request(data)
+                if self._has_to_wait(opened.min_revision):
                     continue
-                request = read_asked(message)
-                self._admission.admit(message.tenant)
-                group = groups.get(message.tenant)
+                request, tenant = opened.request(), opened.tenant
+                self._admission.admit(tenant)
+                group = groups.get(tenant)
                 if group is None:
-                    group = groups[message.tenant] = Group(self._decider.pin(message.tenant))
+                    group = groups[tenant] = Group(self._decider.pin(tenant))
             except Exception as error:  # noqa: BLE001  # it is this request's, not the others'
                 results[place] = error
             else:
-                group.add(place, data, request, message.tenant)
+                group.add(place, data, request, tenant)
         for group in groups.values():
             self._decide_group(group, results)
         return results
 
-    def _has_to_wait(self, message: evaluate_service_pb2.EvaluateRequest) -> bool:
-        return message.min_revision > self._active.revision or not self._reporter.has_room
+    def _has_to_wait(self, min_revision: int) -> bool:
+        return min_revision > self._active.revision or not self._reporter.has_room
 
     def _decide_group(self, group: Group, results: list[bytes | Exception | None]) -> None:
         stamp = Stamp(group.pinned.staleness_s)
@@ -176,9 +182,8 @@ class EvaluateService:
     def _decided(
         self,
         pinned: PinnedDecider,
-        message: evaluate_service_pb2.EvaluateRequest,
         exact: bytes,
-        request: Request,
+        request: Request | Unread,
     ) -> tuple[Decided, str]:
         """Decide a request that was not recalled.
 
@@ -186,7 +191,7 @@ class EvaluateService:
             Undecided: the policies cannot be asked this.
         """
         group = Group(pinned)
-        group.add(0, exact, request, message.tenant)
+        group.add(0, exact, request, pinned.tenant)
         ((_, decided, decision_id),) = group.decided(self._ids, self._reporter)
         if isinstance(decided, Undecidable):
             raise Undecided(decided)
@@ -212,29 +217,21 @@ class EvaluateService:
         An ``EvaluateBatchRequest`` in, an ``EvaluateBatchResponse`` out. Arguments as of
         :meth:`evaluate`.
         """
-        message = read_message(evaluate_service_pb2.EvaluateBatchRequest, data, MANY_BYTES)
-        stops = _stopping_rule(message.semantics)
-        with self._admission.admitted(message.tenant, len(message.items)):
-            return await self._evaluate_items(message, stops, time_left_s)
+        batch = open_batch(data)
+        stops = _stopping_rule(batch.semantics)
+        with self._admission.admitted(batch.tenant, batch.count):
+            return await self._evaluate_items(batch, stops, time_left_s)
 
     async def _evaluate_items(
         self,
-        message: evaluate_service_pb2.EvaluateBatchRequest,
+        batch: Batch,
         stops: Callable[[Decided | Undecidable], bool],
         time_left_s: float,
     ) -> bytes:
-        reader = Reader()
-        batch = BatchReader(message, reader)
-        pinned = await self._pinned_or_malformed(message, batch, reader, time_left_s)
-        shared = shared_parts(message)
-        exact = [(shared, item.SerializeToString(deterministic=True)) for item in message.items]
+        pinned = await self._pinned_or_malformed(batch, time_left_s)
+        exact = batch.keys()
         known = [pinned.recall(key) for key in exact]
-        read = {
-            index: batch.request(message.items[index], index)
-            for index, decided in enumerate(known)
-            if decided is None
-        }
-        reader.finish()
+        read = batch.requests([place for place, decided in enumerate(known) if decided is None])
         stamp = Stamp(pinned.staleness_s)
         parts = [_revision_field(pinned.revision)]
         turns = _Turns()
@@ -251,23 +248,13 @@ class EvaluateService:
                 break
         return b"".join(parts)
 
-    async def _pinned_or_malformed(
-        self,
-        message: evaluate_service_pb2.EvaluateBatchRequest,
-        batch: BatchReader,
-        reader: Reader,
-        time_left_s: float,
-    ) -> PinnedDecider:
+    async def _pinned_or_malformed(self, batch: Batch, time_left_s: float) -> PinnedDecider:
         """Pin the batch's tenant. What is wrong with the batch is said before that it cannot be."""
-        reader.finish()
+        batch.check_shared()
         try:
-            return await self._pin(
-                message.tenant, message.min_revision, time_left_s, len(message.items)
-            )
+            return await self._pin(batch.tenant, batch.min_revision, time_left_s, batch.count)
         except PlacetError:
-            for index, item in enumerate(message.items):
-                batch.request(item, index)
-            reader.finish()
+            batch.requests(range(batch.count))
             raise
 
     async def evaluate_streamed(self, data: bytes, time_left_s: float) -> bytes:
@@ -316,7 +303,7 @@ class EvaluateService:
             with self._admission.admitted(request.tenant, in_stream=True):
                 read = read_asked(request)
                 pinned = await self._pin(request.tenant, request.min_revision, time_left_s)
-                decided, decision_id = self._decided(pinned, request, exact, read)
+                decided, decision_id = self._decided(pinned, exact, read)
         return Stamp(pinned.staleness_s).stream_decision(decided, decision_id)
 
     # ------------------------------------------------------------------ handlers of gRPC
@@ -447,7 +434,7 @@ def _filled(
     pinned: PinnedDecider,
     known: Sequence[Decided | None],
     exact: Sequence[tuple[bytes, bytes]],
-    read: dict[int, Request],
+    read: Mapping[int, Request | Unread],
     start: int,
 ) -> list[Decided | Undecidable]:
     """Decide what is not known yet of a few items in a row, the first of which is ``start``."""

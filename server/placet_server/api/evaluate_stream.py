@@ -18,8 +18,15 @@ from placet_server.admission.control import AdmissionControl
 from placet_server.api.decision_records import DecisionReporter
 from placet_server.api.encoding import Stamp
 from placet_server.api.failures import to_decision_error
-from placet_server.api.messages import ONE_REQUEST_BYTES, read_message
-from placet_server.api.requests import Group, leading_tenant, read_asked, reported
+from placet_server.api.messages import ONE_REQUEST_BYTES, check_size, read_message
+from placet_server.api.requests import (
+    Group,
+    Opened,
+    leading_tenant,
+    open_request,
+    opened,
+    reported,
+)
 from placet_server.decisions.decider import Decided, Decider, PinnedDecider
 from placet_server.errors import Overloaded, PlacetError, TenantLimited, Undecided
 from placet_server.policies.active import ActivePolicies
@@ -196,34 +203,29 @@ class _Run:
     def _add(self, place: int, data: bytes, parts: tuple[bytes, bytes] | None) -> bool:
         """Read a message, and have it decided with the others; return False if it has to wait."""
         try:
-            message = read_message(
-                evaluate_service_pb2.EvaluateStreamRequest, data, ONE_REQUEST_BYTES
-            )
+            id_, exact, asked = _opened(data, parts)
         except Exception:  # noqa: BLE001  # it ends the stream, when it is its turn
             return False
-        request = message.request
-        if request.min_revision > self._stream.active.revision:
+        tenant = asked.tenant
+        if asked.min_revision > self._stream.active.revision:
             return False
-        id_ = message.correlation_id
-        self._heads[place] = _head(id_)
+        self._heads[place] = parts[0] if parts else _head(id_)
         try:
             check_correlation(id_)
-            exact = parts[1] if parts else request.SerializeToString(deterministic=True)
             if parts is None and self._recall(place, self._heads[place], exact):
                 return True
-            self._stream.admission.admit(request.tenant, in_stream=True)
-            asked = read_asked(request)
-            group = self._groups.get(request.tenant)
+            self._stream.admission.admit(tenant, in_stream=True)
+            request = asked.request()
+            group = self._groups.get(tenant)
             if group is None:
-                group = Group(self._stream.decider.pin(request.tenant))
-                self._groups[request.tenant] = group
+                group = self._groups[tenant] = Group(self._stream.decider.pin(tenant))
         except (Overloaded, TenantLimited):
             raise
         except (PlacetError, Malformed) as error:
             self._stream.reporter.failed(to_decision_error(error).reason)
             self._refuse(place, error)
         else:
-            group.add(place, exact, asked, request.tenant)
+            group.add(place, exact, request, tenant)
             self._new += 1
         return True
 
@@ -240,6 +242,19 @@ class _Run:
                 self._refuse(place, Undecided(result))
             else:
                 answers[place] = heads[place] + write(result, decision_id)
+
+
+def _opened(data: bytes, parts: tuple[bytes, bytes] | None) -> tuple[str, bytes, Opened]:
+    """Read a message: its correlation id, the bytes of its request, and that.
+
+    The id is left out where it was cut off, being short then.
+    """
+    if parts is not None:
+        check_size(data, ONE_REQUEST_BYTES)
+        return "", parts[1], open_request(parts[1])
+    message = read_message(evaluate_service_pb2.EvaluateStreamRequest, data, ONE_REQUEST_BYTES)
+    exact = message.request.SerializeToString(deterministic=True)
+    return message.correlation_id, exact, opened(message.request)
 
 
 class _Recalled:

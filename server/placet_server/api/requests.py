@@ -6,13 +6,16 @@ same whichever call they came in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
+from typing import NamedTuple
 
 from placet.v1 import evaluate_service_pb2
-from placet.wire import Reader, read_request
+from placet.wire import Reader, read_natively, read_request
 from placet_engine.model import Request, Undecidable
+from placet_engine.native import Unread
 from placet_server.api.decision_records import AskedBytes, DecisionReporter, message_of
+from placet_server.api.messages import ONE_REQUEST_BYTES, read_message
 from placet_server.decisions.decider import Decided, PinnedDecider
 
 _SHORTEST = 3
@@ -57,6 +60,32 @@ def read_reported(request: object) -> Request:
     return read
 
 
+class Opened(NamedTuple):
+    """A request whose tenant is known."""
+
+    tenant: str
+    min_revision: int
+    request: Callable[[], Request | Unread]
+    """Returns what is asked, or raises Malformed."""
+
+
+def open_request(data: bytes) -> Opened:
+    """Read an ``EvaluateRequest``, natively where that can be.
+
+    Raises:
+        MessageTooLarge, BadMessage: it cannot be read.
+    """
+    read = read_natively(data)
+    if read is not None:
+        return Opened(read.tenant, read.min_revision, lambda: read.request)
+    return opened(read_message(evaluate_service_pb2.EvaluateRequest, data, ONE_REQUEST_BYTES))
+
+
+def opened(message: evaluate_service_pb2.EvaluateRequest) -> Opened:
+    """Return what there is to a message, which Python reads."""
+    return Opened(message.tenant, message.min_revision, lambda: read_asked(message))
+
+
 class Group:
     """Requests of one tenant that are decided together."""
 
@@ -64,10 +93,10 @@ class Group:
         self.pinned = pinned
         self._places: list[int] = []
         self._data: list[bytes] = []
-        self._requests: list[Request] = []
+        self._requests: list[Request | Unread] = []
         self._keys: list[bytes | None] = []
 
-    def add(self, place: int, data: bytes, request: Request, tenant: str) -> None:
+    def add(self, place: int, data: bytes, request: Request | Unread, tenant: str) -> None:
         """Add a request, with its place among all that are asked."""
         self._places.append(place)
         self._data.append(data)

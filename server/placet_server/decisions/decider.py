@@ -16,6 +16,7 @@ from placet_engine.cache import CacheStatistics, DecisionCache
 from placet_engine.editions import Edition, Role, Variant
 from placet_engine.items import Revision
 from placet_engine.model import EntityUid, Request, Undecidable, Verdict
+from placet_engine.native import Unread
 from placet_engine.program import Question
 from placet_server.errors import NodeStale
 from placet_server.policies.active import ActivePolicies
@@ -151,7 +152,7 @@ class PinnedDecider:
         return known
 
     def decide(
-        self, requests: Sequence[Request], exact: Sequence[Hashable | None]
+        self, requests: Sequence[Request | Unread], exact: Sequence[Hashable | None]
     ) -> list[Decided | Undecidable]:
         """Decide requests that :meth:`recall` knew nothing about.
 
@@ -176,7 +177,7 @@ class PinnedDecider:
         return results  # type: ignore[return-value]  # each has one of the two roles
 
     def _decide_by(
-        self, role: Role, requests: Sequence[Request], exact: Sequence[Hashable | None]
+        self, role: Role, requests: Sequence[Request | Unread], exact: Sequence[Hashable | None]
     ) -> list[Decided | Undecidable]:
         program = role.program
         results: list[Decided | Undecidable | None] = []

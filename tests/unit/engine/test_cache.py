@@ -137,3 +137,18 @@ def test_statistics_are_the_tenants_together() -> None:
     assert decisions.statistics("one").hits == 3
     assert decisions.statistics("nobody") == CacheStatistics()
     assert set(decisions.tenants()) == set(decisions.names()) == {"one", "two"}
+
+
+def test_age_counts_from_when_an_answer_was_written_last_and_not_used() -> None:
+    clock = ManualClock()
+    decisions = cache(clock)
+    put(decisions, "acme", "used", "written again")
+    clock.advance(TTL_S - 1)
+    decisions.of("acme").get("used")
+    put(decisions, "acme", "written again")
+    clock.advance(2)
+    decisions.of("acme").expire()
+
+    assert decisions.of("acme").get("used") is None
+    assert decisions.of("acme").get("written again") == "acme written again"
+    assert (kept(decisions, "acme"), decisions.bytes) == (1, SIZE + ENTRY_BYTES)

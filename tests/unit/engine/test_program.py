@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cedarpy
 import pytest
 
+from placet_engine import native
 from placet_engine.explaining import Explanation, LayerVerdict
 from placet_engine.items import Body, Policy, SchemaText, Settings, TemplateLink
 from placet_engine.model import (
@@ -375,7 +376,7 @@ def test_message_of_an_unknown_form_is_not_swallowed() -> None:
             "correlation_id": None,
         }
     )
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, native.switched(on=False):
         patch.setattr(cedarpy, "is_authorized_batch", lambda *_: [result])
 
         with pytest.raises(RuntimeError, match="unknown form: policy 0 went wrong"):

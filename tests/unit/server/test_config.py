@@ -161,3 +161,11 @@ def test_workers_without_a_port_of_their_own_keep_it_so(listen: str) -> None:
     config, _ = read_config(environment={"PLACET_TELEMETRY_PROMETHEUS_LISTEN": listen})
 
     assert for_worker(config, 1).telemetry.prometheus_listen == listen
+
+
+def test_the_engines_own_variable_is_none_of_the_configuration_and_is_checked() -> None:
+    config, _ = read_config(environment={"PLACET_NATIVE": "off"})
+
+    assert config == Config()
+    with pytest.raises(ConfigError, match="`PLACET_NATIVE` is `maybe`; use `on` or `off`"):
+        read_config(environment={"PLACET_NATIVE": "maybe"})

@@ -17,8 +17,10 @@ from placet import wire
 from placet._decisions import Decision, stamped
 from placet._errors import DecisionError, InvalidRequest, Violation
 from placet.v1 import evaluate_service_pb2 as pb
+from placet_engine import native
 from placet_engine.editions import Edition, Role, Variant
 from placet_engine.model import Request, Undecidable, Verdict
+from placet_engine.native import Unread
 
 NODE = "local"
 """What decisions of this process name as their node."""
@@ -75,14 +77,7 @@ class Judge:
             known = self.recall(key)
             if known is not None:
                 return Judged(known, True)
-        reader = wire.Reader()
-        try:
-            reader.tenant(message.tenant)
-            request = wire.read_request(message, reader)
-            reader.finish()
-        except wire.Malformed as malformed:
-            raise _invalid(malformed) from malformed
-        answer = self._judged(key, request)
+        answer = self._judged(key, _read(message))
         if isinstance(answer, Undecidable):
             raise InvalidRequest(
                 violations=[Violation(answer.field or "request", answer.message)],
@@ -121,7 +116,7 @@ class Judge:
             )
         return answer
 
-    def _judged(self, key: Hashable, request: Request) -> Judged | Undecidable:
+    def _judged(self, key: Hashable, request: Request | Unread) -> Judged | Undecidable:
         """Judge a request, unless one was that differs in nothing the policies look at."""
         role = self.edition.role_for(request.subject)
         question = role.program.question(request)
@@ -180,6 +175,21 @@ class Stamp:
                 "region": self._region,
             },
         )
+
+
+def _read(message: pb.EvaluateRequest) -> Request | Unread:
+    if native.extension is not None:
+        natively = wire.read_natively(message.SerializeToString())
+        if natively is not None:
+            return natively.request
+    reader = wire.Reader()
+    try:
+        reader.tenant(message.tenant)
+        request = wire.read_request(message, reader)
+        reader.finish()
+    except wire.Malformed as malformed:
+        raise _invalid(malformed) from malformed
+    return request
 
 
 def _invalid(malformed: wire.Malformed) -> InvalidRequest:

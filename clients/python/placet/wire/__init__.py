@@ -18,6 +18,7 @@ from placet.wire.durations import duration, seconds
 from placet.wire.items import item_from_wire, item_to_wire
 from placet.wire.keys import key_to_wire, read_key, read_kind
 from placet.wire.limits import LIMITS, Limits
+from placet.wire.native import NativeRequest, read_batch_natively, read_natively
 from placet.wire.positions import position_from_wire, position_to_wire
 from placet.wire.reader import Reader
 from placet.wire.refusals import Malformed, Violation
@@ -36,6 +37,7 @@ __all__ = [
     "BatchReader",
     "Limits",
     "Malformed",
+    "NativeRequest",
     "Reader",
     "Violation",
     "attributes_to_wire",
@@ -49,9 +51,11 @@ __all__ = [
     "position_from_wire",
     "position_to_wire",
     "problem_to_wire",
+    "read_batch_natively",
     "read_change_set",
     "read_key",
     "read_kind",
+    "read_natively",
     "read_plan",
     "read_request",
     "reading_to_wire",
