@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,7 +141,24 @@ def _engine(path: Path, busy_timeout_s: float, *, begin: str, connections: int) 
 
 
 def _set_up_writer(connection: DBAPIConnection, _: object) -> None:
-    _set_up(connection, ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"))
+    """Set a writer up. The first one changes the file's mode, while others may look at it.
+
+    SQLite does not wait for those: it says at once that the file is locked when two that read
+    want to change its mode.
+    """
+    deadline_s = time.monotonic() + _MODE_TIMEOUT_S
+    while True:
+        try:
+            _set_up(connection, ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
+                raise
+            connection.run_async(lambda _: asyncio.sleep(_MODE_RETRY_S))
+        else:
+            return
+
+
+_MODE_TIMEOUT_S, _MODE_RETRY_S = 10.0, 0.02
 
 
 def _set_up_reader(connection: DBAPIConnection, _: object) -> None:
