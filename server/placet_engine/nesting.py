@@ -47,7 +47,7 @@ def check_text(text: str, *, brackets: str = "()[]{}") -> None:
     ):
         return
     depth = accesses = operators = 0
-    for lexeme in _LEXEME.findall(text):
+    for lexeme in lexemes(text):
         depth += (lexeme in opening) - (lexeme in closing)
         operators += lexeme in _OPERATORS
         if lexeme in (".", "["):
@@ -60,6 +60,11 @@ def check_text(text: str, *, brackets: str = "()[]{}") -> None:
             raise TooDeep(f"has more than {MAX_ACCESSES} attributes in a row; split it")
         if operators > MAX_OPERATORS:
             raise TooDeep(f"has more than {MAX_OPERATORS} operators; split it")
+
+
+def lexemes(text: str) -> list[str]:
+    """Take policies or a schema apart into the smallest parts that mean something."""
+    return _LEXEME.findall(text)
 
 
 # A string is one lexeme, whatever is in it, and so is a comment.

@@ -10,6 +10,7 @@ import cedarpy
 
 from placet_engine.model import EntityUid
 from placet_engine.nesting import check_text
+from placet_engine.schema_growth import check_growth
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ def compile_schema(text: str) -> CompiledSchema:
         ValueError: it does not parse.
     """
     check_text(text, brackets="()[]{}<>")
+    check_growth(text)
     if text.lstrip().startswith("{"):
         handle = cedarpy.Schema.from_json_str(text, release_gil=True)
     else:
