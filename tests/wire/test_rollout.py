@@ -108,6 +108,13 @@ def canary(*shares: int, bake_s: int = 60, **fields: Any) -> rollout_pb2.Rollout
     return rollout_pb2.RolloutPlan(canary=rollout_pb2.CanaryStrategy(steps=steps, **fields))
 
 
+def unguarded(*shares: int) -> rollout_pb2.RolloutPlan:
+    """Plan a canary that denials do not end."""
+    plan = canary(*shares)
+    plan.guards.guards.add(kind=S.GUARD_KIND_DENY_RATE_CHANGE, disabled=True)
+    return plan
+
+
 def scheduled(time: datetime.datetime) -> rollout_pb2.RolloutPlan:
     """Plan to begin at a time."""
     plan = rollout_pb2.RolloutPlan()
@@ -239,9 +246,7 @@ async def test_a_candidate_whose_policies_fail_is_rolled_back(rolling: Rolling) 
 
 
 async def test_a_disabled_guard_measures_and_lets_it_go_on(rolling: Rolling) -> None:
-    plan = canary(10, 100)
-    plan.guards.guards.add(kind=S.GUARD_KIND_DENY_RATE_CHANGE, disabled=True)
-    await rolling.start(DENY, plan=plan)
+    await rolling.start(DENY, plan=unguarded(10, 100))
 
     await rolling.traffic()
     rolling.clock.advance(61)
@@ -480,7 +485,7 @@ async def test_the_rollout_of_the_platform_reaches_every_tenant(rolling: Rolling
             change_set=policy_pb2.ChangeSet(
                 policies=[policy("stop", "forbid(principal, action, resource);")]
             ),
-            plan=canary(50, 100),
+            plan=unguarded(50, 100),
         ),
         timeout=TIMEOUT_S,
     )
@@ -492,7 +497,7 @@ async def test_the_rollout_of_the_platform_reaches_every_tenant(rolling: Rolling
 
 
 async def test_explain_shows_the_variant_that_decides(rolling: Rolling) -> None:
-    await rolling.start(DENY, plan=canary(50, 100))
+    await rolling.start(DENY, plan=unguarded(50, 100))
     for number in range(20):
         asked = request(f"User::u{number}")
         decided = await rolling.service.evaluate.Evaluate(asked, timeout=TIMEOUT_S)
@@ -578,9 +583,8 @@ async def test_a_node_that_cannot_compile_the_candidate_never_decides_by_it(
 ) -> None:
     path = tmp_path / "placet.db"
     newer = policy("newer", "forbid(principal, action, resource);")
-    plan = canary(100)
     # So that what stops it is the node, and not what it denies.
-    plan.guards.guards.add(kind=S.GUARD_KIND_DENY_RATE_CHANGE, disabled=True)
+    plan = unguarded(100)
     quick = RolloutsConfig(tick_s=0.01, report_s=0.01, shadow_percent=100)
     async with running_service(path=path, rollouts=quick, node="new") as new:
         monkeypatch.setattr("placet_server.app.Compiler", _OlderCompiler)
