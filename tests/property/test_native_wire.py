@@ -90,6 +90,8 @@ _ODD_PARTS: list[Callable[[Any], Any]] = [
     lambda part: part.context["__extn"].MergeFrom(wire.value_to_wire(1)),
     lambda part: part.resource.properties["odd"].set_value.elements.add(),
 ]
+# A permit would have to be checked.
+_ODD_REQUESTS = [*_ODD_PARTS, lambda asked: asked.MergeFrom(type(asked)(permit="p"))]
 _ODD_HEADS: list[Callable[[Any], Any]] = [
     lambda head: head.MergeFrom(type(head)(tenant="-a")),
     lambda head: head.MergeFrom(type(head)(tenant="a" * 65)),
@@ -193,7 +195,7 @@ def test_what_everybody_sends_is_read() -> None:
 
 
 @settings(max_examples=300)
-@given(request=_REQUESTS, odd=st.none() | st.sampled_from([*_ODD_PARTS, *_ODD_HEADS]))
+@given(request=_REQUESTS, odd=st.none() | st.sampled_from([*_ODD_REQUESTS, *_ODD_HEADS]))
 def test_requests_are_read_as_in_python(
     request: pb.EvaluateRequest, odd: Callable[[Any], Any] | None
 ) -> None:
@@ -206,7 +208,7 @@ def test_requests_are_read_as_in_python(
 @given(
     batch=_BATCHES,
     odd=st.none() | st.sampled_from([*_ODD_PARTS, *_ODD_HEADS]),
-    odd_item=st.none() | st.sampled_from(_ODD_PARTS),
+    odd_item=st.none() | st.sampled_from(_ODD_REQUESTS),
 )
 def test_batches_are_read_as_in_python(
     batch: pb.EvaluateBatchRequest,
@@ -242,6 +244,19 @@ def test_messages_written_one_after_the_other_are_one(
 ) -> None:
     """Protobuf merges them, which is nothing that clients do."""
     check_request(first.SerializeToString() + second.SerializeToString())
+
+
+def test_a_permit_is_never_read_past() -> None:
+    assert INSTALLED is not None
+    request = good_request()
+    item = pb.BatchItem(resource=request.resource, permit="p")
+    batch = pb.EvaluateBatchRequest(
+        tenant="acme", subject=request.subject, action=request.action, items=[item]
+    )
+    request.permit = "p"
+
+    assert INSTALLED.read_request(request.SerializeToString()) is None
+    assert INSTALLED.read_batch(batch.SerializeToString()).request(0) is None
 
 
 @pytest.mark.parametrize(
