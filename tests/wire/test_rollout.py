@@ -400,6 +400,16 @@ async def test_a_person_pauses_resumes_promotes_and_rolls_back(rolling: Rolling)
     assert info(again).reason == "ROLLOUT_STATE"
 
 
+async def test_what_was_rolled_back_decides_nothing_when_the_answer_comes(rolling: Rolling) -> None:
+    for number in range(20):
+        rollout = await rolling.start(DENY, plan=unguarded(100))
+        await rolling.service.rollouts.RollBack(
+            pb.RollBackRequest(tenant=TENANT, rollout_id=rollout.id), timeout=TIMEOUT_S
+        )
+        decision = await rolling.decide(f"User::u{number}")
+        assert (decision.revision, decision.rollout_variant) == (rolling.stable, "")
+
+
 async def test_promoting_all_steps_completes(rolling: Rolling) -> None:
     rollout = await rolling.start(HARMLESS)
 

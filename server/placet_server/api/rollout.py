@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Protocol
 
 import grpc
@@ -170,7 +170,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
     ) -> _pb.ApproveRolloutResponse:
         """Let a rollout go ahead that waits for approval."""
         owner, wish = _read_wish(request, context, needs_etag="approve")
-        kept = await self._controller.approve(owner, wish)
+        kept = await self._enforced(self._controller.approve(owner, wish), context)
         return _pb.ApproveRolloutResponse(rollout=await self._shown(owner, kept))
 
     async def PauseRollout(
@@ -178,7 +178,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
     ) -> _pb.PauseRolloutResponse:
         """Hold a running rollout at its step."""
         owner, wish = _read_wish(request, context)
-        kept = await self._controller.pause(owner, wish)
+        kept = await self._enforced(self._controller.pause(owner, wish), context)
         return _pb.PauseRolloutResponse(rollout=await self._shown(owner, kept))
 
     async def ResumeRollout(
@@ -186,7 +186,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
     ) -> _pb.ResumeRolloutResponse:
         """Let a paused rollout go on."""
         owner, wish = _read_wish(request, context)
-        kept = await self._controller.resume(owner, wish)
+        kept = await self._enforced(self._controller.resume(owner, wish), context)
         return _pb.ResumeRolloutResponse(rollout=await self._shown(owner, kept))
 
     async def PromoteRollout(
@@ -196,9 +196,10 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         owner, wish = _read_wish(request, context, needs_etag="promote")
         before = await self._controller.get(owner, wish.rollout_id)
         progress = await self._overview.progress(owner, before.rollout)
-        kept = await self._controller.promote(
+        promoted = self._controller.promote(
             owner, wish, progress.readings, all_steps=request.all_steps
         )
+        kept = await self._enforced(promoted, context)
         return _pb.PromoteRolloutResponse(rollout=await self._shown(owner, kept))
 
     async def RollBack(
@@ -211,8 +212,14 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
             progress = await self._overview.progress(owner, before.rollout)
             findings = progress.findings(before.rollout, self._clock.now())
             await self._store.put_up(findings.to_notice())
-        kept = await self._controller.roll_back(owner, wish)
+        kept = await self._enforced(self._controller.roll_back(owner, wish), context)
         return _pb.RollBackResponse(rollout=await self._shown(owner, kept))
+
+    async def _enforced(self, move: Awaitable[Kept], context: _Context) -> Kept:
+        """Have something happen, and return when this node decides by it."""
+        kept = await move
+        await self._active.wait_for(kept.revision, time_left_s(context))
+        return kept
 
     # ------------------------------------------------------------------------------- show
 
