@@ -21,6 +21,8 @@ from placet_engine.compiled_items import CompiledItems
 from placet_engine.compiling import Compilation, Compiler
 from placet_engine.model import Problem, Severity
 from placet_server.config import RolloutsConfig
+from placet_server.rollouts.overview import Overview
+from placet_server.rollouts.standings import Standing
 from placet_server.testing import ManualClock
 from tests.wire.details import info, violated_fields
 from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, request, running_service
@@ -408,6 +410,37 @@ async def test_what_was_rolled_back_decides_nothing_when_the_answer_comes(rollin
         )
         decision = await rolling.decide(f"User::u{number}")
         assert (decision.revision, decision.rollout_variant) == (rolling.stable, "")
+
+
+async def test_a_step_that_was_due_does_not_undo_what_a_person_did(
+    rolling: Rolling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver looks around before it takes a step, and somebody may be faster."""
+    rollout = await rolling.start(HARMLESS, plan=canary(10, 100))
+    await rolling.traffic(40)
+    await rolling.until(lambda it: it.readings[0].samples >= 20)
+    nodes, is_due = Overview.nodes, asyncio.Event()
+    done = asyncio.Event()
+
+    async def interrupted(self: Overview) -> list[Standing]:
+        found = await nodes(self)
+        if is_due.is_set():
+            is_due.clear()
+            await rolling.service.rollouts.RollBack(
+                pb.RollBackRequest(tenant=TENANT, rollout_id=rollout.id), timeout=TIMEOUT_S
+            )
+            done.set()
+        return found
+
+    monkeypatch.setattr(Overview, "nodes", interrupted)
+    is_due.set()
+    rolling.clock.advance(61)
+    await asyncio.wait_for(done.wait(), TIMEOUT_S)
+    published = await rolling.service.publish(DENY)
+
+    ended = await rolling.get(rollout.id)
+    assert ended.state == ROLLED_BACK
+    assert published.revision == int(ended.etag) + 1
 
 
 async def test_promoting_all_steps_completes(rolling: Rolling) -> None:

@@ -125,22 +125,21 @@ class RolloutDriver:
     async def tick(self) -> None:
         """Do once what is due now."""
         await self._tell()
-        for owner, rollout in self.under_way():
-            await self._drive(owner, rollout)
+        for items in self._with_rollouts():
+            await self._drive(items)
 
-    def under_way(self) -> list[tuple[str, Rollout]]:
-        """Return every owner's rollout that has not ended, as this node knows it."""
-        return [
-            (items.owner, rollout)
-            for items in self._active.sets()
-            if (rollout := items.rollout_under_way) is not None
-        ]
+    def _with_rollouts(self) -> list[ItemSet]:
+        """Return the items of every owner whose rollout has not ended, as this node knows it."""
+        return [items for items in self._active.sets() if items.rollout_under_way is not None]
 
     # ------------------------------------------------------------------------------- steps
 
-    async def _drive(self, owner: str, rollout: Rollout) -> None:
-        progress = await self._overview.progress(owner, rollout)
-        items = self._active.items(owner)
+    async def _drive(self, items: ItemSet) -> None:
+        # INVARIANT: the step is stored on top of the items it is worked out on. Others may be
+        # faster while this node looks around; the store then refuses the step.
+        rollout = items.rollout_under_way
+        assert rollout is not None
+        progress = await self._overview.progress(items.owner, rollout)
         now = self._clock.now()
         after = moving.due(rollout, progress.readings, now, pending_nodes=progress.pending)
         if after is None:
@@ -182,7 +181,7 @@ class RolloutDriver:
         """At once while a rollout waits for it, soon otherwise, and in time for the lease."""
         standing = (self._active.revision, tuple(self._active.refusals))
         silent_s = now_s - self._told_at_s
-        soon_s = 0 if self.under_way() else self._timing.report_s
+        soon_s = 0 if self._with_rollouts() else self._timing.report_s
         wait_s = self._timing.lease_s / 3 if standing == self._told else soon_s
         if silent_s >= wait_s:
             await self._store.put_up(self._standing(now).to_notice())
