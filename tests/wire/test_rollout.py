@@ -151,6 +151,14 @@ async def refused(call: Awaitable[Any]) -> grpc.aio.AioRpcError:
     return raised.value
 
 
+async def newest_message(rolling: Rolling) -> str:
+    """Return what the tenant's history says of the newest commit."""
+    history = await rolling.service.policy.History(
+        policy_service_pb2.HistoryRequest(tenant=TENANT, page_size=1), timeout=TIMEOUT_S
+    )
+    return history.revisions[0].message
+
+
 # ------------------------------------------------------------------------------ the canary
 
 
@@ -343,6 +351,23 @@ async def test_what_nobody_approves_in_time_is_undone(rolling: Rolling) -> None:
     ended = await rolling.until(lambda it: it.state == ROLLED_BACK)
 
     assert ended.rollback.cause == S.ROLLBACK_CAUSE_NOT_APPROVED
+    assert (await newest_message(rolling)).endswith("rolled back: nobody approved it in time")
+
+
+@pytest.mark.parametrize(("actor", "who"), [("bob", "by bob"), ("", "by somebody")])
+async def test_the_history_says_that_a_person_took_it_back(
+    rolling: Rolling, actor: str, who: str
+) -> None:
+    """Of somebody who gave neither name nor message it said that nobody had approved in time."""
+    rollout = await rolling.start(HARMLESS)
+
+    await rolling.service.rollouts.RollBack(
+        pb.RollBackRequest(tenant=TENANT, rollout_id=rollout.id),
+        timeout=TIMEOUT_S,
+        metadata=(("placet-actor", actor),) if actor else (),
+    )
+
+    assert await newest_message(rolling) == f"rollout {rollout.id}: rolled back: {who}"
 
 
 async def test_an_immediate_rollout_is_completed_at_once(rolling: Rolling) -> None:

@@ -23,7 +23,7 @@ from placet_engine.items import (
 from placet_engine.model import Problem, Severity
 from placet_engine.rollouts import moving
 from placet_engine.rollouts.plan import Plan
-from placet_engine.rollouts.record import Reading, Rollout, RolloutState
+from placet_engine.rollouts.record import Reading, RollbackCause, Rollout, RolloutState
 from placet_server.clock import Clock
 from placet_server.errors import (
     ApprovalRefused,
@@ -462,14 +462,16 @@ def rollback_reason(rollout: Rollout) -> str:
     """Say for people why a rollout was undone."""
     rollback = rollout.rollback
     assert rollback is not None
-    if rollback.breach is not None:
-        guard = next(guard for guard in rollout.plan.guards if guard.kind is rollback.breach.kind)
-        return (
-            f"the guard on {moving.guard_title(rollback.breach.kind)} was breached, at "
-            f"{rollback.breach.measured:g} with a bound of {guard.threshold:g}"
-        )
-    return (
-        f"by {rollback.actor or 'somebody'}"
-        if rollback.actor or rollback.message
-        else ("nobody approved it in time")
-    )
+    match rollback.cause:
+        case RollbackCause.GUARD:
+            breach = rollback.breach
+            assert breach is not None
+            guard = next(guard for guard in rollout.plan.guards if guard.kind is breach.kind)
+            return (
+                f"the guard on {moving.guard_title(breach.kind)} was breached, at "
+                f"{breach.measured:g} with a bound of {guard.threshold:g}"
+            )
+        case RollbackCause.PERSON:
+            return f"by {rollback.actor or 'somebody'}"
+        case RollbackCause.NOT_APPROVED:
+            return "nobody approved it in time"
