@@ -134,19 +134,18 @@ class Overview:
         return [self._of_node(tenant, node, newest) for node in nodes]
 
     def _of_node(self, tenant: str, node: Standing, newest: list[CommitSummary]) -> NodeRevision:
-        refusal = next(
-            (
-                refusal
-                for refusal in node.refusals
-                if tenant in (refusal.tenant, refusal.owner) or not refusal.owner
-            ),
-            None,
-        )
+        # A refusal without a tenant is everybody's. That of a revision of the platform's for one
+        # tenant is that tenant's and the platform's: it speaks of the tenant's policies.
+        refusals = [
+            refusal
+            for refusal in node.refusals
+            if tenant in (refusal.tenant, refusal.owner) or not refusal.tenant
+        ]
+        refused = {refusal.revision for refusal in refusals}
         reached = [
             commit
             for commit in newest
-            if commit.revision <= node.revision
-            and (refusal is None or commit.revision != refusal.revision)
+            if commit.revision <= node.revision and commit.revision not in refused
         ]
         in_force = reached[0] if reached else newest[-1]
         lag_s = 0.0
@@ -161,7 +160,7 @@ class Overview:
             propagation_s=max((enforced - in_force.time).total_seconds(), 0.0)
             if enforced is not None
             else None,
-            refusal=refusal,
+            refusal=refusals[0] if refusals else None,
         )
 
 
