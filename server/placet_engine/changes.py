@@ -111,8 +111,7 @@ class ItemSet:
         item = self.items.get(ROLLOUT_KEY)
         if item is None or item.revision != self.revision:
             return self.revision
-        assert isinstance(item.body, RolloutRecord)
-        rollout = item.body.rollout
+        rollout = rollout_of(item)
         if rollout.state is RolloutState.COMPLETED:
             return self.revision
         return Revision(rollout.stable_revision)
@@ -121,13 +120,7 @@ class ItemSet:
     def rollout(self) -> Rollout | None:
         """The rollout under way, or the last one there was."""
         item = self.items.get(ROLLOUT_KEY)
-        if item is None:
-            return None
-        assert isinstance(item.body, RolloutRecord)
-        rollout = item.body.rollout
-        if not rollout.candidate_revision:
-            rollout = replace(rollout, candidate_revision=item.revision)
-        return rollout
+        return rollout_of(item) if item is not None else None
 
     @property
     def rollout_under_way(self) -> Rollout | None:
@@ -168,6 +161,18 @@ class ItemSet:
     def editing(self, edits: Iterable[Edit], revision: Revision) -> ItemSet:
         """Return the set as it would be if the edits were committed at ``revision``."""
         return self.applying(revision, to_changes(self, edits, revision))
+
+
+def rollout_of(item: Item) -> Rollout:
+    """Return the rollout that an item records, with its candidate's revision.
+
+    The commit that brings a candidate cannot know its own revision, so that the record lacks it.
+    """
+    assert isinstance(item.body, RolloutRecord)
+    rollout = item.body.rollout
+    if rollout.candidate_revision:
+        return rollout
+    return replace(rollout, candidate_revision=item.revision)
 
 
 def candidate_edits(candidate: CandidateEdits) -> list[Edit]:

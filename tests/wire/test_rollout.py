@@ -21,6 +21,7 @@ from placet_engine.compiled_items import CompiledItems
 from placet_engine.compiling import Compilation, Compiler
 from placet_engine.model import Problem, Severity
 from placet_server.config import RolloutsConfig
+from placet_server.rollouts import controller
 from placet_server.rollouts.overview import Overview
 from placet_server.rollouts.standings import Standing
 from placet_server.testing import ManualClock
@@ -545,6 +546,23 @@ async def test_rollouts_are_listed_newest_first(rolling: Rolling) -> None:
     assert await listed() == [second.id, first.id]
     assert await listed(states=[COMPLETED]) == [first.id]
     assert await listed(page_size=1) == [second.id]
+
+
+async def test_a_rollout_is_found_however_many_came_after_it(
+    rolling: Rolling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "_PAGE", 2)
+    at_once = rollout_pb2.RolloutPlan()
+    texts = [ALLOW.cedar, DENY.cedar] * 3
+    ids = [(await rolling.start(policy("x", text), plan=at_once)).id for text in texts]
+
+    listed = await rolling.service.rollouts.ListRollouts(
+        pb.ListRolloutsRequest(tenant=TENANT), timeout=TIMEOUT_S
+    )
+    assert [rollout.id for rollout in listed.rollouts] == ids[::-1]
+    for id_ in ids:
+        assert (await rolling.get(id_)).id == id_
+    assert (await refused(rolling.get("none"))).code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_the_rollout_of_the_platform_reaches_every_tenant(rolling: Rolling) -> None:

@@ -8,10 +8,19 @@ once, whoever else has the same idea, and a crash leaves the step either taken o
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 
-from placet_engine.changes import ChangeSet, Commit, Edit, ItemSet, candidate_edits, diff
+from placet_engine.changes import (
+    ChangeSet,
+    Commit,
+    Edit,
+    ItemSet,
+    candidate_edits,
+    diff,
+    rollout_of,
+)
 from placet_engine.items import (
     CANDIDATE_KEY,
     ROLLOUT_KEY,
@@ -322,16 +331,11 @@ class RolloutController:
         Raises:
             RolloutUnknown: there is no such rollout.
         """
-        before: Revision | None = None
-        while True:
-            versions = await self._store.versions(owner, ROLLOUT_KEY, before=before, limit=_PAGE)
-            for item in versions:
-                assert isinstance(item.body, RolloutRecord)
-                if id_ in ("", item.body.rollout.id):
-                    return Kept(_numbered(item.body.rollout, item.revision), item.revision)
-            if len(versions) < _PAGE:
-                raise RolloutUnknown(id_, owner)
-            before = versions[-1].revision
+        async with aclosing(self._versions(owner)) as versions:
+            async for kept in versions:
+                if id_ in ("", kept.rollout.id):
+                    return kept
+        raise RolloutUnknown(id_, owner)
 
     async def list(
         self,
@@ -347,35 +351,43 @@ class RolloutController:
             states: only those in one of these; any when empty.
             limit: how many at most.
         """
-        found: dict[str, Kept] = {}
-        before: Revision | None = None
-        while True:
-            versions = await self._store.versions(owner, ROLLOUT_KEY, before=before, limit=_PAGE)
-            for item in versions:
-                assert isinstance(item.body, RolloutRecord)
-                rollout = _numbered(item.body.rollout, item.revision)
+        listed: list[Kept] = []
+        met: set[str] = set()
+        async with aclosing(self._versions(owner)) as versions:
+            async for kept in versions:
                 # The newest version of each comes first.
-                found.setdefault(rollout.id, Kept(rollout, item.revision))
-            listed = [kept for kept in found.values() if not states or kept.rollout.state in states]
-            if len(versions) < _PAGE or len(listed) >= limit:
-                return listed[:limit]
-            before = versions[-1].revision
+                if kept.rollout.id in met:
+                    continue
+                met.add(kept.rollout.id)
+                if not states or kept.rollout.state in states:
+                    listed.append(kept)
+                if len(listed) == limit:
+                    break
+        return listed
+
+    async def _versions(self, owner: str) -> AsyncGenerator[Kept, None]:
+        """Go through what an owner's rollouts were, newest first.
+
+        The newest is read by itself: whoever watches a rollout wants no other, every second.
+        """
+        before: Revision | None = None
+        limit = 1
+        while True:
+            items = await self._store.versions(owner, ROLLOUT_KEY, before=before, limit=limit)
+            for item in items:
+                yield Kept(rollout_of(item), item.revision)
+            if len(items) < limit:
+                return
+            before, limit = items[-1].revision, _PAGE
 
 
 _PAGE = 100
 
 
-def _numbered(rollout: Rollout, revision: Revision) -> Rollout:
-    """Fill in the candidate's revision, which the commit that brought it could not know."""
-    if rollout.candidate_revision:
-        return rollout
-    return replace(rollout, candidate_revision=revision)
-
-
 def _rollout_of(commit: Commit) -> Rollout | None:
     for change in commit.changes:
         if change.after is not None and isinstance(change.after.body, RolloutRecord):
-            return _numbered(change.after.body.rollout, commit.revision)
+            return rollout_of(change.after)
     return None
 
 

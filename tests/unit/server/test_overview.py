@@ -78,8 +78,9 @@ async def test_a_refusal_is_shown_to_those_it_concerns(
 ) -> None:
     """A revision of the platform's that one tenant's policies do not take is nobody else's."""
     board = Board()
-    for publisher in ("acme", "other", PLATFORM):
-        head = await board.publish(publisher)
+    await board.publish("acme")
+    await board.publish("other")
+    head = await board.publish(PLATFORM)
     await board.stand("edge-1", head, refusal(owner, tenant, head))
 
     shown = {}
