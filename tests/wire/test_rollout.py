@@ -24,6 +24,8 @@ from placet_server.config import RolloutsConfig
 from placet_server.rollouts import controller
 from placet_server.rollouts.overview import Overview
 from placet_server.rollouts.standings import Standing
+from placet_server.store.memory import MemoryStore
+from placet_server.store.sqlite import SqliteStore
 from placet_server.testing import ManualClock
 from tests.wire.details import info, violated_fields
 from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, request, running_service
@@ -467,6 +469,29 @@ async def test_a_step_that_was_due_does_not_undo_what_a_person_did(
     ended = await rolling.get(rollout.id)
     assert ended.state == ROLLED_BACK
     assert published.revision == int(ended.etag) + 1
+
+
+async def test_what_is_in_memory_is_not_read_from_the_store(
+    rolling: Rolling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenant may have a hundred thousand entities."""
+    rollout = await rolling.start(HARMLESS)
+    named: dict[str, Any] = {"tenant": TENANT, "rollout_id": rollout.id}
+
+    async def read(*arguments: object, **options: object) -> ItemSet:
+        raise AssertionError("a whole set was read from the store")
+
+    for kind in (MemoryStore, SqliteStore):
+        monkeypatch.setattr(kind, "read", read)
+    rollouts = rolling.service.rollouts
+    await rollouts.PauseRollout(pb.PauseRolloutRequest(**named), timeout=TIMEOUT_S)
+    await rollouts.ResumeRollout(pb.ResumeRolloutRequest(**named), timeout=TIMEOUT_S)
+    listed = await rollouts.ListNodeRevisions(
+        pb.ListNodeRevisionsRequest(tenant=TENANT), timeout=TIMEOUT_S
+    )
+
+    assert (await rolling.get()).state == RUNNING
+    assert [node.share_percent for node in listed.nodes] == [10]
 
 
 async def test_promoting_all_steps_completes(rolling: Rolling) -> None:

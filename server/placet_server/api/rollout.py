@@ -286,13 +286,13 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         owner = reader.tenant(request.tenant, platform=True)
         page = read_page(request, reader)
         reader.finish()
-        listed = await self._overview.node_revisions(owner, region=request.region)
-        rollout = (await self._store.read(owner)).rollout_under_way
+        newest, listed = await self._overview.node_revisions(owner, region=request.region)
+        rollout = self._active.items(owner).rollout_under_way
         stop = page.start + page.size
         return _pb.ListNodeRevisionsResponse(
             nodes=[_node_revision_to_wire(node, rollout) for node in listed[page.start : stop]],
             next_page_token=next_page_token(request, stop, 0) if stop < len(listed) else "",
-            revision=(await self._store.owners()).get(owner, 0),
+            revision=newest,
         )
 
     async def _shown(self, owner: str, kept: Kept) -> rollout_pb2.Rollout:

@@ -155,7 +155,7 @@ class Publisher:
 
         Warnings are about what is written, and about others only if an edit is to blame.
         """
-        platform, base = await self._current(owner)
+        platform, base = await self.current(owner)
         edits, problems = resolve(change_set, base)
         if problems:
             return Candidate(
@@ -176,8 +176,12 @@ class Publisher:
             problems=tuple(_located(found, places) for found in compilation.problems),
         )
 
-    async def _current(self, owner: str) -> tuple[ItemSet, ItemSet]:
-        """Return the platform's items and the owner's, as the store has them."""
+    async def current(self, owner: str) -> tuple[ItemSet, ItemSet]:
+        """Return the platform's items and the owner's, as the store has them.
+
+        Somebody may commit meanwhile: what is worked out on them is stored on condition that the
+        owner is still at their revision.
+        """
         if await self._store.head() == self._active.revision:
             # What is in memory is the same, is there already, and compiles in no time.
             return self._active.platform, self._active.items(owner)

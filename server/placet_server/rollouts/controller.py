@@ -193,7 +193,7 @@ class RolloutController:
 
     async def _restoring(self, owner: str, revision: Revision) -> ChangeSet:
         """Return what leads from the owner's items back to those of a revision."""
-        current = await self._store.read(owner)
+        _, current = await self._publisher.current(owner)
         former = await self._at(owner, current, revision)
         changes = diff(current, former)
         return ChangeSet(
@@ -276,7 +276,7 @@ class RolloutController:
         if request_id and await self._store.find_commit(owner, request_id=request_id):
             return await self.get(owner, id_)
         for attempt in range(1, _ATTEMPTS + 1):
-            items = await self._store.read(owner)
+            _, items = await self._publisher.current(owner)
             rollout = items.rollout
             if rollout is None or rollout.id != id_:
                 # An earlier one, which has ended; or none.

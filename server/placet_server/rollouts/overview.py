@@ -120,8 +120,12 @@ class Overview:
                 return Findings.from_notice(notice)
         return None
 
-    async def node_revisions(self, tenant: str, *, region: str = "") -> list[NodeRevision]:
-        """Return what each node decides a tenant's requests by, in order of region and node.
+    async def node_revisions(
+        self, tenant: str, *, region: str = ""
+    ) -> tuple[Revision, list[NodeRevision]]:
+        """Return a tenant's newest revision, and what each node decides its requests by.
+
+        Nodes are in order of region and name.
 
         Raises:
             TenantUnknown: nobody published anything for the tenant.
@@ -131,7 +135,7 @@ class Overview:
             raise TenantUnknown(tenant or "the platform")
         nodes = [node for node in await self.nodes() if region in ("", node.region)]
         nodes.sort(key=lambda node: (node.region, node.node))
-        return [self._of_node(tenant, node, newest) for node in nodes]
+        return newest[0].revision, [self._of_node(tenant, node, newest) for node in nodes]
 
     def _of_node(self, tenant: str, node: Standing, newest: list[CommitSummary]) -> NodeRevision:
         # A refusal without a tenant is everybody's. That of a revision of the platform's for one

@@ -85,7 +85,7 @@ async def test_a_refusal_is_shown_to_those_it_concerns(
 
     shown = {}
     for asked in ("acme", "other", PLATFORM):
-        (node,) = await board.overview.node_revisions(asked)
+        _, (node,) = await board.overview.node_revisions(asked)
         shown[asked] = node.refusal
 
     assert {asked for asked, refused in shown.items() if refused is not None} == concerned
@@ -104,6 +104,6 @@ async def test_what_a_node_refuses_is_not_in_force_on_it() -> None:
         refusal("acme", "acme", refused),
     )
 
-    (node,) = await board.overview.node_revisions("acme")
+    newest, (node,) = await board.overview.node_revisions("acme")
 
-    assert node.revision == taken
+    assert (node.revision, newest) == (taken, refused)
