@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from placet_engine.compiling import Compilation, Compiler
 from placet_engine.model import Problem, Severity
 from placet_server.config import RolloutsConfig
 from placet_server.rollouts import controller
+from placet_server.rollouts.driver import RolloutDriver
 from placet_server.rollouts.overview import Overview
-from placet_server.rollouts.standings import Standing
+from placet_server.rollouts.standings import NODES, REPORTS, SAMPLES, Standing
+from placet_server.store.contract import Notice
 from placet_server.store.memory import MemoryStore
 from placet_server.store.sqlite import SqliteStore
 from placet_server.testing import ManualClock
@@ -617,6 +620,70 @@ async def test_explain_shows_the_variant_that_decides(rolling: Rolling) -> None:
         )
         assert explained.decision.outcome == decided.decision.outcome
         assert explained.decision.rollout_variant == decided.decision.rollout_variant
+
+
+# ----------------------------------------------------------------------------- how often
+
+
+class _Readings:
+    """Counts how often notices are read, and ticks of the driver."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.topics: Counter[str] = Counter()
+        self.ticked: asyncio.Queue[Counter[str]] = asyncio.Queue()
+        notices, tick = MemoryStore.notices, RolloutDriver.tick
+
+        async def counted(store: MemoryStore, topic: str) -> list[Notice]:
+            self.topics[topic] += 1
+            return await notices(store, topic)
+
+        async def ticked(driver: RolloutDriver) -> None:
+            before = self.topics.copy()
+            await tick(driver)
+            self.ticked.put_nowait(self.topics - before)
+
+        monkeypatch.setattr(MemoryStore, "notices", counted)
+        monkeypatch.setattr(RolloutDriver, "tick", ticked)
+
+
+async def test_notices_are_read_once_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not once for each rollout, four times a second."""
+    async with running_service(rollouts=AT_ONCE) as service:
+        for tenant in ("one", "two", "three"):
+            await service.publish(ALLOW, tenant=tenant)
+            await service.rollouts.StartRollout(
+                pb.StartRolloutRequest(
+                    tenant=tenant,
+                    change_set=policy_pb2.ChangeSet(policies=[HARMLESS]),
+                    plan=canary(),
+                ),
+                timeout=TIMEOUT_S,
+            )
+        readings = _Readings(monkeypatch)
+        async with asyncio.timeout(TIMEOUT_S):
+            # The first may have begun before it was counted.
+            seen = [await readings.ticked.get() for _ in range(3)][1:]
+
+    assert seen == [Counter({NODES: 1, SAMPLES: 1})] * 2
+
+
+async def test_a_list_reads_notices_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of a hundred rollouts that were taken back read the reports of all."""
+    never = replace(AT_ONCE, tick_s=1000)
+    async with running_service(rollouts=never) as service:
+        rolling = Rolling(service, ManualClock(), (await service.publish(ALLOW)).revision)
+        for _ in range(3):
+            rollout = await rolling.start(HARMLESS)
+            asked = pb.RollBackRequest(tenant=TENANT, rollout_id=rollout.id)
+            await service.rollouts.RollBack(asked, timeout=TIMEOUT_S)
+        await rolling.start(HARMLESS)
+        readings = _Readings(monkeypatch)
+        listed = await service.rollouts.ListRollouts(
+            pb.ListRolloutsRequest(tenant=TENANT), timeout=TIMEOUT_S
+        )
+
+    assert [rollout.state for rollout in listed.rollouts] == [RUNNING, *[ROLLED_BACK] * 3]
+    assert readings.topics == Counter({NODES: 1, SAMPLES: 1, REPORTS: 1})
 
 
 # -------------------------------------------------------------------------- who runs what

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -195,7 +195,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         """Take the next step, or all that are left."""
         owner, wish = _read_wish(request, context, needs_etag="promote")
         before = await self._controller.get(owner, wish.rollout_id)
-        progress = await self._overview.progress(owner, before.rollout)
+        progress = (await self._overview.look()).progress(owner, before.rollout)
         promoted = self._controller.promote(
             owner, wish, progress.readings, all_steps=request.all_steps
         )
@@ -209,7 +209,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         owner, wish = _read_wish(request, context)
         before = await self._controller.get(owner, wish.rollout_id)
         if not before.rollout.state.is_final:
-            progress = await self._overview.progress(owner, before.rollout)
+            progress = (await self._overview.look()).progress(owner, before.rollout)
             findings = progress.findings(before.rollout, self._clock.now())
             await self._store.put_up(findings.to_notice())
         kept = await self._enforced(self._controller.roll_back(owner, wish), context)
@@ -246,7 +246,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         listed = await self._controller.list(owner, states=states, limit=page.start + page.size + 1)
         stop = page.start + page.size
         return _pb.ListRolloutsResponse(
-            rollouts=[await self._shown(owner, kept) for kept in listed[page.start : stop]],
+            rollouts=await self._all_shown(owner, listed[page.start : stop]),
             next_page_token=next_page_token(request, stop, 0) if stop < len(listed) else "",
         )
 
@@ -297,15 +297,28 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
 
     async def _shown(self, owner: str, kept: Kept) -> rollout_pb2.Rollout:
         """Return a rollout with all that is known about it."""
-        rollout = kept.rollout
-        message = rollout_to_wire(rollout, etag=kept.etag)
-        message.tenant = owner
-        if not rollout.state.is_final:
-            _show_progress(message, rollout, await self._overview.progress(owner, rollout))
-        elif rollout.rollback is not None:
-            findings = await self._overview.findings(rollout)
-            _show_rollback(message.rollback, rollout, findings)
-        return message
+        (shown,) = await self._all_shown(owner, [kept])
+        return shown
+
+    async def _all_shown(self, owner: str, listed: Sequence[Kept]) -> list[rollout_pb2.Rollout]:
+        """Return rollouts with all that is known about them, looked up once for all."""
+        rollouts = [kept.rollout for kept in listed]
+        seen = None
+        if not all(rollout.state.is_final for rollout in rollouts):
+            seen = await self._overview.look()
+        found = await self._overview.findings(
+            {rollout.id for rollout in rollouts if rollout.rollback is not None}
+        )
+        shown = []
+        for kept in listed:
+            message = rollout_to_wire(kept.rollout, etag=kept.etag)
+            message.tenant = owner
+            if seen is not None and not kept.rollout.state.is_final:
+                _show_progress(message, kept.rollout, seen.progress(owner, kept.rollout))
+            elif kept.rollout.rollback is not None:
+                _show_rollback(message.rollback, kept.rollout, found.get(kept.rollout.id))
+            shown.append(message)
+        return shown
 
     # ------------------------------------------------------------------------------ nodes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from placet_engine.items import Revision
@@ -21,7 +22,7 @@ from placet_server.rollouts.standings import (
     Standing,
     newest_examples,
 )
-from placet_server.store.contract import CommitSummary, Store
+from placet_server.store.contract import CommitSummary, Notice, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,40 @@ class Progress:
             changed_answers=self.changed_answers,
             examples=self.examples,
             refusals=self.refusals,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What nodes had put up at one moment: of all rollouts, since it is read once for all."""
+
+    nodes: Sequence[Standing]
+    samples: Sequence[Notice]
+
+    def progress(self, owner: str, rollout: Rollout) -> Progress:
+        """Return how the candidate of a rollout fares in its step."""
+        revision = Revision(rollout.candidate_revision)
+        refusals = [
+            (node, refusal) for node in self.nodes for refusal in node.refuses(owner, revision)
+        ]
+        rejecting = {node.node for node, _ in refusals}
+        pending = sum(node.revision < revision for node in self.nodes)
+        key = StepKey(rollout.id, step_of(rollout))
+        measured = [
+            NodeSamples.from_notice(notice)
+            for notice in self.samples
+            if notice.body["rollout"] == rollout.id
+        ]
+        of_step = [samples for samples in measured if samples.step == key]
+        samples = guards.together(one.samples for one in of_step)
+        return Progress(
+            readings=tuple(guards.read(rollout.plan, samples, rejections=len(rejecting))),
+            acknowledged=len(self.nodes) - pending - len(rejecting),
+            rejected=len(rejecting),
+            pending=pending,
+            changed_answers=sum(one.samples.changed_answers for one in measured),
+            examples=newest_examples(of_step or measured, MAX_EXAMPLES),
+            refusals=tuple((node.node, node.region, refusal) for node, refusal in refusals),
         )
 
 
@@ -88,37 +123,19 @@ class Overview:
             if notice.time >= oldest
         ]
 
-    async def progress(self, owner: str, rollout: Rollout) -> Progress:
-        """Return how the candidate of a rollout fares in its step."""
-        revision = Revision(rollout.candidate_revision)
-        nodes = await self.nodes()
-        refusals = [(node, refusal) for node in nodes for refusal in node.refuses(owner, revision)]
-        rejecting = {node.node for node, _ in refusals}
-        pending = sum(node.revision < revision for node in nodes)
-        key = StepKey(rollout.id, step_of(rollout))
-        measured = [
-            NodeSamples.from_notice(notice)
-            for notice in await self._store.notices(SAMPLES)
-            if notice.body["rollout"] == rollout.id
-        ]
-        of_step = [samples for samples in measured if samples.step == key]
-        samples = guards.together(one.samples for one in of_step)
-        return Progress(
-            readings=tuple(guards.read(rollout.plan, samples, rejections=len(rejecting))),
-            acknowledged=len(nodes) - pending - len(rejecting),
-            rejected=len(rejecting),
-            pending=pending,
-            changed_answers=sum(one.samples.changed_answers for one in measured),
-            examples=newest_examples(of_step or measured, MAX_EXAMPLES),
-            refusals=tuple((node.node, node.region, refusal) for node, refusal in refusals),
-        )
+    async def look(self) -> Seen:
+        """Return what nodes say now of every rollout that is under way."""
+        return Seen(await self.nodes(), await self._store.notices(SAMPLES))
 
-    async def findings(self, rollout: Rollout) -> Findings | None:
-        """Return what was seen of a rollout that was rolled back, if it is still there."""
-        for notice in await self._store.notices(REPORTS):
-            if notice.name == rollout.id:
-                return Findings.from_notice(notice)
-        return None
+    async def findings(self, rollout_ids: Collection[str]) -> dict[str, Findings]:
+        """Return what was seen of rollouts that were rolled back, as far as it is still there."""
+        if not rollout_ids:
+            return {}
+        return {
+            notice.name: Findings.from_notice(notice)
+            for notice in await self._store.notices(REPORTS)
+            if notice.name in rollout_ids
+        }
 
     async def node_revisions(
         self, tenant: str, *, region: str = ""
