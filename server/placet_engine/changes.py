@@ -65,6 +65,13 @@ class ItemChange:
         return present.key
 
     @property
+    def owner(self) -> str:
+        """Whose item it is."""
+        present = self.after or self.before
+        assert present is not None
+        return present.owner
+
+    @property
     def checksum_step(self) -> int:
         """What the change adds to a checksum of a set that the item is in, modulo."""
         gained = int.from_bytes(self.after.digest) if self.after else 0

@@ -36,6 +36,7 @@ from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
 from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
+from placet_server.policies.source import Lineage
 from placet_server.rollouts.controller import RolloutController
 from placet_server.rollouts.driver import RolloutDriver, Timing
 from placet_server.rollouts.observing import RolloutTelemetry
@@ -114,7 +115,7 @@ async def running_node(
             max_waiting=config.subscribe.max_waiting,
         )
         feed = Feed(
-            store=store,
+            source=store,
             compiler=compiler,
             executor=executor,
             active=active,
@@ -195,7 +196,7 @@ async def running_node(
                 feed=feed,
                 hub=hub,
                 clock=clock,
-                store_id=store.store_id,
+                lineage=lambda: Lineage(store.store_id, (node,)),
                 heartbeat_s=config.subscribe.heartbeat_s,
             ),
             node=NodeService(

@@ -5,6 +5,8 @@ PlacetError
 ├── ItemUnknown            an item asked for is not there
 ├── ChangeSetRefused       a change set has problems; nothing was stored
 ├── Undecided              a well-formed request the policies cannot be asked
+├── NodeNotReady           nothing has come to the node from upstream yet
+├── NotAControlNode        the node has no store and takes no changes
 ├── NodeStale              the node knows less than the tenant's bound allows
 ├── RevisionNotReached     the node did not get to the asked revision in time
 ├── DeadlinePassed         the caller has given up already
@@ -72,6 +74,28 @@ class Undecided(PlacetError):
     def __init__(self, undecidable: Undecidable) -> None:
         super().__init__(undecidable.message)
         self.undecidable = undecidable
+
+
+class NodeNotReady(PlacetError):
+    """Nothing has come to the node from upstream yet, so that it cannot say who is known."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this node has not got any policies from upstream yet; ask another, or try again"
+        )
+
+
+class NotAControlNode(PlacetError):
+    """The node has no store and takes no changes."""
+
+    def __init__(self, control_nodes: Sequence[str]) -> None:
+        where = ", ".join(f"`{address}`" for address in control_nodes)
+        super().__init__(
+            "this node follows others and takes no changes; call a control node: "
+            f"{where or 'it knows of none'}"
+        )
+        self.control_nodes = tuple(control_nodes)
+        """Addresses to go to, as far as they are known."""
 
 
 class NodeStale(PlacetError):

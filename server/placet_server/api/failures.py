@@ -91,6 +91,14 @@ def _stale(error: errors.NodeStale) -> Failure:
     )
 
 
+def _not_a_control_node(error: errors.NotAControlNode) -> Failure:
+    return Failure(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "NOT_A_CONTROL_NODE",
+        {"control_nodes": ",".join(error.control_nodes)},
+    )
+
+
 def _conflict(error: contract.RevisionConflict) -> Failure:
     return Failure(
         grpc.StatusCode.ABORTED,
@@ -147,6 +155,8 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.TenantUnknown: _always(_Code.NOT_FOUND, "TENANT_UNKNOWN"),
     errors.ItemUnknown: _always(_Code.NOT_FOUND, "ITEM_UNKNOWN"),
     errors.NodeStale: _stale,
+    errors.NodeNotReady: _always(_Code.UNAVAILABLE, "NODE_NOT_READY", retry_after_s=_RETRY_SOON_S),
+    errors.NotAControlNode: _not_a_control_node,
     errors.DeadlinePassed: _always(_Code.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
     errors.RevisionNotReached: _always(_Code.DEADLINE_EXCEEDED, "REVISION_NOT_REACHED"),
     errors.TooManySubscribers: _always(

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 
-from placet.v1 import policy_pb2, subscribe_service_pb2, subscribe_service_pb2_grpc
-from placet.wire import Reader, change_to_wire, duration, item_to_wire, read_kind
+from placet.v1 import subscribe_service_pb2, subscribe_service_pb2_grpc
+from placet.wire import Reader, change_to_wire, duration, read_kind, snapshot_to_wire
 from placet_engine.changes import Commit, ItemSet
-from placet_engine.items import CHECKSUM_MODULUS, Item, Revision, checksum
+from placet_engine.items import CHECKSUM_MODULUS, PLATFORM, Item, Revision, checksum
 from placet_server.clock import Clock
-from placet_server.errors import CursorRefused, RevisionNotReached, TenantUnknown
+from placet_server.errors import CursorRefused, NodeNotReady, RevisionNotReached
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import FellBehind, Hub, NodeLeaving, Subscription
 from placet_server.policies.selection import Selection, checksum_steps
+from placet_server.policies.source import WITHHELD, Lineage
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Response = subscribe_service_pb2.SubscribeResponse
 _Reset = subscribe_service_pb2.ResetRequired
 
 _MAX_PATTERNS = 100
-_CHUNK_BYTES = 512 * 1024
 _RETRY_AFTER_S = 0.5
 # A subscriber may come from a node that is ahead of this one; this long it is
 # worth waiting for the store to tell.
@@ -81,6 +82,16 @@ class Cursor:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """What a stream without a cursor begins with."""
+
+    items: list[Item]
+    owners: dict[str, Revision]
+    cursor: Cursor
+    end: subscribe_service_pb2.SnapshotEnd
+
+
 class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
     """Streams the node's policies to whoever follows them."""
 
@@ -91,14 +102,14 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         feed: Feed,
         hub: Hub,
         clock: Clock,
-        store_id: str,
+        lineage: Callable[[], Lineage],
         heartbeat_s: float,
     ) -> None:
         self._active = active
         self._feed = feed
         self._hub = hub
         self._clock = clock
-        self._store_id = store_id
+        self._lineage = lineage
         self._heartbeat_s = heartbeat_s
 
     async def Subscribe(
@@ -106,8 +117,11 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
     ) -> AsyncIterator[_Response]:
         """Send the subscriber's policy set and then every change to it."""
         selection = _selection(request)
+        if not self._active.is_loaded:
+            raise NodeNotReady
         if selection.tenant and selection.tenant not in self._active.tenants:
-            raise TenantUnknown(selection.tenant)
+            raise self._active.missing(selection.tenant)
+        await context.send_initial_metadata(_told(self._lineage()))
         cursor = await self._known_cursor(request.cursor, selection) if request.cursor else None
         if isinstance(cursor, _Reset):
             yield _Response(reset_required=cursor)
@@ -122,23 +136,11 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
                     return
             else:
                 missed = []
-                sets = self._sets(selection)
-                items = [
-                    item
-                    for owned in sets
-                    for key, item in owned.items.items()
-                    if selection.takes(key)
-                ]
-                cursor = Cursor(
-                    store_id=self._store_id,
-                    fingerprint=selection.fingerprint,
-                    position=self._active.revision,
-                    chain=Revision(max(owned.revision for owned in sets)),
-                    checksum=checksum(items),
-                )
-                platform, *own = sets
-                tenant_revision = own[0].revision if selection.tenant else Revision(0)
-                for response in _snapshot(items, cursor, platform.revision, tenant_revision):
+                snapshot = self._snapshot(selection)
+                cursor = snapshot.cursor
+                for response in snapshot_to_wire(
+                    snapshot.items, snapshot.owners, revision=cursor.chain, end=snapshot.end
+                ):
                     yield response
             async for response in self._follow(subscription, missed, cursor, selection):
                 yield response
@@ -189,7 +191,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         cursor = Cursor.from_bytes(data)
         if cursor.fingerprint != selection.fingerprint:
             raise CursorRefused("is of another tenant or filter")
-        if cursor.store_id != self._store_id:
+        if cursor.store_id != self._lineage().store_id:
             return self._reset(_Reset.REASON_UNKNOWN_CURSOR)
         try:
             await self._active.wait_for(cursor.position, _CATCH_UP_S)
@@ -199,6 +201,32 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
 
     def _missed(self, cursor: Cursor) -> list[Commit] | None:
         return self._feed.window.after(cursor.position)
+
+    def _snapshot(self, selection: Selection) -> _Snapshot:
+        """Take what there is now."""
+        sets = self._sets(selection)
+        items = [
+            item for owned in sets for key, item in owned.items.items() if selection.takes(key)
+        ]
+        position = self._active.revision
+        newest = Revision(max(owned.revision for owned in sets))
+        cursor = Cursor(
+            store_id=self._lineage().store_id,
+            fingerprint=selection.fingerprint,
+            position=position,
+            # Every revision concerns whoever follows everybody.
+            chain=newest if selection.tenant else position,
+            checksum=checksum(items),
+        )
+        owners = {owned.owner: owned.revision for owned in sets}
+        end = subscribe_service_pb2.SnapshotEnd(
+            checksum=cursor.checksum.to_bytes(32),
+            cursor=cursor.to_bytes(),
+            platform_revision=owners[PLATFORM],
+            tenant_revision=owners[selection.tenant] if selection.tenant else 0,
+            staleness=duration(self._active.node_staleness_s()),
+        )
+        return _Snapshot(items, owners, cursor, end)
 
     def _sets(self, selection: Selection) -> list[ItemSet]:
         """Return what there is now of the owners that concern the subscriber."""
@@ -213,6 +241,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
             revision=cursor.position,
             cursor=cursor.to_bytes(),
             staleness=duration(self._active.node_staleness_s()),
+            upstreams=self._lineage().nodes,
         )
         heartbeat.server_time.FromDatetime(self._clock.now())
         return _Response(heartbeat=heartbeat)
@@ -238,37 +267,10 @@ def _selection(request: subscribe_service_pb2.SubscribeRequest) -> Selection:
     return Selection(tenant, tuple(patterns), kinds)
 
 
-def _snapshot(
-    items: Sequence[Item], cursor: Cursor, platform: Revision, tenant: Revision
-) -> Iterator[_Response]:
-    yield _Response(
-        snapshot_begin=subscribe_service_pb2.SnapshotBegin(revision=cursor.chain, items=len(items))
-    )
-    for chunk in _chunks(map(item_to_wire, items)):
-        yield _Response(snapshot_chunk=subscribe_service_pb2.SnapshotChunk(items=chunk))
-    yield _Response(
-        snapshot_end=subscribe_service_pb2.SnapshotEnd(
-            revision=cursor.chain,
-            checksum=cursor.checksum.to_bytes(32),
-            cursor=cursor.to_bytes(),
-            platform_revision=platform,
-            tenant_revision=tenant,
-        )
-    )
-
-
-def _chunks(messages: Iterable[policy_pb2.Item]) -> Iterator[list[policy_pb2.Item]]:
-    """Group messages so that none of the chunks is near the limit of one gRPC message."""
-    chunk: list[policy_pb2.Item] = []
-    size = 0
-    for message in messages:
-        chunk.append(message)
-        size += message.ByteSize()
-        if size >= _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+def _told(lineage: Lineage) -> tuple[tuple[str, str], ...]:
+    """Return what a stream's initial metadata says of what is followed."""
+    upstreams = ",".join(quote(node, safe="") for node in lineage.nodes)
+    return (("placet-store", lineage.store_id), ("placet-upstreams", upstreams))
 
 
 def _delta(commit: Commit, cursor: Cursor, selection: Selection) -> _Response:
@@ -276,9 +278,11 @@ def _delta(commit: Commit, cursor: Cursor, selection: Selection) -> _Response:
     delta = subscribe_service_pb2.Delta(
         from_revision=cursor.chain,
         to_revision=commit.revision,
-        changes=[change_to_wire(commit.owner, change) for change in selection.changes(commit)],
+        changes=[change_to_wire(change.owner, change) for change in selection.changes(commit)],
         checksum=after.checksum.to_bytes(32),
         cursor=after.to_bytes(),
     )
     delta.commit_time.FromDatetime(commit.time)
+    if commit.owner != WITHHELD:
+        delta.owner = commit.owner
     return _Response(delta=delta)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from placet_engine.changes import ItemSet
@@ -19,7 +19,7 @@ from placet_engine.editions import CompiledEdition, Edition, Sides
 from placet_engine.items import NO_REVISION, PLATFORM, Revision
 from placet_engine.program import Program
 from placet_server.clock import Clock
-from placet_server.errors import RevisionNotReached, TenantUnknown
+from placet_server.errors import NodeNotReady, RevisionNotReached, TenantUnknown
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +73,18 @@ class ActivePolicies:
         self._tenants: dict[str, TenantState] = {}
         self._revision = NO_REVISION
         self._current_at: float | None = None
+        self._is_loaded = False
         self._moved = asyncio.Condition()
 
     @property
     def revision(self) -> Revision:
         """The revision of the store this node has got to."""
         return self._revision
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether anything has come yet. If not, nobody knows which tenants there are."""
+        return self._is_loaded
 
     @property
     def platform(self) -> ItemSet:
@@ -116,11 +122,16 @@ class ActivePolicies:
 
         Raises:
             TenantUnknown: nobody published anything for the tenant.
+            NodeNotReady: nothing has come to this node yet.
         """
         state = self._tenants.get(tenant)
         if state is None or state.edition is None:
-            raise TenantUnknown(tenant)
+            raise self.missing(tenant)
         return state.edition
+
+    def missing(self, tenant: str) -> TenantUnknown | NodeNotReady:
+        """Return what to say of a tenant that is not here."""
+        return TenantUnknown(tenant) if self._is_loaded else NodeNotReady()
 
     def program(self, tenant: str) -> Program:
         """Return a tenant's stable program.
@@ -152,16 +163,24 @@ class ActivePolicies:
         """Return how long ago the node was last known to be at the store's head, in seconds."""
         return self.staleness_s(PLATFORM)
 
-    def confirm_current(self, head: Revision) -> None:
-        """Note that the store is at ``head``; if the node is there too, it is current."""
+    def confirm_current(self, head: Revision, age_s: float = 0.0) -> None:
+        """Note that the store was at ``head``; if the node is there too, it was current.
+
+        Args:
+            head: the store's newest revision.
+            age_s: how long ago it was known to be that, in seconds.
+        """
         if self._revision >= head:
-            self._current_at = self._clock.monotonic()
+            moment = self._clock.monotonic() - age_s
+            # What was known once stays known, whoever says later that he knows less.
+            self._current_at = max(moment, self._current_at or moment)
 
     async def swap(
         self,
         revision: Revision,
         sides: Sides,
         compiled: Mapping[str, tuple[Sides, CompiledEdition]],
+        gone: Iterable[str] = (),
     ) -> None:
         """Take over what a revision leads to, all at once.
 
@@ -169,12 +188,24 @@ class ActivePolicies:
             revision: the store's revision this is.
             sides: the items of the owner that changed.
             compiled: every tenant whose programs the change concerns.
+            gone: tenants that this node is to hold no longer.
         """
         if sides.stable.owner == PLATFORM:
             self._platform = sides
         self._revision = revision
         for tenant, (own, edition) in compiled.items():
             self._tenants[tenant] = self._next_state(own, edition, sides.stable.owner)
+        for tenant in gone:
+            self._tenants.pop(tenant, None)
+        self._is_loaded = True
+        await self._tell_who_waits()
+
+    async def advance(self, revision: Revision) -> None:
+        """Note a revision that changes nothing here."""
+        self._revision = revision
+        await self._tell_who_waits()
+
+    async def _tell_who_waits(self) -> None:
         async with self._moved:
             self._moved.notify_all()
 

@@ -1,6 +1,6 @@
-"""Keeps the node's policies at the store's head: one task, one direction.
+"""Keeps the node's policies at the source's head: one task, one direction.
 
-Store → compile → swap → window → subscribers. Nothing else writes to the
+Source → compile → swap → window → subscribers. Nothing else writes to the
 node's active policies.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import aclosing
 
@@ -18,8 +19,9 @@ from placet_engine.editions import CompiledEdition, Sides, compile_edition
 from placet_engine.items import NO_REVISION, PLATFORM, Revision
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.hub import Hub
+from placet_server.policies.source import WITHHELD, Source
 from placet_server.policies.window import CommitWindow
-from placet_server.store.contract import RevisionCompacted, Store, StoreError
+from placet_server.store.contract import RevisionCompacted, StoreError
 from placet_server.telemetry.propagation import PropagationTelemetry
 
 log = logging.getLogger(__name__)
@@ -29,12 +31,26 @@ _RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 5.0
 
 
 class Feed:
-    """Follows a store for as long as :meth:`run` runs."""
+    """Follows a source for as long as :meth:`run` runs.
+
+    Args:
+        source: what is followed.
+        compiler: compiles what comes.
+        executor: the threads it does so in.
+        active: what is kept at the source's head.
+        hub: the subscribers who are told.
+        max_window_commits: how many commits are kept for subscribers who come back.
+        max_window_changes: the same in changed items.
+        confirm_every_s: how often the source is asked for its head.
+        source_staleness_s: how long ago the source itself was known to be at the store's head,
+            in seconds; for a store, that is now.
+        telemetry: what is told how it goes.
+    """
 
     def __init__(
         self,
         *,
-        store: Store,
+        source: Source,
         compiler: Compiler,
         executor: Executor,
         active: ActivePolicies,
@@ -42,9 +58,10 @@ class Feed:
         max_window_commits: int = 10_000,
         max_window_changes: int = 100_000,
         confirm_every_s: float = 0.5,
+        source_staleness_s: Callable[[], float] = lambda: 0.0,
         telemetry: PropagationTelemetry | None = None,
     ) -> None:
-        self._store = store
+        self._source = source
         self._compiler = compiler
         self._executor = executor
         self._active = active
@@ -52,16 +69,17 @@ class Feed:
         self._max_window_commits = max_window_commits
         self._max_window_changes = max_window_changes
         self._confirm_every_s = confirm_every_s
+        self._source_staleness_s = source_staleness_s
         self._telemetry = telemetry or PropagationTelemetry()
         self.window = self._new_window(NO_REVISION)
 
     async def load(self) -> None:
-        """Bring the node to the store's head before it serves anybody."""
-        head = await self._store.head()
-        owners = await self._store.owners()
-        platform = Sides.of(await self._store.read(PLATFORM, at=head))
+        """Bring the node to the source's head, whatever it had before."""
+        head = await self._source.head()
+        owners = await self._source.owners()
+        platform = Sides.of(await self._source.read(PLATFORM, at=head))
         tenants = {
-            owner: Sides.of(await self._store.read(owner, at=head))
+            owner: Sides.of(await self._source.read(owner, at=head))
             for owner in owners
             if owner != PLATFORM
         }
@@ -69,13 +87,14 @@ class Feed:
             tenant: (sides, await self._compile(platform, sides))
             for tenant, sides in tenants.items()
         }
-        await self._active.swap(head, platform, compiled)
+        gone = self._active.tenants.keys() - compiled.keys()
+        await self._active.swap(head, platform, compiled, gone)
         await self._load_window(head)
-        self._active.confirm_current(head)
+        self._active.confirm_current(head, self._source_staleness_s())
         log.info("policies loaded", extra={"revision": head, "tenants": len(tenants)})
 
     async def run(self) -> None:
-        """Follow the store until cancelled. A store that is away makes the node stale, not dead."""
+        """Follow the source until cancelled. One that is away makes the node stale, not dead."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(), name="feed-follow")
             tasks.create_task(self._confirm(), name="feed-confirm")
@@ -100,7 +119,7 @@ class Feed:
     async def _read_on(self) -> None:
         """Take over one commit after the other, until something fails."""
         try:
-            async with aclosing(self._store.watch(self._active.revision)) as commits:
+            async with aclosing(self._source.watch(self._active.revision)) as commits:
                 async for commit in commits:
                     await self._apply(commit)
         except RevisionCompacted:
@@ -113,13 +132,25 @@ class Feed:
         """Ask for the head now and then: silence alone does not show that one is current."""
         while True:
             try:
-                self._active.confirm_current(await self._store.head())
+                head = await self._source.head()
+                self._active.confirm_current(head, self._source_staleness_s())
             except StoreError:
                 log.debug("could not confirm that the node is current", exc_info=True)
             await asyncio.sleep(self._confirm_every_s)
 
     async def _apply(self, commit: Commit) -> None:
-        items = self._active.items(commit.owner).applying(commit.revision, commit.changes)
+        if commit.owner == WITHHELD:
+            await self._active.advance(commit.revision)
+        else:
+            await self._take_over(commit)
+            self._telemetry.activated(commit.time)
+        self.window.add(commit)
+        self._hub.broadcast(commit)
+
+    async def _take_over(self, commit: Commit) -> None:
+        own = [change for change in commit.changes if change.owner == commit.owner]
+        gone = {change.owner for change in commit.changes} - {commit.owner}
+        items = self._active.items(commit.owner).applying(commit.revision, own)
         sides = Sides.of(items)
         if commit.owner == PLATFORM:
             compiled = {
@@ -129,10 +160,7 @@ class Feed:
         else:
             platform = self._active.sides(PLATFORM)
             compiled = {commit.owner: (sides, await self._compile(platform, sides))}
-        await self._active.swap(commit.revision, sides, compiled)
-        self._telemetry.activated(commit.time)
-        self.window.add(commit)
-        self._hub.broadcast(commit)
+        await self._active.swap(commit.revision, sides, compiled, gone)
 
     async def _compile(self, platform: Sides, own: Sides) -> CompiledEdition:
         """Compile in a thread: it takes milliseconds, which other requests should not wait."""
@@ -144,11 +172,11 @@ class Feed:
 
     async def _load_window(self, head: Revision) -> None:
         """Fill the window, so that subscribers can resume across a restart."""
-        earliest = await self._store.earliest()
+        earliest = await self._source.earliest()
         start = Revision(max(earliest, head - self._max_window_commits))
         self.window = self._new_window(start)
         while start < head:
-            for commit in await self._store.commits(start, limit=_PAGE):
+            for commit in await self._source.commits(start, limit=_PAGE):
                 if commit.revision > head:
                     return
                 self.window.add(commit)

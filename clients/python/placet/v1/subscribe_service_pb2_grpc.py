@@ -61,11 +61,17 @@ class SubscribeServiceServicer(object):
         comes at least every 5 s, the first as soon as the subscriber is up to
         date. A stream that took nothing for 60 s is closed.
 
+        The response's initial metadata says what is followed: `placet-store` is the
+        id of the store that revisions and cursors are of, and `placet-upstreams` the
+        ids, with commas in between, of the nodes from this one up to the one that
+        has the store. A cursor is good on every node with the same store. A node
+        that finds its own id among the upstreams would follow itself, and must not.
+
         Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
         (unknown tenant), FAILED_PRECONDITION (the tenant's data may not leave for
         the subscriber's region), RESOURCE_EXHAUSTED (too many subscribers, or a
-        reader that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
-        possible, with the same cursor).
+        reader that takes nothing), UNAVAILABLE (draining, or nothing has come from
+        upstream yet: come back, elsewhere if possible, with the same cursor).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
