@@ -144,6 +144,7 @@ from placet._mirror import Delta, Snapshot
 from placet._nodes import CacheReport, CacheStatistics
 from placet._policies import (
     PLATFORM,
+    TOPOLOGY,
     CandidateEdits,
     CandidateReport,
     ChangeSet,
@@ -188,10 +189,12 @@ from placet._rollouts import (
     Scheduled,
 )
 from placet._sync_subscription import Subscription
+from placet._topology import NodeSettings, Placement, ResidencyRule
 from placet._values import Entity, EntityRef, Extension, Value
 
 __all__ = [
     "PLATFORM",
+    "TOPOLOGY",
     "Action",
     "AnyOf",
     "ApprovalRequired",
@@ -240,6 +243,7 @@ __all__ = [
     "MatchedPolicy",
     "NodeRevision",
     "NodeRevisions",
+    "NodeSettings",
     "NodeTally",
     "NotAllowed",
     "NotFound",
@@ -248,6 +252,7 @@ __all__ = [
     "Outcome",
     "Override",
     "PermissionDenied",
+    "Placement",
     "PlacetError",
     "Policy",
     "PolicyError",
@@ -257,6 +262,7 @@ __all__ = [
     "Publication",
     "Reason",
     "Request",
+    "ResidencyRule",
     "Resource",
     "ResourceExhausted",
     "Revision",

@@ -12,7 +12,11 @@ import grpc
 from placet.v1 import subscribe_service_pb2, subscribe_service_pb2_grpc
 from placet.wire import Reader, change_to_wire, duration, read_kind, snapshot_to_wire
 from placet_engine.changes import Commit, ItemSet
+<<<<<<< HEAD
 from placet_engine.items import CHECKSUM_MODULUS, PLATFORM, Item, Revision, checksum
+=======
+from placet_engine.items import CHECKSUM_MODULUS, TOPOLOGY, Item, Revision, checksum
+>>>>>>> registry
 from placet_server.clock import Clock
 from placet_server.errors import CursorRefused, NodeNotReady, RevisionNotReached
 from placet_server.policies.active import ActivePolicies
@@ -230,7 +234,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
 
     def _sets(self, selection: Selection) -> list[ItemSet]:
         """Return what there is now of the owners that concern the subscriber."""
-        owners = [selection.tenant] if selection.tenant else list(self._active.tenants)
+        owners = [selection.tenant] if selection.tenant else [TOPOLOGY, *self._active.tenants]
         return [self._active.platform, *(self._active.items(owner) for owner in owners)]
 
     def _reset(self, reason: _Reset.Reason.ValueType) -> _Reset:

@@ -16,7 +16,7 @@ from placet_engine.changes import ItemSet
 from placet_engine.compiled_items import CompiledItems
 from placet_engine.compiling import Compilation
 from placet_engine.editions import CompiledEdition, Edition, Sides
-from placet_engine.items import NO_REVISION, PLATFORM, Revision
+from placet_engine.items import NO_REVISION, PLATFORM, TOPOLOGY, Revision
 from placet_engine.program import Program
 from placet_server.clock import Clock
 from placet_server.errors import NodeNotReady, RevisionNotReached, TenantUnknown
@@ -70,6 +70,7 @@ class ActivePolicies:
         self._clock = clock
         self._node = node
         self._platform = Sides(ItemSet(owner=PLATFORM))
+        self._topology = Sides(ItemSet(owner=TOPOLOGY))
         self._tenants: dict[str, TenantState] = {}
         self._revision = NO_REVISION
         self._current_at: float | None = None
@@ -92,6 +93,11 @@ class ActivePolicies:
         return self._platform.stable
 
     @property
+    def topology(self) -> ItemSet:
+        """Where tenants are placed, and what is set of nodes."""
+        return self._topology.stable
+
+    @property
     def tenants(self) -> Mapping[str, TenantState]:
         """Every tenant's state, by name."""
         return self._tenants
@@ -104,6 +110,8 @@ class ActivePolicies:
         """Return an owner's items, and the candidate of a rollout that is under way."""
         if owner == PLATFORM:
             return self._platform
+        if owner == TOPOLOGY:
+            return self._topology
         state = self._tenants.get(owner)
         return state.sides if state else Sides(ItemSet(owner=owner))
 
@@ -192,6 +200,8 @@ class ActivePolicies:
         """
         if sides.stable.owner == PLATFORM:
             self._platform = sides
+        elif sides.stable.owner == TOPOLOGY:
+            self._topology = sides
         self._revision = revision
         for tenant, (own, edition) in compiled.items():
             self._tenants[tenant] = self._next_state(own, edition, sides.stable.owner)

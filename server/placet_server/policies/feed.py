@@ -16,7 +16,7 @@ from contextlib import aclosing
 from placet_engine.changes import Commit
 from placet_engine.compiling import Compiler
 from placet_engine.editions import CompiledEdition, Sides, compile_edition
-from placet_engine.items import NO_REVISION, PLATFORM, Revision
+from placet_engine.items import NO_REVISION, PLATFORM, TOPOLOGY, Revision
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.hub import Hub
 from placet_server.policies.source import WITHHELD, Source
@@ -81,13 +81,15 @@ class Feed:
         tenants = {
             owner: Sides.of(await self._source.read(owner, at=head))
             for owner in owners
-            if owner != PLATFORM
+            if owner not in (PLATFORM, TOPOLOGY)
         }
         compiled = {
             tenant: (sides, await self._compile(platform, sides))
             for tenant, sides in tenants.items()
         }
+        topology = Sides(await self._source.read(TOPOLOGY, at=head))
         gone = self._active.tenants.keys() - compiled.keys()
+        await self._active.swap(head, topology, {})
         await self._active.swap(head, platform, compiled, gone)
         await self._load_window(head)
         self._active.confirm_current(head, self._source_staleness_s())
@@ -152,7 +154,10 @@ class Feed:
         gone = {change.owner for change in commit.changes} - {commit.owner}
         items = self._active.items(commit.owner).applying(commit.revision, own)
         sides = Sides.of(items)
-        if commit.owner == PLATFORM:
+        compiled: dict[str, tuple[Sides, CompiledEdition]]
+        if commit.owner == TOPOLOGY:
+            compiled = {}
+        elif commit.owner == PLATFORM:
             compiled = {
                 tenant: (state.sides, await self._compile(sides, state.sides))
                 for tenant, state in self._active.tenants.items()

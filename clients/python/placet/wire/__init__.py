@@ -19,6 +19,14 @@ from placet.wire.items import item_from_wire, item_to_wire
 from placet.wire.keys import key_to_wire, read_key, read_kind
 from placet.wire.limits import LIMITS, Limits
 from placet.wire.native import NativeRequest, read_batch_natively, read_natively
+from placet.wire.placements import (
+    node_settings_to_wire,
+    placement_to_wire,
+    read_node_id,
+    read_node_settings,
+    read_placement,
+    read_region,
+)
 from placet.wire.positions import position_from_wire, position_to_wire
 from placet.wire.reader import Reader
 from placet.wire.refusals import Malformed, Violation
@@ -48,6 +56,8 @@ __all__ = [
     "item_from_wire",
     "item_to_wire",
     "key_to_wire",
+    "node_settings_to_wire",
+    "placement_to_wire",
     "policy_error_to_wire",
     "position_from_wire",
     "position_to_wire",
@@ -57,7 +67,11 @@ __all__ = [
     "read_key",
     "read_kind",
     "read_natively",
+    "read_node_id",
+    "read_node_settings",
+    "read_placement",
     "read_plan",
+    "read_region",
     "read_request",
     "reading_to_wire",
     "removal_from_wire",

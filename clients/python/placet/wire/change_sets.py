@@ -25,9 +25,8 @@ def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str
         )
         return ChangeSet()
     for index, deleted in enumerate(message.deletes):
-        if deleted.kind in (policy_pb2.ITEM_KIND_ROLLOUT, policy_pb2.ITEM_KIND_CANDIDATE):
-            field = f"change_set.deletes[{index}].kind"
-            reader.refuse(field, "is of a rollout; roll it back instead")
+        if (instead := _NOT_DELETED.get(deleted.kind)) is not None:
+            reader.refuse(f"change_set.deletes[{index}].kind", instead)
     return ChangeSet(
         upserts=tuple(read_contents(message, reader, "change_set", owner)),
         deletes=tuple(
@@ -36,6 +35,14 @@ def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str
         ),
         replace_all=message.replace_all,
     )
+
+
+_NOT_DELETED = {
+    policy_pb2.ITEM_KIND_ROLLOUT: "is of a rollout; roll it back instead",
+    policy_pb2.ITEM_KIND_CANDIDATE: "is of a rollout; roll it back instead",
+    policy_pb2.ITEM_KIND_PLACEMENT: "says where a tenant is placed; place it anew instead",
+    policy_pb2.ITEM_KIND_NODE_SETTINGS: "is what was set of a node; update the node instead",
+}
 
 
 def change_to_wire(owner: str, change: ItemChange) -> subscribe_service_pb2.Change:
