@@ -860,6 +860,31 @@ async def test_a_bad_plan_is_refused(
     assert (await refused(rolling.get())).code() is grpc.StatusCode.NOT_FOUND
 
 
+async def test_publishing_with_a_plan_reports_all_that_is_bad_together(rolling: Rolling) -> None:
+    """The plan was read only when all else was good: whoever mended that got the next errors."""
+    error = await refused(
+        rolling.service.policy.Publish(
+            policy_service_pb2.PublishRequest(
+                tenant=TENANT,
+                change_set=policy_pb2.ChangeSet(policies=[DENY]),
+                rollout=canary(50, 10, 100),
+                message="x" * 1025,
+                request_id="x" * 129,
+                expected_revision=-1,
+            ),
+            timeout=TIMEOUT_S,
+        )
+    )
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert violated_fields(error) == {
+        "rollout.canary.steps",
+        "message",
+        "request_id",
+        "expected_revision",
+    }
+
+
 async def test_a_candidate_that_does_not_compile_is_never_stored(rolling: Rolling) -> None:
     error = await refused(rolling.start(policy("bad", "permit(")))
 
