@@ -561,6 +561,28 @@ async def test_publishing_with_a_plan_starts_a_rollout(rolling: Rolling) -> None
     assert (published.upserts, published.deletes) == (1, 0)
 
 
+async def test_a_diff_to_the_candidate_s_revision_shows_the_candidate(rolling: Rolling) -> None:
+    """It showed nothing: the revision that brings a candidate does not change what is stored."""
+    rollout = await rolling.start(DENY, plan=unguarded(10, 100))
+    paused = await rolling.service.rollouts.PauseRollout(
+        pb.PauseRolloutRequest(tenant=TENANT, rollout_id=rollout.id), timeout=TIMEOUT_S
+    )
+
+    async def changed(start: int, stop: int) -> list[str]:
+        request = policy_service_pb2.DiffRequest(
+            tenant=TENANT, from_revision=start, to_revision=stop
+        )
+        diff = await rolling.service.policy.Diff(request, timeout=TIMEOUT_S)
+        return [change.after.policy.id for change in diff.diffs]
+
+    candidate, step = rollout.candidate_revision, int(paused.rollout.etag)
+    assert await changed(rolling.stable, candidate) == ["stop"]
+    # A step changes nothing, and what is newest is what is stored.
+    assert await changed(candidate, step) == []
+    assert await changed(rolling.stable, step) == []
+    assert await changed(rolling.stable, 0) == []
+
+
 async def test_rollouts_are_listed_newest_first(rolling: Rolling) -> None:
     first = await rolling.start(DENY, plan=rollout_pb2.RolloutPlan(), message="one")
     second = await rolling.start(HARMLESS, message="two")

@@ -183,6 +183,8 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
                 reader.refuse(field, "is negative")
         reader.finish()
         after = await self._read(owner, request.to_revision)
+        if after.revision == request.to_revision:
+            after = after.proposed()
         before = await self._store.read(owner, at=Revision(request.from_revision))
         return policy_service_pb2.DiffResponse(
             diffs=(

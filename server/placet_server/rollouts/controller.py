@@ -200,10 +200,7 @@ class RolloutController:
         if current.revision == revision:
             return current
         items = await self._store.read(owner, at=revision)
-        rollout = items.rollout_under_way
-        if rollout is not None and rollout.candidate_revision == revision:
-            return items.candidate() or items
-        return items
+        return items.proposed() if items.revision == revision else items
 
     async def _found(self, owner: str, commit: Commit, timeout_s: float) -> Started:
         """Return what a repeated start came to the first time, as it is now."""
