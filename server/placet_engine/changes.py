@@ -151,6 +151,16 @@ class ItemSet:
         ]
         return self.editing(edits, Revision(rollout.candidate_revision))
 
+    def proposed(self) -> ItemSet:
+        """Return the candidate where the set's revision is the one that brought it, else the set.
+
+        Decisions by a candidate name that revision.
+        """
+        rollout = self.rollout_under_way
+        if rollout is None or rollout.candidate_revision != self.revision:
+            return self
+        return self.candidate() or self
+
     def of_kind(self, kind: ItemKind) -> Iterator[Item]:
         """Go through the items of one kind."""
         return (item for key, item in self.items.items() if key.kind is kind)

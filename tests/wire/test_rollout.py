@@ -561,6 +561,28 @@ async def test_publishing_with_a_plan_starts_a_rollout(rolling: Rolling) -> None
     assert (published.upserts, published.deletes) == (1, 0)
 
 
+async def test_a_diff_to_the_candidate_s_revision_shows_the_candidate(rolling: Rolling) -> None:
+    """It showed nothing: the revision that brings a candidate does not change what is stored."""
+    rollout = await rolling.start(DENY, plan=unguarded(10, 100))
+    paused = await rolling.service.rollouts.PauseRollout(
+        pb.PauseRolloutRequest(tenant=TENANT, rollout_id=rollout.id), timeout=TIMEOUT_S
+    )
+
+    async def changed(start: int, stop: int) -> list[str]:
+        request = policy_service_pb2.DiffRequest(
+            tenant=TENANT, from_revision=start, to_revision=stop
+        )
+        diff = await rolling.service.policy.Diff(request, timeout=TIMEOUT_S)
+        return [change.after.policy.id for change in diff.diffs]
+
+    candidate, step = rollout.candidate_revision, int(paused.rollout.etag)
+    assert await changed(rolling.stable, candidate) == ["stop"]
+    # A step changes nothing, and what is newest is what is stored.
+    assert await changed(candidate, step) == []
+    assert await changed(rolling.stable, step) == []
+    assert await changed(rolling.stable, 0) == []
+
+
 async def test_rollouts_are_listed_newest_first(rolling: Rolling) -> None:
     first = await rolling.start(DENY, plan=rollout_pb2.RolloutPlan(), message="one")
     second = await rolling.start(HARMLESS, message="two")
@@ -858,6 +880,31 @@ async def test_a_bad_plan_is_refused(
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert violated_fields(error) == fields
     assert (await refused(rolling.get())).code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_publishing_with_a_plan_reports_all_that_is_bad_together(rolling: Rolling) -> None:
+    """The plan was read only when all else was good: whoever mended that got the next errors."""
+    error = await refused(
+        rolling.service.policy.Publish(
+            policy_service_pb2.PublishRequest(
+                tenant=TENANT,
+                change_set=policy_pb2.ChangeSet(policies=[DENY]),
+                rollout=canary(50, 10, 100),
+                message="x" * 1025,
+                request_id="x" * 129,
+                expected_revision=-1,
+            ),
+            timeout=TIMEOUT_S,
+        )
+    )
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert violated_fields(error) == {
+        "rollout.canary.steps",
+        "message",
+        "request_id",
+        "expected_revision",
+    }
 
 
 async def test_a_candidate_that_does_not_compile_is_never_stored(rolling: Rolling) -> None:

@@ -34,6 +34,7 @@ from placet_engine.rollouts.guards import Samples
 from placet_engine.rollouts.plan import GuardKind, Plan, PlanDefaults, Strategy
 from placet_engine.rollouts.record import Rollout, RolloutState
 from placet_server.api.callers import caller_of
+from placet_server.api.commits import Explained, check_texts, read_expected
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.paging import next_page_token, read_page
 from placet_server.api.recorded_requests import request_of_asked
@@ -49,8 +50,6 @@ from placet_server.telemetry.decision_log.records import AskedRequest
 _Context = grpc.aio.ServicerContext[Any, Any]
 _pb = rollout_service_pb2
 
-_MAX_MESSAGE_CHARS = 1024
-_MAX_REQUEST_ID_CHARS = 128
 _MAX_AHEAD_S = 366 * 24 * 3600
 _MAX_ACKNOWLEDGEMENTS = 1000
 _MAX_SAMPLES = 100
@@ -103,48 +102,37 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
             reader.refuse("change_set", "is missing; say what the candidate is")
         elif request.restore_revision < 1:
             reader.refuse("restore_revision", "is not positive; name a revision of the tenant's")
-        _check_texts(request, reader)
-        if request.expected_revision < 0:
-            reader.refuse("expected_revision", "is negative; 0 means a tenant not there yet")
+        check_texts(request, reader)
+        expected = read_expected(request, reader)
         plan = self.read_plan(request.plan, reader, "plan")
         reader.finish()
-        started = await self._controller.start(
-            owner,
-            candidate,
-            plan,
-            caller=caller_of(context),
-            expected=Revision(request.expected_revision)
-            if request.HasField("expected_revision")
-            else None,
-            message=request.message,
-            request_id=request.request_id,
-            timeout_s=time_left_s(context),
+        started = await self.start(
+            request, context, owner=owner, candidate=candidate, plan=plan, expected=expected
         )
         return _pb.StartRolloutResponse(
             rollout=await self._shown(owner, Kept(started.rollout, started.revision)),
             warnings=map(problem_to_wire, started.warnings),
         )
 
-    async def publish(
+    async def start(
         self,
-        owner: str,
-        change_set: ChangeSet,
-        plan: Plan,
+        request: Explained,
         context: _Context,
         *,
+        owner: str,
+        candidate: ChangeSet | Revision,
+        plan: Plan,
         expected: Revision | None,
-        message: str,
-        request_id: str,
     ) -> Started:
-        """Start a rollout for somebody who publishes with a plan."""
+        """Start the rollout that a request asks for which was read and found good."""
         return await self._controller.start(
             owner,
-            change_set,
+            candidate,
             plan,
             caller=caller_of(context),
             expected=expected,
-            message=message,
-            request_id=request_id,
+            message=request.message,
+            request_id=request.request_id,
             timeout_s=time_left_s(context),
         )
 
@@ -381,7 +369,7 @@ def _read_wish(request: _Steering, context: _Context, *, needs_etag: str = "") -
         reader.refuse("rollout_id", "is missing; say which rollout")
     if needs_etag and not request.etag:
         reader.refuse("etag", f"is missing; read the rollout, then {needs_etag} what was read")
-    _check_texts(request, reader)
+    check_texts(request, reader)
     reader.finish()
     wish = Wish(
         rollout_id=request.rollout_id,
@@ -391,18 +379,6 @@ def _read_wish(request: _Steering, context: _Context, *, needs_etag: str = "") -
         request_id=request.request_id,
     )
     return owner, wish
-
-
-class _Texts(Protocol):
-    message: str
-    request_id: str
-
-
-def _check_texts(request: _Texts, reader: Reader) -> None:
-    if len(request.message) > _MAX_MESSAGE_CHARS:
-        reader.refuse("message", f"is longer than {_MAX_MESSAGE_CHARS} characters")
-    if len(request.request_id) > _MAX_REQUEST_ID_CHARS:
-        reader.refuse("request_id", f"is longer than {_MAX_REQUEST_ID_CHARS} characters")
 
 
 # ------------------------------------------------------------------------------- to the wire

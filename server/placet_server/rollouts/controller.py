@@ -29,20 +29,19 @@ from placet_engine.items import (
     Revision,
     RolloutRecord,
 )
-from placet_engine.model import Problem, Severity
+from placet_engine.model import Problem
 from placet_engine.rollouts import moving
 from placet_engine.rollouts.plan import Plan
 from placet_engine.rollouts.record import Reading, RollbackCause, Rollout, RolloutState
 from placet_server.clock import Clock
 from placet_server.errors import (
     ApprovalRefused,
-    ChangeSetRefused,
     RolloutChanged,
     RolloutRefused,
     RolloutUnknown,
 )
 from placet_server.policies.active import ActivePolicies
-from placet_server.policies.publisher import Candidate, Publisher, refuse_under_way
+from placet_server.policies.publisher import Candidate, Publisher
 from placet_server.store.contract import CommitInfo, RevisionConflict, Store
 
 _ATTEMPTS = 10
@@ -150,7 +149,7 @@ class RolloutController:
             if first is not None:
                 return await self._found(owner, first, timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
-            candidate = await self._candidate(owner, change_set)
+            candidate = await self._candidate(owner, change_set, expected)
             now = self._clock.now()
             rollout = moving.begin(
                 id_=secrets.token_hex(_ID_BYTES),
@@ -162,12 +161,10 @@ class RolloutController:
                 now=now,
             )
             info = CommitInfo(time=now, author=caller.name, message=message, request_id=request_id)
-            base = candidate.base.revision
-            if expected is not None and expected != base:
-                raise RevisionConflict(owner, expected, base)
-            edits = _edits(candidate.base, rollout, _to_candidate(candidate.edits))
+            base = candidate.base
+            edits = _edits(base, rollout, _to_candidate(candidate.edits))
             try:
-                commit = await self._store.append(owner, edits, expected=base, info=info)
+                commit = await self._store.append(owner, edits, expected=base.revision, info=info)
             except RevisionConflict:
                 if expected is not None or attempt == _ATTEMPTS:
                     raise
@@ -176,15 +173,12 @@ class RolloutController:
             return _started(commit, candidate)
         raise AssertionError("the loop above returns or raises")
 
-    async def _candidate(self, owner: str, change_set: ChangeSet | Revision) -> Candidate:
+    async def _candidate(
+        self, owner: str, change_set: ChangeSet | Revision, expected: Revision | None
+    ) -> Candidate:
         if not isinstance(change_set, ChangeSet):
             change_set = await self._restoring(owner, change_set)
-        candidate = await self._publisher.check(owner, change_set)
-        refuse_under_way(candidate.base)
-        if not candidate.valid:
-            raise ChangeSetRefused(
-                [found for found in candidate.problems if found.severity is Severity.ERROR]
-            )
+        candidate = await self._publisher.publishable(owner, change_set, expected)
         if not candidate.edits:
             raise RolloutRefused(
                 "the candidate changes nothing; there is nothing to roll out", "NOTHING_TO_CHANGE"
@@ -206,10 +200,7 @@ class RolloutController:
         if current.revision == revision:
             return current
         items = await self._store.read(owner, at=revision)
-        rollout = items.rollout_under_way
-        if rollout is not None and rollout.candidate_revision == revision:
-            return items.candidate() or items
-        return items
+        return items.proposed() if items.revision == revision else items
 
     async def _found(self, owner: str, commit: Commit, timeout_s: float) -> Started:
         """Return what a repeated start came to the first time, as it is now."""
