@@ -12,11 +12,7 @@ import grpc
 from placet.v1 import subscribe_service_pb2, subscribe_service_pb2_grpc
 from placet.wire import Reader, change_to_wire, duration, read_kind, snapshot_to_wire
 from placet_engine.changes import Commit, ItemSet
-<<<<<<< HEAD
-from placet_engine.items import CHECKSUM_MODULUS, PLATFORM, Item, Revision, checksum
-=======
-from placet_engine.items import CHECKSUM_MODULUS, TOPOLOGY, Item, Revision, checksum
->>>>>>> registry
+from placet_engine.items import CHECKSUM_MODULUS, PLATFORM, TOPOLOGY, Item, Revision, checksum
 from placet_server.clock import Clock
 from placet_server.errors import CursorRefused, NodeNotReady, RevisionNotReached
 from placet_server.policies.active import ActivePolicies
