@@ -6,11 +6,14 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import grpc
 
 from placet_engine import native
 from placet_engine.cache import DecisionCache
@@ -19,9 +22,11 @@ from placet_engine.rollouts.plan import Guard, GuardKind, PlanDefaults
 from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.admitting import observe_admission
 from placet_server.api.decision_records import DecisionReporter, masked_reader, read_asked
+from placet_server.api.edge import edge_handlers
 from placet_server.api.encoding import CACHED, lasting_part
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.node import NodeService
+from placet_server.api.node_reports import ReportingBoard, StoredReports
 from placet_server.api.policy import PolicyService
 from placet_server.api.requests import read_reported
 from placet_server.api.rollout import RolloutService
@@ -36,19 +41,26 @@ from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
 from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
-from placet_server.policies.source import Lineage
+from placet_server.policies.source import Lineage, Source
 from placet_server.rollouts.controller import RolloutController
-from placet_server.rollouts.driver import RolloutDriver, Timing
+from placet_server.rollouts.driver import RolloutDriver
 from placet_server.rollouts.observing import RolloutTelemetry
 from placet_server.rollouts.overview import Overview
+from placet_server.rollouts.reporting import Board, RolloutReporter, StoreBoard, Timing
 from placet_server.rollouts.shadow import ShadowMeter
 from placet_server.store.contract import Store
 from placet_server.store.memory import MemoryStore
 from placet_server.store.sqlite import SqliteStore
 from placet_server.telemetry.decision_log.opening import masker_of
 from placet_server.telemetry.running import NodeTelemetry, running_telemetry
+from placet_server.upstream.following import Following, following_upstreams
+from placet_server.upstream.observing import observe_upstream
+from placet_server.upstream.reports import UpstreamReports
 
 log = logging.getLogger(__name__)
+
+Run = Callable[[], Coroutine[object, object, None]]
+"""Runs until cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +69,65 @@ class Node:
 
     address: str
     """``host:port`` it serves on."""
-    store: Store
     active: ActivePolicies
     decider: Decider
-    publisher: Publisher
     hub: Hub
     admission: AdmissionControl
     api: ApiServer
     telemetry: NodeTelemetry
     evaluate: EvaluateService
+    origin: _Origin
+    role: _Role
+
+    @property
+    def store(self) -> Store:
+        """The store. Only of a node that has one."""
+        assert self.origin.store is not None
+        return self.origin.store
+
+    @property
+    def publisher(self) -> Publisher:
+        """What publishes to the store. Only of a node that has one."""
+        assert self.role.publisher is not None
+        return self.role.publisher
+
+    @property
+    def following(self) -> Following:
+        """What is followed. Only of a node without a store."""
+        assert self.origin.following is not None
+        return self.origin.following
 
     async def drain(self) -> None:
         """Take no more calls; return when those under way are done, or out of time."""
         await self.api.drain()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """Where what a node has comes from: its store, or the nodes it follows."""
+
+    source: Source
+    lineage: Callable[[], Lineage]
+    staleness_s: Callable[[], float]
+    store: Store | None = None
+    following: Following | None = None
+
+    @property
+    def has_state(self) -> bool:
+        """Whether there is anything to serve yet."""
+        return self.following is None or self.following.source.has_state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Role:
+    """What a node does beside answering: with a store, or in the place of that."""
+
+    board: Board
+    running: Sequence[tuple[str, Run]]
+    publisher: Publisher | None = None
+    policy: PolicyService | None = None
+    rollout: RolloutService | None = None
+    in_their_place: tuple[grpc.GenericRpcHandler, ...] = ()
 
 
 @asynccontextmanager
@@ -103,8 +161,7 @@ async def running_node(
                 now=clock.now,
             )
         )
-        store = await _open_store(config)
-        stack.push_async_callback(store.aclose)
+        origin = await _opened_origin(config, stack, clock, telemetry, node, region)
         executor = stack.enter_context(
             ThreadPoolExecutor(config.server.compile_threads, thread_name_prefix="compile")
         )
@@ -115,15 +172,17 @@ async def running_node(
             max_waiting=config.subscribe.max_waiting,
         )
         feed = Feed(
-            source=store,
+            source=origin.source,
             compiler=compiler,
             executor=executor,
             active=active,
             hub=hub,
             max_window_commits=config.subscribe.max_window_commits,
+            source_staleness_s=origin.staleness_s,
             telemetry=telemetry.propagation,
         )
-        await feed.load()
+        if origin.has_state:
+            await feed.load()
         cache: DecisionCache[Decided] = DecisionCache(
             max_bytes=config.cache.max_bytes, ttl_s=config.cache.ttl_s, monotonic=clock.monotonic
         )
@@ -134,18 +193,8 @@ async def running_node(
             CACHED,
         )
         observe_node(telemetry.metrics, active=active, cache=cache, hub=hub)
-        publisher = Publisher(
-            store=store,
-            compiler=compiler,
-            executor=executor,
-            active=active,
-            clock=clock,
-            telemetry=telemetry.propagation,
-        )
         admission = AdmissionControl(_limits(config), clock.monotonic)
         observe_admission(telemetry.metrics, admission)
-        controller = RolloutController(store=store, publisher=publisher, active=active, clock=clock)
-        overview = Overview(store=store, clock=clock, lease_s=config.rollouts.node_lease_s)
         meter = ShadowMeter(
             active=active,
             read=read_reported,
@@ -155,11 +204,23 @@ async def running_node(
         )
         rollout_telemetry = RolloutTelemetry(telemetry.metrics, active)
         rollout_telemetry.observe(telemetry.metrics, meter)
-        driver = RolloutDriver(
-            store=store,
+        if origin.store is not None:
+            role = _control(
+                config,
+                origin.store,
+                clock,
+                telemetry,
+                active,
+                compiler,
+                executor,
+                rollout_telemetry,
+            )
+        else:
+            assert origin.following is not None
+            role = _edge(config, origin.following, telemetry)
+        reporter = RolloutReporter(
+            board=role.board,
             active=active,
-            controller=controller,
-            overview=overview,
             meter=meter,
             clock=clock,
             node=node,
@@ -169,15 +230,6 @@ async def running_node(
                 report_s=config.rollouts.report_s,
                 lease_s=config.rollouts.node_lease_s,
             ),
-            telemetry=rollout_telemetry,
-        )
-        rollouts = RolloutService(
-            controller=controller,
-            overview=overview,
-            active=active,
-            store=store,
-            clock=clock,
-            defaults=_plan_defaults(config.rollouts),
         )
         services = Services(
             evaluate=EvaluateService(
@@ -187,16 +239,15 @@ async def running_node(
                 executor=executor,
                 reporter=DecisionReporter(telemetry.decisions, telemetry.decision_log, meter),
             ),
-            policy=PolicyService(
-                publisher=publisher, store=store, executor=executor, rollouts=rollouts
-            ),
-            rollout=rollouts,
+            policy=role.policy,
+            rollout=role.rollout,
+            in_their_place=role.in_their_place,
             subscribe=SubscribeService(
                 active=active,
                 feed=feed,
                 hub=hub,
                 clock=clock,
-                lineage=lambda: Lineage(store.store_id, (node,)),
+                lineage=origin.lineage,
                 heartbeat_s=config.subscribe.heartbeat_s,
             ),
             node=NodeService(
@@ -207,10 +258,6 @@ async def running_node(
                 start_time=clock.now(),
             ),
         )
-        for running, name in ((feed.run(), "feed"), (driver.run(), "rollouts")):
-            task = asyncio.create_task(running, name=name)
-            task.add_done_callback(_tell_of_mistake)
-            stack.push_async_callback(_ended, task)
         api = ApiServer(
             listening=listening or Listening(address=config.server.listen),
             services=services,
@@ -220,8 +267,17 @@ async def running_node(
             drain_s=config.server.drain_s,
             telemetry=telemetry.rpc,
         )
+        running: list[tuple[str, Run]] = [
+            ("feed", partial(_feed, origin, feed, api)),
+            ("rollouts", reporter.run),
+            *role.running,
+        ]
+        for name, run in running:
+            task = asyncio.create_task(run(), name=name)
+            task.add_done_callback(_tell_of_mistake)
+            stack.push_async_callback(_ended, task)
         host, _, _ = config.server.listen.rpartition(":")
-        port = await api.start()
+        port = await api.start(is_ready=origin.has_state)
         stack.push_async_callback(api.drain)
         address = config.server.listen if listening else f"{host}:{port}"
         log.info(
@@ -230,16 +286,113 @@ async def running_node(
         )
         yield Node(
             address=address,
-            store=store,
             active=active,
             decider=decider,
-            publisher=publisher,
             hub=hub,
             admission=admission,
             api=api,
             telemetry=telemetry,
             evaluate=services.evaluate,
+            origin=origin,
+            role=role,
         )
+
+
+async def _opened_origin(
+    config: Config,
+    stack: AsyncExitStack,
+    clock: Clock,
+    telemetry: NodeTelemetry,
+    node: str,
+    region: str,
+) -> _Origin:
+    if config.upstream.addresses:
+        following = await stack.enter_async_context(
+            following_upstreams(config.upstream, node=node, region=region, clock=clock)
+        )
+        observe_upstream(telemetry.metrics, following)
+        return _Origin(
+            source=following.source,
+            lineage=following.lineage,
+            staleness_s=following.source.staleness_s,
+            following=following,
+        )
+    store = await _open_store(config)
+    stack.push_async_callback(store.aclose)
+    lineage = Lineage(store.store_id, (node,))
+    return _Origin(source=store, lineage=lambda: lineage, staleness_s=lambda: 0.0, store=store)
+
+
+async def _feed(origin: _Origin, feed: Feed, api: ApiServer) -> None:
+    """Keep the node at its source's head, from when there is one."""
+    if origin.following is not None and not feed.is_loaded:
+        await origin.following.source.wait_for_state()
+        await feed.load()
+        await api.be_ready()
+    await feed.run()
+
+
+def _control(
+    config: Config,
+    store: Store,
+    clock: Clock,
+    telemetry: NodeTelemetry,
+    active: ActivePolicies,
+    compiler: Compiler,
+    executor: Executor,
+    rollout_telemetry: RolloutTelemetry,
+) -> _Role:
+    """Return what only a node with a store does."""
+    publisher = Publisher(
+        store=store,
+        compiler=compiler,
+        executor=executor,
+        active=active,
+        clock=clock,
+        telemetry=telemetry.propagation,
+    )
+    controller = RolloutController(store=store, publisher=publisher, active=active, clock=clock)
+    overview = Overview(store=store, clock=clock, lease_s=config.rollouts.node_lease_s)
+    driver = RolloutDriver(
+        store=store,
+        active=active,
+        controller=controller,
+        overview=overview,
+        clock=clock,
+        tick_s=config.rollouts.tick_s,
+        telemetry=rollout_telemetry,
+    )
+    rollouts = RolloutService(
+        controller=controller,
+        overview=overview,
+        active=active,
+        store=store,
+        clock=clock,
+        defaults=_plan_defaults(config.rollouts),
+        reports=StoredReports(store=store, overview=overview, clock=clock),
+    )
+    return _Role(
+        board=StoreBoard(store),
+        running=[("rollouts-driver", driver.run)],
+        publisher=publisher,
+        policy=PolicyService(
+            publisher=publisher, store=store, executor=executor, rollouts=rollouts
+        ),
+        rollout=rollouts,
+    )
+
+
+def _edge(config: Config, following: Following, telemetry: NodeTelemetry) -> _Role:
+    """Return what a node without a store does in the place of that."""
+    reports = UpstreamReports(
+        lambda: following.streams.upstream.channel, every_s=config.rollouts.tick_s
+    )
+    reports.observe(telemetry.metrics)
+    return _Role(
+        board=ReportingBoard(reports),
+        running=[("upstream-reports", reports.run)],
+        in_their_place=edge_handlers(lambda: config.upstream.addresses, reports),
+    )
 
 
 def _plan_defaults(config: RolloutsConfig) -> PlanDefaults:

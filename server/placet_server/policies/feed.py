@@ -73,6 +73,11 @@ class Feed:
         self._telemetry = telemetry or PropagationTelemetry()
         self.window = self._new_window(NO_REVISION)
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the node has anything yet."""
+        return self._active.is_loaded
+
     async def load(self) -> None:
         """Bring the node to the source's head, whatever it had before."""
         head = await self._source.head()
