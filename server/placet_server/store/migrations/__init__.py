@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 
 from placet_server.store.contract import StoreIncompatible
 
-HEAD = "0002"
+HEAD = "0003"
 """The layout that this code knows: what the newest migration is called."""
 
 
