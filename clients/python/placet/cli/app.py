@@ -123,6 +123,7 @@ _add(
     "serve",
     "placet serve",
     "placet serve --listen 127.0.0.1:0 --store memory",
+    "placet serve --store postgres --store-url postgresql://placet@db1,db2/placet",
     "placet serve --config /etc/placet.toml --log-format json",
 )
 _add(app, quickstart, "quickstart", "placet quickstart", "placet quickstart --keep-data")
