@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ class Cluster:
 
     data: Path
     port: int
+    _is_killed: bool = False
 
     @property
     def url(self) -> str:
@@ -69,14 +71,15 @@ class Cluster:
         _run("pg_ctl", "stop", *self._where, "-m", mode, "-w")
 
     def kill(self) -> None:
-        """Kill all of its processes, with no chance to say good-bye."""
-        os.kill(self.pid, signal.SIGKILL)
-        # The others notice by themselves that their parent is gone; a new start waits for that.
+        """Kill its first process. The others end when they see that it is gone."""
+        pid = (self.data / "postmaster.pid").read_text().split()[0]
+        os.kill(int(pid), signal.SIGKILL)
+        self._is_killed = True
 
     @property
-    def pid(self) -> int:
-        """The number of its first process."""
-        return int((self.data / "postmaster.pid").read_text().split()[0])
+    def is_running(self) -> bool:
+        """Whether there is something to stop."""
+        return not self._is_killed and (self.data / "postmaster.pid").exists()
 
     def promote(self) -> None:
         """Make a replica the primary."""
@@ -148,7 +151,7 @@ def shared_cluster() -> Cluster:
 def _made_for_us(data: Path) -> Iterator[None]:
     """Make an empty directory that the server's processes may write to."""
     data.mkdir(mode=0o700, parents=True)
-    if _user() is not None:
+    if _is_root():
         os.chown(data, _NOBODY, _NOBODY)
         _open_way_to(data)
     yield
@@ -163,9 +166,8 @@ def _open_way_to(data: Path) -> None:
             parent.chmod(parent.stat().st_mode | 0o011)
 
 
-def _user() -> int | None:
-    """Return who the processes run as; None: who we are."""
-    return _NOBODY if os.geteuid() == 0 else None
+def _is_root() -> bool:
+    return os.geteuid() == 0
 
 
 @functools.cache
@@ -175,7 +177,7 @@ def _programs() -> Path:
     assert spec is not None
     assert spec.origin is not None
     installed = Path(spec.origin).parent
-    if _user() is None:
+    if not _is_root():
         return installed / "pginstall" / "bin"
     copies = Path(tempfile.mkdtemp(prefix="placet-postgres-programs-"))
     atexit.register(shutil.rmtree, copies, ignore_errors=True)
@@ -189,10 +191,7 @@ def _programs() -> Path:
 
 def _run(program: str, *arguments: str | Path) -> str:
     done = subprocess.run(
-        [_programs() / program, *arguments],
-        user=_user(),
-        group=_user(),
-        extra_groups=[] if _user() is not None else None,
+        [*(_AS_NOBODY if _is_root() else ()), _programs() / program, *arguments],
         cwd="/",
         env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
@@ -204,3 +203,12 @@ def _run(program: str, *arguments: str | Path) -> str:
     )
     assert done.returncode == 0, f"{program}: {done.stdout}"
     return done.stdout.strip()
+
+
+# Not by `subprocess`: to change the user it forks, which gRPC's threads do not always survive.
+_BECOME_NOBODY = f"""
+import os, sys
+os.setgroups([]); os.setgid({_NOBODY}); os.setuid({_NOBODY})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+_AS_NOBODY = (sys.executable, "-I", "-S", "-c", _BECOME_NOBODY)

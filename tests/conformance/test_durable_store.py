@@ -75,6 +75,18 @@ async def test_many_open_a_new_store_at_once(open_store: OpenStore) -> None:
         assert (await commit(store, "acme", write("a"))).revision == number + 1
 
 
+async def test_a_store_opens_while_others_commit(open_store: OpenStore) -> None:
+    """What is checked of a store when it is opened once looked at two states of it."""
+    busy = await open_store()
+
+    async with asyncio.TaskGroup() as group:
+        committing = group.create_task(commit_many(busy, 200))
+        while not committing.done():
+            store = await open_store()
+            assert await store.head() <= 200
+            await store.aclose()
+
+
 async def test_cancelled_open_leaves_nothing_behind(open_store: OpenStore) -> None:
     """Cancels at many points of opening. Warnings being errors, a lost connection would fail."""
     points = 0

@@ -26,6 +26,8 @@ async def prepare(database: Database) -> str:
         StoreIncompatible: a newer placet was here, or the server is too old.
     """
     store_id = await database.change_layout(_bring_up_to_date)
+    # Others commit meanwhile: only a transaction that reads sees one state of the tables.
+    await database.read(revision_log.check_consistency)
     database.witness.store_id = store_id
     return store_id
 
@@ -36,9 +38,7 @@ async def _bring_up_to_date(connection: AsyncConnection) -> str:
     lock = text(f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, current_schema()::regnamespace::int)")
     await connection.execute(lock)
     await connection.run_sync(migrations.upgrade)
-    store_id = await revision_log.identify(connection)
-    await revision_log.check_consistency(connection)
-    return store_id
+    return await revision_log.identify(connection)
 
 
 async def check_server(connection: AsyncConnection) -> None:
