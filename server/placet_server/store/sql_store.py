@@ -36,6 +36,18 @@ class SqlDatabase(Protocol):
         """Run work that writes to the board, which need not be durable."""
         ...
 
+    async def read_long(self, work: Work[Answer]) -> Answer:
+        """Run work that reads for as long as it takes."""
+        ...
+
+    async def write_long(self, work: Work[Answer]) -> Answer:
+        """Run work that writes to the log for as long as it takes."""
+        ...
+
+    async def is_in_use(self) -> bool:
+        """Whether anybody else has the store open, as far as that can be seen."""
+        ...
+
     async def aclose(self) -> None:
         """Let the transactions that have begun end, then close the connections."""
         ...
@@ -139,7 +151,7 @@ class SqlStore:
         )
 
     async def compact(self, keep_after: Revision) -> None:
-        await self._database.write(lambda it: revision_log.compact(it, keep_after))
+        await self._database.write_long(lambda it: revision_log.compact(it, keep_after))
 
     async def put_up(self, notice: Notice) -> None:
         await self._database.post(lambda it: board.put_up(it, notice))

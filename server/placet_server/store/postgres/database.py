@@ -7,14 +7,14 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from placet_server.store.contract import StoreDamaged, StoreIncompatible, StoreUnavailable
-from placet_server.store.postgres.address import Address
+from placet_server.store.postgres.address import APPLICATION, Address
 from placet_server.store.postgres.troubles import Trouble, diagnose
 from placet_server.store.postgres.witness import Witness
 from placet_server.store.sql_store import Answer, Work
@@ -48,10 +48,10 @@ _WRITE = _Mode(
 _POST = _Mode(
     isolation="READ COMMITTED", begin=("SET LOCAL synchronous_commit = off",), timeout_s=20.0
 )
-_LONG = _Mode(isolation="SERIALIZABLE", begin=_WRITE.begin, timeout_s=3600.0)
-_LAYOUT = _Mode(
-    isolation="READ COMMITTED", begin=("SET LOCAL lock_timeout = '120s'",), timeout_s=3600.0
-)
+_PATIENT = ("SET LOCAL idle_in_transaction_session_timeout = 0", "SET LOCAL lock_timeout = '120s'")
+_READ_LONG = replace(_READ, begin=_PATIENT, timeout_s=3600.0)
+_WRITE_LONG = replace(_WRITE, begin=(*_PATIENT, *_WRITE.begin), timeout_s=3600.0)
+_LAYOUT = _Mode(isolation="READ COMMITTED", begin=_PATIENT, timeout_s=3600.0)
 
 
 class Database:
@@ -88,9 +88,13 @@ class Database:
         """Run work that writes to the log, alone, and make it durable."""
         return await self._transactions.run_alone(lambda: self._transact(_WRITE, work))
 
+    async def read_long(self, work: Work[Answer]) -> Answer:
+        """Run work that reads for up to an hour."""
+        return await self._transactions.run(lambda: self._transact(_READ_LONG, work))
+
     async def write_long(self, work: Work[Answer]) -> Answer:
-        """Run work that may take an hour."""
-        return await self._transactions.run_alone(lambda: self._transact(_LONG, work))
+        """Run work that writes to the log for up to an hour."""
+        return await self._transactions.run_alone(lambda: self._transact(_WRITE_LONG, work))
 
     async def post(self, work: Work[Answer]) -> Answer:
         """Run work that writes to the board, which need not be durable."""
@@ -99,6 +103,10 @@ class Database:
     async def change_layout(self, work: Work[Answer]) -> Answer:
         """Run work that makes tables; each statement sees what others did before it."""
         return await self._transactions.run_alone(lambda: self._transact(_LAYOUT, work))
+
+    async def is_in_use(self) -> bool:
+        """Whether a node is connected. Other users' sessions show to those who may see them."""
+        return bool(await self.read(_count_others))
 
     def abandon(self) -> None:
         """Drop the connections in use: whoever waits for an answer on them waits in vain."""
@@ -183,6 +191,14 @@ class Database:
 
 
 _CHECKED = "placet_checked"
+
+
+async def _count_others(connection: AsyncConnection) -> int:
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = :name AND pid <> pg_backend_pid()"
+    )
+    return int(await connection.scalar(others, {"name": APPLICATION}) or 0)
 
 
 @dataclass(slots=True)

@@ -85,9 +85,6 @@ class PostgresStore(SqlStore):
         self._postgres.witness.note(page[-1:])
         return page
 
-    async def compact(self, keep_after: Revision) -> None:
-        await self._postgres.write_long(lambda it: revision_log.compact(it, keep_after))
-
     def _start_notice(self) -> ChangeNotice:
         return CommitNotice(
             self._postgres.address,

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, event
@@ -46,7 +46,13 @@ class Database:
         """Run work that writes, alone, and make it durable."""
         return await self._transactions.run_alone(lambda: self._transact(self._writer, work))
 
-    post = write
+    # The file waits for nobody but those who have it locked.
+    post = write_long = write
+    read_long = read
+
+    async def is_in_use(self) -> bool:
+        """Whether anybody else has the file open."""
+        return await asyncio.to_thread(_is_open_elsewhere, self.path)
 
     async def _transact(self, engine: AsyncEngine, work: Work[Answer]) -> Answer:
         with self._reporting():
@@ -78,6 +84,23 @@ class Database:
             if hint := _DAMAGED.get(code):
                 raise StoreDamaged(f"`{self.path}`: {reason}; {hint}") from error
             raise
+
+
+def _is_open_elsewhere(path: Path) -> bool:
+    """Try to have the file alone, which SQLite grants when nobody else has it open."""
+    if not path.exists():
+        return False
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as file:
+        try:
+            file.execute("PRAGMA locking_mode = EXCLUSIVE")
+            file.execute("BEGIN EXCLUSIVE")
+            file.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        except sqlite3.DatabaseError:
+            # No store: whoever opens it says so.
+            return False
+    return False
 
 
 _RESTORE = "restore it from a backup, or move it away to start with an empty store"
