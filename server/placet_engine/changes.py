@@ -40,6 +40,8 @@ class ChangeSet:
     replace_all: bool = False
     """Whether policies, templates and links that are not written go away, and,
     where the change set has any of the kind, entities and the schema."""
+    replace_kinds: frozenset[ItemKind] = frozenset()
+    """Further kinds that go away with ``replace_all``, although none is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ def resolve(change_set: ChangeSet, current: ItemSet) -> tuple[list[Edit], list[P
     written = {body.key for body in change_set.upserts}
     removed = dict.fromkeys(key for key in change_set.deletes if key in current.items)
     if change_set.replace_all:
-        replaced = _ALWAYS_REPLACED | {key.kind for key in written}
+        replaced = _ALWAYS_REPLACED | {key.kind for key in written} | change_set.replace_kinds
         removed.update(
             dict.fromkeys(
                 key for key in current.items if key.kind in replaced and key not in written
