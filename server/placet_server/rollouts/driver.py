@@ -22,7 +22,7 @@ from placet_server.clock import Clock
 from placet_server.policies.active import ActivePolicies, Refusal
 from placet_server.rollouts.controller import Caller, RolloutController
 from placet_server.rollouts.observing import RolloutTelemetry
-from placet_server.rollouts.overview import Overview
+from placet_server.rollouts.overview import Overview, Seen
 from placet_server.rollouts.shadow import ShadowMeter, StepKey
 from placet_server.rollouts.standings import (
     NODES,
@@ -125,8 +125,12 @@ class RolloutDriver:
     async def tick(self) -> None:
         """Do once what is due now."""
         await self._tell()
-        for items in self._with_rollouts():
-            await self._drive(items)
+        under_way = self._with_rollouts()
+        if not under_way:
+            return
+        seen = await self._overview.look()
+        for items in under_way:
+            await self._drive(items, seen)
 
     def _with_rollouts(self) -> list[ItemSet]:
         """Return the items of every owner whose rollout has not ended, as this node knows it."""
@@ -134,12 +138,12 @@ class RolloutDriver:
 
     # ------------------------------------------------------------------------------- steps
 
-    async def _drive(self, items: ItemSet) -> None:
+    async def _drive(self, items: ItemSet, seen: Seen) -> None:
         # INVARIANT: the step is stored on top of the items it is worked out on. Others may be
         # faster while this node looks around; the store then refuses the step.
         rollout = items.rollout_under_way
         assert rollout is not None
-        progress = await self._overview.progress(items.owner, rollout)
+        progress = seen.progress(items.owner, rollout)
         now = self._clock.now()
         after = moving.due(rollout, progress.readings, now, pending_nodes=progress.pending)
         if after is None:
@@ -189,9 +193,9 @@ class RolloutDriver:
 
     async def _tell_samples(self, now: datetime.datetime) -> None:
         for key, meter in self._meter.steps().items():
-            samples = meter.samples()
-            if samples.decisions == self._told_samples.get(key):
+            if meter.decisions == self._told_samples.get(key):
                 continue
+            samples = meter.samples()
             told = NodeSamples(
                 node=self._instance,
                 time=now,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from placet.v1 import policy_pb2, subscribe_service_pb2
 from placet.wire.items import item_to_wire, read_contents
-from placet.wire.keys import key_to_wire, read_key
+from placet.wire.keys import key_to_wire, read_key, read_kind
 from placet.wire.limits import LIMITS
 from placet.wire.reader import Reader
 from placet_engine.changes import ChangeSet, ItemChange
-from placet_engine.items import ItemKey
+from placet_engine.items import ItemKey, ItemKind
 
 
 def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str) -> ChangeSet:
@@ -28,6 +28,8 @@ def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str
         if deleted.kind in (policy_pb2.ITEM_KIND_ROLLOUT, policy_pb2.ITEM_KIND_CANDIDATE):
             field = f"change_set.deletes[{index}].kind"
             reader.refuse(field, "is of a rollout; roll it back instead")
+    if message.replace_kinds and not message.replace_all:
+        reader.refuse("change_set.replace_kinds", "goes with `replace_all`; set it, too")
     return ChangeSet(
         upserts=tuple(read_contents(message, reader, "change_set", owner)),
         deletes=tuple(
@@ -35,7 +37,18 @@ def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str
             for index, key in enumerate(message.deletes)
         ),
         replace_all=message.replace_all,
+        replace_kinds=frozenset(
+            _replaced_kind(kind, reader, f"change_set.replace_kinds[{index}]")
+            for index, kind in enumerate(message.replace_kinds)
+        ),
     )
+
+
+def _replaced_kind(number: int, reader: Reader, field: str) -> ItemKind:
+    kind = read_kind(number, reader, field)
+    if not kind.is_content:
+        reader.refuse(field, "is of a rollout; roll it back instead")
+    return kind
 
 
 def change_to_wire(owner: str, change: ItemChange) -> subscribe_service_pb2.Change:
