@@ -72,9 +72,13 @@ class Cluster:
 
     def kill(self) -> None:
         """Kill its first process. The others end when they see that it is gone."""
-        pid = (self.data / "postmaster.pid").read_text().split()[0]
-        os.kill(int(pid), signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
         self._is_killed = True
+
+    @property
+    def pid(self) -> int:
+        """The number of its first process."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
 
     @property
     def is_running(self) -> bool:

@@ -37,12 +37,14 @@ from placet_server.store.columns import Nonce
 from placet_server.store.contract import (
     CommitInfo,
     CommitSummary,
+    Fence,
     RevisionCompacted,
     RevisionConflict,
     RevisionUnknown,
     StoreDamaged,
 )
 from placet_server.store.edits import WrittenEdit, apply_edits, in_slices, read_body
+from placet_server.store.leading import check_fence
 from placet_server.store.tables import changes, items, owners, revisions, store_meta
 
 _Row: TypeAlias = "Row[*tuple[Any, ...]]"
@@ -114,6 +116,7 @@ async def append(
     *,
     expected: Revision,
     info: CommitInfo,
+    fence: Fence | None = None,
     nonce: Nonce | None = None,
 ) -> Commit:
     """See ``Store.append``.
@@ -127,6 +130,8 @@ async def append(
     if repeated is not None:
         await confirm(connection)
         return repeated
+    if fence is not None:
+        await check_fence(connection, fence)
     actual = await _owner_revision(connection, owner)
     if actual != expected:
         raise RevisionConflict(owner, expected, actual)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias, TypeVar
 
@@ -13,12 +15,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from placet_engine.changes import Commit, Edit, ItemSet
 from placet_engine.items import Item, ItemKey, Revision
 from placet_server.store import board, revision_log
-from placet_server.store.contract import CommitInfo, CommitSummary, Notice
-from placet_server.store.edits import WrittenEdit, check_limit, write_out
+from placet_server.store.columns import Nonce
+from placet_server.store.contract import CommitInfo, CommitSummary, Fence, Leadership, Notice
+from placet_server.store.edits import check_limit, write_out
 from placet_server.store.following import Bell, follow
+from placet_server.store.leading import OpenLeadership, begin_term, check_names
 
 Answer = TypeVar("Answer")
+Held: TypeAlias = Callable[[], Awaitable[None]]
 Work: TypeAlias = Callable[[AsyncConnection], Awaitable[Answer]]
+
+
+class Append(Protocol):
+    """``revision_log.append``, given all but where and under which nonce."""
+
+    def __call__(
+        self, connection: AsyncConnection, *, nonce: Nonce | None = None
+    ) -> Awaitable[Commit]:
+        """Append."""
+        ...
 
 
 class SqlDatabase(Protocol):
@@ -86,19 +101,30 @@ class SqlStore:
         return self._store_id
 
     async def append(
-        self, owner: str, edits: Sequence[Edit], *, expected: Revision, info: CommitInfo
+        self,
+        owner: str,
+        edits: Sequence[Edit],
+        *,
+        expected: Revision,
+        info: CommitInfo,
+        fence: Fence | None = None,
     ) -> Commit:
         written = await write_out(owner, edits, info)
-        commit = await self._append(owner, written, expected, info)
+        commit = await self._append(
+            partial(
+                revision_log.append,
+                owner=owner,
+                edits=written,
+                expected=expected,
+                info=info,
+                fence=fence,
+            )
+        )
         self._bell.ring()
         return commit
 
-    async def _append(
-        self, owner: str, edits: Sequence[WrittenEdit], expected: Revision, info: CommitInfo
-    ) -> Commit:
-        return await self._database.write(
-            lambda it: revision_log.append(it, owner, edits, expected=expected, info=info)
-        )
+    async def _append(self, append: Append) -> Commit:
+        return await self._database.write(append)
 
     async def find_commit(self, owner: str, *, request_id: str) -> Commit | None:
         return await self._database.read(
@@ -162,8 +188,36 @@ class SqlStore:
     async def take_down(self, topic: str, *, before: datetime.datetime) -> None:
         await self._database.post(lambda it: board.take_down(it, topic, before))
 
+    @asynccontextmanager
+    async def lead(self, role: str, *, holder: str) -> AsyncIterator[Leadership]:
+        check_names(role, holder)
+        async with self._holding(role) as held:
+            fence = await self._database.write(lambda it: begin_term(it, role, holder))
+            leadership = OpenLeadership(fence)
+            ending = asyncio.create_task(_end_with(held, leadership), name="store-leadership")
+            try:
+                yield leadership
+            finally:
+                leadership.lose()
+                ending.cancel()
+                await asyncio.gather(ending, return_exceptions=True)
+
+    def _holding(self, role: str) -> AbstractAsyncContextManager[Held]:
+        """Have the role's lock for the length of the block, once nobody else has it.
+
+        The block is given what waits until the lock is lost.
+        """
+        raise NotImplementedError
+
     async def aclose(self) -> None:
         if self._notice is not None:
             await self._notice.aclose()
         await self._database.aclose()
         self._bell.ring()
+
+
+async def _end_with(held: Held, leadership: OpenLeadership) -> None:
+    try:
+        await held()
+    finally:
+        leadership.lose()

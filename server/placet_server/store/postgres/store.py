@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,13 +12,12 @@ from placet_engine.changes import Commit
 from placet_engine.items import Revision
 from placet_server.store import revision_log
 from placet_server.store.columns import Nonce
-from placet_server.store.contract import CommitInfo
-from placet_server.store.edits import WrittenEdit
 from placet_server.store.postgres.address import Address
 from placet_server.store.postgres.database import Database
+from placet_server.store.postgres.holding import holding
 from placet_server.store.postgres.noticing import CommitNotice, channel_of
 from placet_server.store.postgres.opening import prepare
-from placet_server.store.sql_store import ChangeNotice, SqlStore
+from placet_server.store.sql_store import Append, ChangeNotice, Held, SqlStore
 
 _NONCE_BYTES = 12
 
@@ -57,15 +56,11 @@ class PostgresStore(SqlStore):
             await database.aclose()
             raise
 
-    async def _append(
-        self, owner: str, edits: Sequence[WrittenEdit], expected: Revision, info: CommitInfo
-    ) -> Commit:
+    async def _append(self, append: Append) -> Commit:
         nonce = Nonce(secrets.token_hex(_NONCE_BYTES))
 
         async def append_and_tell(connection: AsyncConnection) -> Commit:
-            commit = await revision_log.append(
-                connection, owner, edits, expected=expected, info=info, nonce=nonce
-            )
+            commit = await append(connection, nonce=nonce)
             told = {"channel": channel_of(self.store_id), "revision": str(commit.revision)}
             await connection.execute(text("SELECT pg_notify(:channel, :revision)"), told)
             return commit
@@ -93,3 +88,6 @@ class PostgresStore(SqlStore):
             on_change=self._bell.ring,
             on_silence=self._postgres.abandon,
         )
+
+    def _holding(self, role: str) -> AbstractAsyncContextManager[Held]:
+        return holding(self._postgres.address, role)

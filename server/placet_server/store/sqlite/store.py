@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from placet_server.store.sql_store import ChangeNotice, SqlStore
+from placet_server.store.sql_store import ChangeNotice, Held, SqlStore
 from placet_server.store.sqlite.database import Database
+from placet_server.store.sqlite.holding import holding
 from placet_server.store.sqlite.noticing import FileNotice
 from placet_server.store.sqlite.opening import prepare
 
@@ -45,3 +47,6 @@ class SqliteStore(SqlStore):
 
     def _start_notice(self) -> ChangeNotice:
         return FileNotice(self._path, poll_s=self._poll_s, on_change=self._bell.ring)
+
+    def _holding(self, role: str) -> AbstractAsyncContextManager[Held]:
+        return holding(self._path, role)
