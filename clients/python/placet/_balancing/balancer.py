@@ -59,13 +59,13 @@ class Balancer:
 
     # ------------------------------------------------------------------- what is said of it
 
-    def route(self, tiers: Tiers, now_s: float) -> None:
+    def route(self, tiers: Tiers) -> None:
         """Take the endpoints that a source lists, in place of those before."""
         with self._lock:
             if tiers == self._tiers:
                 return
             before, self._tiers = self._usual, tiers
-            self._usual = self._select(tiers, now_s)
+            self._usual = self._select(tiers)
             if before is not None:
                 self._usual.take_over(before)
             self.outage = None
@@ -93,7 +93,7 @@ class Balancer:
         if not any(tiers):
             return False
         with self._lock:
-            self._tenants[tenant] = (self._select(tiers, now_s), now_s + _TENANT_ROUTE_S)
+            self._tenants[tenant] = (self._select(tiers), now_s + _TENANT_ROUTE_S)
             self._tenants.move_to_end(tenant)
             if len(self._tenants) > _MOST_TENANTS:
                 self._tenants.popitem(last=False)
@@ -109,6 +109,18 @@ class Balancer:
             member.health_is(health, now_s, error)
             self._doubt()
         self.on_change()
+
+    def watch_begins(self, member: Member, now_s: float) -> None:
+        """Note that an endpoint's health is watched from now on."""
+        with self._lock:
+            member.watch_begins(now_s)
+            self._doubt()
+
+    def watch_ends(self, member: Member) -> None:
+        """Note that it is watched no longer."""
+        with self._lock:
+            member.watch_ends()
+            self._doubt()
 
     # ------------------------------------------------------------------------------- calls
 
@@ -139,12 +151,11 @@ class Balancer:
             used = selection.used
             if not tried:
                 self._budget.deposit(now_s)
-            picked = selection.pick(now_s, tried)
+            picked = self._members.get(holder) if holder else None
+            if picked is None or not selection.can_serve(picked):
+                picked = selection.pick(now_s, tried)
             if picked is None:
                 return None
-            held = self._members.get(holder) if holder else None
-            if held is not None and selection.can_serve(held) and held not in tried:
-                picked = held
             picked.begin()
             has_other = selection.has_other(picked)
             is_moved = selection.used != used or len(self._tenants) != routes
@@ -237,8 +248,6 @@ class Balancer:
         with self._lock:
             if self._usual is None:
                 return False
-            if not self.options.watch_health:
-                return True
             states = [[member.state(now_s) for member in tier] for tier in self._usual.tiers]
         is_known = EndpointState.CONNECTING not in states[0]
         return is_known and any(EndpointState.READY in tier for tier in states)
@@ -260,7 +269,7 @@ class Balancer:
                 self._unlist()
         return self._usual
 
-    def _select(self, tiers: Tiers, now_s: float) -> Selection:
+    def _select(self, tiers: Tiers) -> Selection:
         founding = self._usual is None and not self._members
         members = []
         for tier in tiers:
@@ -268,7 +277,7 @@ class Balancer:
             for endpoint in tier:
                 member = self._members.get(endpoint.address)
                 if member is None:
-                    member = Member(endpoint, self.options, now_s, founding=founding)
+                    member = Member(endpoint, self.options, founding=founding)
                     self._members[endpoint.address] = member
                 member.endpoint = endpoint
                 member.is_listed = True

@@ -18,7 +18,7 @@ from placet._errors import PlacetError
 SUSPICION_S = 2.0
 """How long an endpoint is left alone after a call broke there: until pings have found out."""
 CONNECTING_S = 1.0
-"""How long one that was never heard of is taken for one that will be."""
+"""How long one that is watched and was never heard of is taken for one that will be."""
 LEAST_RAMP = 0.1
 """What an endpoint, or a region, gets of its share at the moment it comes back."""
 _KEPT_LATENCIES = 256
@@ -29,7 +29,9 @@ class Health(Enum):
     """What the health watch says."""
 
     UNKNOWN = "unknown"
-    """Nothing yet, or nobody watches."""
+    """Nothing yet, or nothing any more."""
+    UNWATCHED = "unwatched"
+    """It has no health service, or nobody is to watch it: its calls show how it fares."""
     SERVING = "serving"
     NOT_SERVING = "not serving"
     AWAY = "away"
@@ -50,11 +52,11 @@ class Fault(Enum):
 class Member:
     """One endpoint of the fleet. Not thread-safe: the balancer's lock is around it."""
 
-    def __init__(self, endpoint: Endpoint, options: Balancing, now_s: float, *, founding: bool):
+    def __init__(self, endpoint: Endpoint, options: Balancing, *, founding: bool) -> None:
         self.endpoint = endpoint
         self._options = options
-        self._added_s = now_s
-        self._health = Health.UNKNOWN
+        self._watched_s: float | None = None
+        self._health = Health.UNKNOWN if options.watch_health else Health.UNWATCHED
         # Those that were there at the beginning have nothing to catch up with.
         self._rejoins = not founding
         self._joined_s: float | None = None
@@ -83,9 +85,18 @@ class Member:
         if health is Health.SERVING:
             self._suspect_until_s = 0.0
             self._heard_s = now_s
-        elif health is not Health.UNKNOWN:
+        elif health in (Health.NOT_SERVING, Health.AWAY):
             self._rejoins, self._joined_s = True, None
         self._last_error = error or self._last_error
+
+    def watch_begins(self, now_s: float) -> None:
+        """Note that somebody watches it from now on."""
+        self._watched_s = now_s
+
+    def watch_ends(self) -> None:
+        """Note that nobody watches it any more. What was last known may be old."""
+        self._watched_s = None
+        self._health = Health.UNKNOWN
 
     def begin(self) -> None:
         """Note an attempt."""
@@ -151,7 +162,8 @@ class Member:
             return EndpointState.UNHEALTHY
         if now_s < self._suspect_until_s:
             return EndpointState.SUSPECT
-        is_known = self._health is Health.SERVING or self._heard_s > float("-inf")
+        is_said = self._health in (Health.SERVING, Health.UNWATCHED)
+        is_known = is_said or self._heard_s > float("-inf")
         return EndpointState.READY if is_known else EndpointState.CONNECTING
 
     def look(self, now_s: float) -> tuple[EndpointState, float]:
@@ -163,8 +175,8 @@ class Member:
                 later_s = self._ejected_until_s
             case EndpointState.SUSPECT:
                 later_s = self._suspect_until_s
-            case EndpointState.CONNECTING if now_s < self._added_s + CONNECTING_S:
-                later_s = self._added_s + CONNECTING_S
+            case EndpointState.CONNECTING if self.may_connect(now_s):
+                later_s = (self._watched_s or now_s) + CONNECTING_S
             case EndpointState.READY:
                 later_s = self._climb(now_s)
             case _:
@@ -181,7 +193,7 @@ class Member:
 
     def may_connect(self, now_s: float) -> bool:
         """Whether one that was never heard of may still be on its way."""
-        return not self._options.watch_health or now_s < self._added_s + CONNECTING_S
+        return self._watched_s is None or now_s < self._watched_s + CONNECTING_S
 
     def statistics(self, now_s: float) -> EndpointStatistics:
         """Return what can be seen of it."""

@@ -145,7 +145,7 @@ class Watching:
     def route(self, tiers: Tiers) -> None:
         """Take the endpoints that the source lists."""
         self._outage = None
-        self._balancer.route(tiers, self._clock())
+        self._balancer.route(tiers)
         self._tell_routed()
 
     def no_route(self, error: PlacetError) -> None:
@@ -180,6 +180,7 @@ class Watching:
         wanted = self._balancer.wanted() if self._balancer.options.watch_health else []
         for member in wanted:
             if member not in self._watches:
+                self._balancer.watch_begins(member, self._clock())
                 task = asyncio.create_task(self._watch(member), name="placet-health")
                 self._watches[member] = task
         for member in [member for member in self._watches if member not in wanted]:
@@ -196,8 +197,7 @@ class Watching:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-            # What was seen last grows old from here on.
-            self._balancer.health(member, Health.UNKNOWN, self._clock())
+            self._balancer.watch_ends(member)
 
     async def _watch(self, member: Member) -> None:
         """Watch one endpoint's health, over one stream after the other."""
@@ -207,8 +207,7 @@ class Watching:
                 has_said = await self._read_health(member, waits=failures > 0)
             except grpc.aio.AioRpcError as rpc_error:
                 if rpc_error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                    # It has no health service: its calls have to show how it fares.
-                    self._balancer.health(member, Health.UNKNOWN, self._clock())
+                    self._balancer.health(member, Health.UNWATCHED, self._clock())
                     return
                 error = from_rpc_error(rpc_error)
                 self._balancer.health(member, Health.AWAY, self._clock(), error)
