@@ -58,10 +58,10 @@ def ask(balancer: Balancer, count: int, now_s: float = 1.0) -> Counter[str]:
     """Make calls one after the other."""
     counts: Counter[str] = Counter()
     for _ in range(count):
-        begun = balancer.begin("acme", now_s)
+        begun = balancer.begin("acme", "/x", now_s)
         assert begun is not None
-        counts[begun[0].endpoint.address] += 1
-        balancer.answered(begun[0], 0.001, "/x", now_s)
+        counts[begun.member.endpoint.address] += 1
+        balancer.answered(begun.member, 0.001, "/x", now_s)
     return counts
 
 
@@ -111,11 +111,11 @@ def test_least_request_avoids_a_slow_endpoint_and_round_robin_does_not() -> None
                 running.sort(key=lambda entry: -entry[0])
                 now_s, done = running.pop()
                 balancer.answered(done, 0.001, "/x", now_s)
-            begun = balancer.begin("acme", now_s)
+            begun = balancer.begin("acme", "/x", now_s)
             assert begun is not None
-            counts[begun[0].endpoint.address] += 1
-            is_slow = begun[0].endpoint.address == "e0:1"
-            running.append((now_s + (0.010 if is_slow else 0.001), begun[0]))
+            counts[begun.member.endpoint.address] += 1
+            is_slow = begun.member.endpoint.address == "e0:1"
+            running.append((now_s + (0.010 if is_slow else 0.001), begun.member))
         found[strategy] = counts["e0:1"] / 4_000
 
     assert 0.24 < found["round_robin"] < 0.26
@@ -153,9 +153,9 @@ def test_whatever_happens_the_unhealthy_get_nothing_while_somebody_is_healthy(
                     balancer.health(member, health, now_s)
         else:
             states = {found.address: found.state for found in balancer.statistics(now_s)}
-            begun = balancer.begin("acme", now_s)
+            begun = balancer.begin("acme", "/x", now_s)
             assert begun is not None
-            member, _ = begun
+            member = begun.member
             address = member.endpoint.address
             assert states[address] is not EndpointState.DRAINING
             if EndpointState.READY in states.values():

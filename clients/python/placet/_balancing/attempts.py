@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from placet._backoff import Backoff
 from placet._balancing.balancer import Balancer
@@ -35,8 +36,7 @@ class Method:
     """Whether it is answered out of memory, so that one that takes long is worth giving up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt at one endpoint."""
 
     member: Member
@@ -99,21 +99,22 @@ class Call:
         Raises:
             Unavailable: there is no endpoint, or another error that says why there is none.
         """
-        found = self._balancer.begin(self._tenant, now_s, self._tried, self._holder)
-        if found is None and self._tried:
+        kind = self._method.path
+        begun = self._balancer.begin(self._tenant, kind, now_s, self._tried, self._holder)
+        if begun is None and self._tried:
             # Everybody was tried: once more from the beginning, after a pause.
             self._tried.clear()
-            found = self._balancer.begin(self._tenant, now_s)
-        if found is None:
+            begun = self._balancer.begin(self._tenant, kind, now_s)
+        if begun is None:
             raise self._balancer.outage or Unavailable(
                 "no endpoint is known; name one that can be reached"
             )
-        member, has_other = found
         self._count += 1
         timeout_s = max(self._deadline_s - now_s, _LEAST_LEFT_S)
-        if has_other and not is_hedged and self._is_worth_cutting(now_s):
-            timeout_s = self._patience(timeout_s)
-        return Attempt(member, now_s, timeout_s)
+        may_repeat = begun.has_other and self._count < self._balancer.options.attempts
+        if may_repeat and self._method.is_decision and not is_hedged:
+            timeout_s = self._patience(timeout_s, begun.longest_s)
+        return Attempt(begun.member, now_s, timeout_s)
 
     def answered(self, attempt: Attempt, now_s: float) -> None:
         """Note the answer."""
@@ -186,18 +187,10 @@ class Call:
             return None
         return self.begin(now_s, is_hedged=True)
 
-    def _is_worth_cutting(self, now_s: float) -> bool:
-        return (
-            self._method.is_decision
-            and self._count < self._balancer.options.attempts
-            and self._balancer.may_repeat(now_s)
-        )
-
-    def _patience(self, left_s: float) -> float:
+    def _patience(self, left_s: float, usual_s: float) -> float:
         """Return how long an attempt may take when there are others to turn to."""
         fixed_s = self._balancer.options.attempt_timeout_s
         if fixed_s is not None:
             return min(fixed_s, left_s)
-        usual_s = self._balancer.pace(self._method.path).longest_s
         patience_s = max(_LEAST_PATIENCE_S, _PATIENCE_FACTOR * usual_s)
         return min(patience_s, _PATIENCE_SHARE * left_s)

@@ -10,6 +10,7 @@ import random
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from placet._balancing.budget import RetryBudget
 from placet._balancing.endpoints import EndpointState, EndpointStatistics, Tiers
@@ -23,6 +24,16 @@ from placet._errors import PlacetError
 _MOST_TENANTS = 1024
 _TENANT_ROUTE_S = 60.0
 """How long a route that a refusal led to is taken, before the usual endpoints are asked again."""
+
+
+class Begun(NamedTuple):
+    """An attempt that was begun."""
+
+    member: Member
+    has_other: bool
+    """Whether another could serve if this one does not, and the budget pays for it."""
+    longest_s: float
+    """How long the slowest of the newest calls of its kind took; 0 without any."""
 
 
 class Balancer:
@@ -130,18 +141,21 @@ class Balancer:
         return self._usual is not None
 
     def begin(
-        self, tenant: str, now_s: float, tried: Collection[Member] = (), holder: str = ""
-    ) -> tuple[Member, bool] | None:
-        """Pick an endpoint for an attempt.
+        self,
+        tenant: str,
+        kind: str,
+        now_s: float,
+        tried: Collection[Member] = (),
+        holder: str = "",
+    ) -> Begun | None:
+        """Pick an endpoint for an attempt; None: all were tried.
 
         Args:
             tenant: whose call it is.
+            kind: what is called, for what is usual.
             now_s: the time.
             tried: endpoints that are not to be picked. With any it is no new call.
             holder: the address that is picked if it can be, for what only it knows well.
-
-        Returns:
-            The endpoint, and whether another could serve if it does not. None: all were tried.
         """
         with self._lock:
             routes = len(self._tenants)
@@ -157,11 +171,12 @@ class Balancer:
             if picked is None:
                 return None
             picked.begin()
-            has_other = selection.has_other(picked)
+            has_other = selection.has_other(picked) and self._budget.balance(now_s) >= 1.0
+            longest_s = self._pace(kind).longest_s
             is_moved = selection.used != used or len(self._tenants) != routes
         if is_moved:
             self.on_change()
-        return picked, has_other
+        return Begun(picked, has_other, longest_s)
 
     def has_untried(self, tenant: str, now_s: float, tried: Collection[Member]) -> bool:
         """Return whether there is any endpoint left to try."""
@@ -204,11 +219,6 @@ class Balancer:
         with self._lock:
             member.end()
         self._mind(member)
-
-    def may_repeat(self, now_s: float) -> bool:
-        """Return whether the budget has another attempt."""
-        with self._lock:
-            return self._budget.balance(now_s) >= 1.0
 
     def repeat(self, now_s: float) -> bool:
         """Take another attempt out of the budget; return whether there was one."""

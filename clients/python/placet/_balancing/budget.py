@@ -18,27 +18,34 @@ class RetryBudget:
         self._calls = [0] * _WINDOW_S
         self._spent = [0] * _WINDOW_S
         self._second = 0
+        self._all_calls = self._all_spent = 0
 
     def deposit(self, now_s: float) -> None:
         """Note a call."""
         self._calls[self._slot(now_s)] += 1
+        self._all_calls += 1
 
     def balance(self, now_s: float) -> float:
         """Return how many attempts may be made on top."""
         self._slot(now_s)
-        return self._floor + self._ratio * sum(self._calls) - sum(self._spent)
+        return self._floor + self._ratio * self._all_calls - self._all_spent
 
     def withdraw(self, now_s: float) -> bool:
         """Take one attempt out; return whether there was one."""
         if self.balance(now_s) < 1.0:
             return False
         self._spent[self._slot(now_s)] += 1
+        self._all_spent += 1
         return True
 
     def _slot(self, now_s: float) -> int:
         """Return the place of this second, with those that were passed over emptied."""
         second = int(now_s)
-        for passed in range(max(self._second + 1, second - _WINDOW_S + 1), second + 1):
-            self._calls[passed % _WINDOW_S] = self._spent[passed % _WINDOW_S] = 0
-        self._second = max(second, self._second)
+        if second > self._second:
+            for passed in range(max(self._second + 1, second - _WINDOW_S + 1), second + 1):
+                slot = passed % _WINDOW_S
+                self._all_calls -= self._calls[slot]
+                self._all_spent -= self._spent[slot]
+                self._calls[slot] = self._spent[slot] = 0
+            self._second = second
         return self._second % _WINDOW_S

@@ -61,12 +61,15 @@ class Selection:
         """Return the endpoint for the next attempt; None when all of them were tried."""
         if now_s >= self._look_again_s:
             self._look(now_s)
-        pool: Sequence[Member]
-        for pool in self._in_order(now_s):
-            if tried:
-                pool = [member for member in pool if member not in tried]
-            if pool:
-                picked: Member = self._picker.pick(pool)
+        picked: Member
+        first = self._first(now_s)
+        if first is not None and not tried:
+            picked = self._picker.pick(self._pools[first])
+            return picked
+        for pool in self._in_order(first):
+            left = [member for member in pool if member not in tried]
+            if left:
+                picked = self._picker.pick(left)
                 return picked
         return None
 
@@ -85,9 +88,8 @@ class Selection:
         further = [member for tier in self.tiers[used + 1 :] for member in tier]
         return nearer + further[:warm_fallbacks]
 
-    def _in_order(self, now_s: float) -> Iterator[Pool]:
+    def _in_order(self, first: int | None) -> Iterator[Pool]:
         """Yield groups of endpoints, the best first."""
-        first = self._first(now_s)
         if first is not None:
             yield self._pools[first]
             yield from self._pools
