@@ -147,6 +147,7 @@ from placet._mirror import Delta, Snapshot
 from placet._nodes import CacheReport, CacheStatistics
 from placet._policies import (
     PLATFORM,
+    TOPOLOGY,
     CandidateEdits,
     CandidateReport,
     ChangeSet,
@@ -191,10 +192,12 @@ from placet._rollouts import (
     Scheduled,
 )
 from placet._sync_subscription import Subscription
+from placet._topology import NodeSettings, Placement, ResidencyRule
 from placet._values import Entity, EntityRef, Extension, Value
 
 __all__ = [
     "PLATFORM",
+    "TOPOLOGY",
     "Action",
     "AnyOf",
     "ApprovalRequired",
@@ -248,6 +251,7 @@ __all__ = [
     "MatchedPolicy",
     "NodeRevision",
     "NodeRevisions",
+    "NodeSettings",
     "NodeTally",
     "NotAllowed",
     "NotFound",
@@ -256,6 +260,7 @@ __all__ = [
     "Outcome",
     "Override",
     "PermissionDenied",
+    "Placement",
     "PlacetError",
     "Policy",
     "PolicyError",
@@ -265,6 +270,7 @@ __all__ = [
     "Publication",
     "Reason",
     "Request",
+    "ResidencyRule",
     "Resource",
     "ResourceExhausted",
     "Revision",

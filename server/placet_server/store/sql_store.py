@@ -155,6 +155,7 @@ class SqlStore:
         async with aclosing(follow(self.commits, self._bell, after)) as commits:
             async for commit in commits:
                 yield commit
+                del commit  # as `follow` does: it may be of what must not be kept
 
     def _start_notice(self) -> ChangeNotice:
         """Have the bell rung when others commit, until the notice is closed."""

@@ -25,9 +25,8 @@ def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str
         )
         return ChangeSet()
     for index, deleted in enumerate(message.deletes):
-        if deleted.kind in (policy_pb2.ITEM_KIND_ROLLOUT, policy_pb2.ITEM_KIND_CANDIDATE):
-            field = f"change_set.deletes[{index}].kind"
-            reader.refuse(field, "is of a rollout; roll it back instead")
+        if (instead := _NOT_WRITTEN.get(deleted.kind)) is not None:
+            reader.refuse(f"change_set.deletes[{index}].kind", instead)
     if message.replace_kinds and not message.replace_all:
         reader.refuse("change_set.replace_kinds", "goes with `replace_all`; set it, too")
     return ChangeSet(
@@ -45,17 +44,30 @@ def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str
 
 
 def _replaced_kind(number: int, reader: Reader, field: str) -> ItemKind:
-    kind = read_kind(number, reader, field)
-    if not kind.is_content:
-        reader.refuse(field, "is of a rollout; roll it back instead")
-    return kind
+    if (instead := _NOT_WRITTEN.get(number)) is not None:
+        reader.refuse(field, instead)
+    return read_kind(number, reader, field)
+
+
+# Kinds that authors do not write, and what they do instead.
+_NOT_WRITTEN: dict[int, str] = {
+    policy_pb2.ITEM_KIND_ROLLOUT: "is of a rollout; roll it back instead",
+    policy_pb2.ITEM_KIND_CANDIDATE: "is of a rollout; roll it back instead",
+    policy_pb2.ITEM_KIND_PLACEMENT: "says where a tenant is placed; place it anew instead",
+    policy_pb2.ITEM_KIND_NODE_SETTINGS: "is what was set of a node; update the node instead",
+}
 
 
 def change_to_wire(owner: str, change: ItemChange) -> subscribe_service_pb2.Change:
     """Return one change of an owner's items as a message."""
     if change.after is not None:
         return subscribe_service_pb2.Change(upsert=item_to_wire(change.after))
-    removal = subscribe_service_pb2.Removal(owner=owner, key=key_to_wire(change.key))
+    return removal_to_wire(owner, change.key)
+
+
+def removal_to_wire(owner: str, key: ItemKey) -> subscribe_service_pb2.Change:
+    """Return as a message that an item of an owner is gone."""
+    removal = subscribe_service_pb2.Removal(owner=owner, key=key_to_wire(key))
     return subscribe_service_pb2.Change(removal=removal)
 
 
