@@ -187,7 +187,7 @@ class Announcer:
     def _pause_s(self, error: Exception, failures: int) -> float:
         if isinstance(error, NodeIdTaken):
             return min(error.retry_after_s, _RETRY_MOST_S)
-        most_s = min(_RETRY_FIRST_S * 2 ** (failures - 1), _RETRY_MOST_S)
+        most_s = min(_RETRY_FIRST_S * 2.0 ** min(failures - 1, 10), _RETRY_MOST_S)
         return most_s * self._rng.uniform(0.5, 1.0)
 
     def _tell(self, error: Exception) -> None:

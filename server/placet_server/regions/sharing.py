@@ -198,7 +198,8 @@ class Sharing:
 
     async def leave(self) -> None:
         """Tell for the last time. The others have yet to find another control node: they are
-        believed to be there for as long as if this one had died."""
+        believed to be there for as long as if this one had died.
+        """
         if not self._is_outdone:
             await self._store.put_up(self._told().to_notice())
 
