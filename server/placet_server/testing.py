@@ -19,6 +19,7 @@ from placet_server.config import (
     StoreConfig,
     SubscribeConfig,
     TelemetryConfig,
+    TopologyConfig,
 )
 
 
@@ -33,7 +34,9 @@ async def running_server(
     drain_s: float = 1.0,
     telemetry: TelemetryConfig | None = None,
     rollouts: RolloutsConfig | None = None,
+    topology: TopologyConfig | None = None,
     node: str = "test-node",
+    region: str = "local",
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
 
@@ -42,7 +45,7 @@ async def running_server(
     whoever asks for much at once has to wait.
     """
     config = Config(
-        server=ServerConfig(listen="127.0.0.1:0", node=node, drain_s=drain_s),
+        server=ServerConfig(listen="127.0.0.1:0", node=node, region=region, drain_s=drain_s),
         store=StoreConfig(kind="sqlite", path=str(path)) if path else StoreConfig(kind="memory"),
         subscribe=subscribe or SubscribeConfig(heartbeat_s=0.2),
         cache=cache or CacheConfig(),
@@ -50,6 +53,7 @@ async def running_server(
         log=LogConfig(),
         telemetry=telemetry or TelemetryConfig(),
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
+        topology=topology or TopologyConfig(),
     )
     async with running_node(config, clock=clock) as running:
         yield running

@@ -20,6 +20,7 @@ from placet.v1 import (
     policy_service_pb2_grpc,
     rollout_service_pb2_grpc,
     subscribe_service_pb2_grpc,
+    topology_service_pb2_grpc,
 )
 from placet.wire import attributes_to_wire
 from placet_server.app import Node
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from placet.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
     from placet.v1.rollout_service_pb2_grpc import RolloutServiceAsyncStub
     from placet.v1.subscribe_service_pb2_grpc import SubscribeServiceAsyncStub
+    from placet.v1.topology_service_pb2_grpc import TopologyServiceAsyncStub
 
 TENANT = "acme"
 TIMEOUT_S = 10.0
@@ -46,6 +48,7 @@ class Connection:
     subscribe: SubscribeServiceAsyncStub
     nodes: NodeServiceAsyncStub
     rollouts: RolloutServiceAsyncStub
+    topology: TopologyServiceAsyncStub
 
     async def publish(
         self, *policies: policy_pb2.Policy, tenant: str = TENANT, **change_set: Any
@@ -92,6 +95,7 @@ def _stubs(channel: grpc.aio.Channel) -> dict[str, Any]:
         "subscribe": subscribe_service_pb2_grpc.SubscribeServiceStub(channel),
         "nodes": node_service_pb2_grpc.NodeServiceStub(channel),
         "rollouts": rollout_service_pb2_grpc.RolloutServiceStub(channel),
+        "topology": topology_service_pb2_grpc.TopologyServiceStub(channel),
     }
 
 

@@ -20,6 +20,7 @@ from placet.v1 import (
     rollout_service_pb2_grpc,
     subscribe_service_pb2,
     subscribe_service_pb2_grpc,
+    topology_service_pb2,
 )
 from placet_server.admission.control import AdmissionControl
 from placet_server.api.admitting import AdmissionInterceptor
@@ -32,8 +33,10 @@ from placet_server.api.probe import Prober
 from placet_server.api.reflection import add_reflection
 from placet_server.api.rollout import RolloutService
 from placet_server.api.subscribe import SubscribeService
+from placet_server.api.topology_nodes import TopologyNodes
 from placet_server.listening import AddressUnavailable, Listening
 from placet_server.policies.hub import Hub
+from placet_server.regions.audience import Audience
 from placet_server.telemetry.rpc import RpcTelemetry
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ PLACET_SERVICES: tuple[str, ...] = (
     subscribe_service_pb2.DESCRIPTOR.services_by_name["SubscribeService"].full_name,
     rollout_service_pb2.DESCRIPTOR.services_by_name["RolloutService"].full_name,
     node_service_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name,
+    topology_service_pb2.DESCRIPTOR.services_by_name["TopologyService"].full_name,
 )
 _OTHER_SERVICES: tuple[str, ...] = (
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
@@ -76,6 +80,7 @@ class Services:
     rollout: RolloutService
     subscribe: SubscribeService
     node: NodeService
+    topology: TopologyNodes
 
 
 class ApiServer:
@@ -87,6 +92,7 @@ class ApiServer:
         listening: Listening,
         services: Services,
         hub: Hub,
+        audience: Audience,
         admission: AdmissionControl,
         write_timeout_s: float,
         drain_s: float,
@@ -94,6 +100,7 @@ class ApiServer:
     ) -> None:
         self._listening = listening
         self._hub = hub
+        self._audience = audience
         self._drain_s = drain_s
         self._is_drained = False
         self._health = HealthService(PLACET_SERVICES)
@@ -115,6 +122,7 @@ class ApiServer:
             services.subscribe, self._server
         )
         node_service_pb2_grpc.add_NodeServiceServicer_to_server(services.node, self._server)
+        self._server.add_generic_rpc_handlers((_topology_handlers(services.topology),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))
@@ -139,12 +147,26 @@ class ApiServer:
         await self._health.set_serving(True)
         return port
 
+    async def turn_away(self, is_turned_away: bool) -> None:
+        """Send callers elsewhere who have somewhere else to go, or have them come again.
+
+        Health says that nothing is served, and subscribers are told to go. Calls that come all the
+        same are answered: they may be of somebody who knows no other node.
+        """
+        await self._health.set_serving(not is_turned_away)
+        if is_turned_away:
+            self._hub.leave()
+        else:
+            self._hub.stay()
+        log.info("calls are sent elsewhere" if is_turned_away else "calls are taken again")
+
     async def drain(self) -> None:
         """Stop: tell health watchers and subscribers first, then let calls under way finish."""
         if self._is_drained:
             return
         await self._health.set_serving(False)
         self._hub.leave()
+        self._audience.leave()
         await self._prober.aclose()
         await self._server.stop(self._drain_s)
         self._is_drained = True
@@ -168,6 +190,24 @@ def _evaluate_handlers(service: EvaluateService) -> grpc.GenericRpcHandler:
             ),
         },
     )
+
+
+def _topology_handlers(*parts: object) -> grpc.GenericRpcHandler:
+    """Register a service whose rpcs are in several rooms."""
+    service = topology_service_pb2.DESCRIPTOR.services_by_name["TopologyService"]
+    handlers = {}
+    for method in service.methods:
+        request = getattr(topology_service_pb2, method.input_type.name)
+        handle = next((getattr(p, method.name) for p in parts if hasattr(p, method.name)), None)
+        if handle is None:
+            continue
+        make = (
+            grpc.unary_stream_rpc_method_handler
+            if method.server_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+        handlers[method.name] = make(handle, request.FromString, _serialized)
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
 def _serialized(message: Message) -> bytes:

@@ -13,14 +13,17 @@ class NodeView:
     """Every node there is, and every node that was lost in the last day.
 
     Lives on one event loop. Written by whoever judges nodes, or follows one who does.
+
+    Args:
+        onward: what moves when anything of it does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *onward: Moves) -> None:
         self._nodes: dict[str, Node] = {}
         self._has_news = False
-        self.membership = Moves()
+        self.membership = Moves(*onward)
         """Nodes that came, went, or changed in more than load and progress."""
-        self.loads = Moves()
+        self.loads = Moves(*onward)
         """Nodes that changed in load and progress; moved by :meth:`beat`, which is in no hurry."""
 
     @property

@@ -45,15 +45,12 @@ class OwnCondition:
         self._busy_s = thread_time()
         self._calls = 0
         self._measured = (0.0, 0.0)
-        self.draining = False
-        """Whether the node has begun to stop."""
 
     def __call__(self) -> Condition:
         """Return how the node fares now."""
         utilization, requests_per_second = self._measure()
         return Condition(
             health=NodeHealth.SERVING,
-            draining=self.draining,
             load=NodeLoad(
                 utilization=1.0 if self._admission.is_shedding else utilization,
                 requests_per_second=requests_per_second,

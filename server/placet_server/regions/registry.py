@@ -33,7 +33,7 @@ _LEFT_FOR_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """What a node is told when it registers or renews."""
+    """A lease, and what is known of the node that has it."""
 
     node: Node
     lease_s: float
@@ -55,10 +55,22 @@ class _Settings:
 
 
 class Registry:
-    """The nodes of an installation, as one control node knows them."""
+    """The nodes of an installation, as one control node knows them.
+
+    Args:
+        clock: tells when leases lapse.
+        terms: how long they are.
+        view: is kept up to date for those who read.
+        max_nodes: how many leases it grants.
+    """
 
     def __init__(
-        self, *, clock: Clock, terms: LeaseTerms | None = None, max_nodes: int = _MAX_NODES
+        self,
+        *,
+        clock: Clock,
+        terms: LeaseTerms | None = None,
+        view: NodeView | None = None,
+        max_nodes: int = _MAX_NODES,
     ) -> None:
         self._clock = clock
         self._terms = terms or LeaseTerms()
@@ -68,7 +80,7 @@ class Registry:
         self._left: dict[str, float] = {}
         self._failures: dict[str, str] = {}
         self._settings: dict[str, _Settings] = {}
-        self.view = NodeView()
+        self.view = view or NodeView()
         """What others see of it."""
         self.lapses = 0
         """Leases that lapsed, of those granted here."""
@@ -92,18 +104,12 @@ class Registry:
         Control nodes keep their own leases. That one of them is hung, others find out only by
         asking, long before its silence on the board tells them.
         """
-        held = (held.lease for held in self._held.values())
-        control = (
-            lease
-            for leases in self._told.values()
-            for lease in leases.values()
-            if lease.registration.role is NodeRole.CONTROL
-        )
         addresses = {
-            lease.registration.address
-            for leases in (held, control)
-            for lease in leases
-            if not lease.is_lost
+            node.registration.address
+            for node in self.view.nodes.values()
+            if (node.id in self._held or node.registration.role is NodeRole.CONTROL)
+            and node.health is not NodeHealth.LOST
+            and not node.draining
         }
         return addresses - {"", own_address}
 
@@ -294,7 +300,9 @@ class Registry:
             if node.registration.address in changed:
                 self._refresh(id_)
 
-    def take_settings(self, id_: str, settings: NodeSettings | None, revision: Revision) -> None:
+    def take_settings(
+        self, id_: str, settings: NodeSettings | None, revision: Revision = NO_REVISION
+    ) -> None:
         """Note what operators have set of a node, and by which revision."""
         if settings is None:
             self._settings.pop(id_, None)
