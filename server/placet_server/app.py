@@ -17,7 +17,6 @@ from placet_engine import native
 from placet_engine.cache import DecisionCache
 from placet_engine.compiling import Compiler
 from placet_engine.placement.nodes import NodeRole, Registration
-from placet_engine.placement.regions import DEFAULT_REGIONS, Regions
 from placet_engine.rollouts.plan import Guard, GuardKind, PlanDefaults
 from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.admitting import observe_admission
@@ -28,10 +27,13 @@ from placet_server.api.evaluate import EvaluateService
 from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
 from placet_server.api.requests import read_reported
+from placet_server.api.residency import ResidencyGuard
 from placet_server.api.rollout import RolloutService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
+from placet_server.api.topology import TopologyService
 from placet_server.api.topology_nodes import TopologyNodes
+from placet_server.api.topology_watching import TopologyWatching
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError, RolloutsConfig
 from placet_server.decisions.decider import Decided, Decider
@@ -41,10 +43,17 @@ from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
 from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
+from placet_server.policies.residency import Residency
+from placet_server.regions.audience import Audience
+from placet_server.regions.directory import Directory
+from placet_server.regions.endpoints import Endpoints
+from placet_server.regions.file import load_regions
 from placet_server.regions.membership import Membership
 from placet_server.regions.node_settings import NodeSettingsKeeper
+from placet_server.regions.nodes import NodeView
 from placet_server.regions.observing import observe_membership
 from placet_server.regions.own_condition import OwnCondition
+from placet_server.regions.placing import Placer
 from placet_server.rollouts.controller import RolloutController
 from placet_server.rollouts.driver import RolloutDriver, Timing
 from placet_server.rollouts.observing import RolloutTelemetry
@@ -103,6 +112,7 @@ async def running_node(
         _refuse_open_address(address, config.server.allow_insecure)
     clock = clock or SystemClock()
     node, region = config.server.node or socket.gethostname(), config.server.region
+    regions = load_regions(config.topology.file, here=region)
     async with AsyncExitStack() as stack:
         telemetry = await stack.enter_async_context(
             running_telemetry(
@@ -119,7 +129,11 @@ async def running_node(
             ThreadPoolExecutor(config.server.compile_threads, thread_name_prefix="compile")
         )
         compiler = Compiler()
-        active = ActivePolicies(clock, node)
+        residency = Residency(regions)
+        audience = Audience(config.topology.max_watchers)
+        view = NodeView(audience.news)
+        directory = Directory(residency, Endpoints(view, regions))
+        active = ActivePolicies(clock, node, directory.refusal)
         hub = Hub(
             max_subscriptions=config.subscribe.max_subscriptions,
             max_waiting=config.subscribe.max_waiting,
@@ -130,6 +144,7 @@ async def running_node(
             executor=executor,
             active=active,
             hub=hub,
+            residency=residency,
             max_window_commits=config.subscribe.max_window_commits,
             telemetry=telemetry.propagation,
         )
@@ -143,6 +158,7 @@ async def running_node(
             lasting_part(node=node, region=region),
             CACHED,
         )
+        feed.when_gone(decider.forget)
         observe_node(telemetry.metrics, active=active, cache=cache, hub=hub)
         publisher = Publisher(
             store=store,
@@ -163,6 +179,7 @@ async def running_node(
             per_second=config.rollouts.shadow_per_second,
             monotonic=clock.monotonic,
         )
+        feed.when_gone(meter.forget)
         rollout_telemetry = RolloutTelemetry(telemetry.metrics, active)
         rollout_telemetry.observe(telemetry.metrics, meter)
         driver = RolloutDriver(
@@ -199,11 +216,18 @@ async def running_node(
             ),
             store=store,
             active=active,
+            view=view,
+            audience=audience,
             asker=HealthAsker(),
             clock=clock,
             config=config.topology,
         )
-        observe_membership(telemetry.metrics, membership)
+        observe_membership(telemetry.metrics, membership, audience)
+        topology = TopologyService(
+            directory=directory,
+            placer=Placer(store=store, residency=residency, active=active, clock=clock),
+            active=active,
+        )
         services = Services(
             evaluate=EvaluateService(
                 decider=decider,
@@ -221,6 +245,7 @@ async def running_node(
                 feed=feed,
                 hub=hub,
                 clock=clock,
+                directory=directory,
                 store_id=store.store_id,
                 heartbeat_s=config.subscribe.heartbeat_s,
             ),
@@ -231,13 +256,17 @@ async def running_node(
                 region=region,
                 start_time=clock.now(),
             ),
-            topology=TopologyNodes(
-                view=membership.registry.view,
+            topology=topology,
+            topology_nodes=TopologyNodes(
+                view=view,
                 registrar=membership.registrar,
                 settings=NodeSettingsKeeper(store, clock),
                 follower=membership.follower,
                 active=active,
-                regions=Regions(DEFAULT_REGIONS, here=region),
+                regions=regions,
+            ),
+            topology_watching=TopologyWatching(
+                topology=topology, view=view, audience=audience, clock=clock
             ),
         )
         for running, name in (
@@ -250,8 +279,9 @@ async def running_node(
             listening=listening or Listening(address=config.server.listen),
             services=services,
             hub=hub,
-            audience=membership.audience,
+            audience=audience,
             admission=admission,
+            guard=ResidencyGuard(directory),
             write_timeout_s=config.subscribe.write_timeout_s,
             drain_s=config.server.drain_s,
             telemetry=telemetry.rpc,

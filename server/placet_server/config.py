@@ -34,7 +34,7 @@ class ServerConfig:
     """Address clients reach this node at, ``host:port``. Empty: the one it listens on; where that
     is a wildcard, nobody is sent to this node."""
     region: str = "local"
-    """Region of this node in decisions."""
+    """Region of this node: one of those in `topology.file`, or `local`, which is none."""
     allow_insecure: bool = False
     """Whether to listen without TLS on addresses others can reach."""
     drain_s: float = 10.0
@@ -64,6 +64,8 @@ class StoreConfig:
 class TopologyConfig:
     """``[topology]``."""
 
+    file: str = ""
+    """TOML file of the regions there are, see docs/regions.md. Empty: the six that ship."""
     lease_s: float = 0.45
     """How long a node may be silent before it is lost, in seconds. Longer for nodes that are far
     away, and where there are many."""
@@ -473,7 +475,7 @@ def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
             yield f"{where}; use one of {', '.join(_CHOICES[origin.key])}"
         elif origin.key in _OPTIONAL_ADDRESSES and not value:
             continue
-        elif origin.key in _ADDRESSES and not _is_address(str(value)):
+        elif origin.key in _ADDRESSES and not is_address(str(value)):
             yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"
 
 
@@ -527,6 +529,7 @@ def for_worker(config: Config, number: int) -> Config:
     )
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a text is written as ``host:port``."""
     host, colon, port = text.rpartition(":")
     return bool(host and colon) and port.isdigit() and int(port) < 65_536

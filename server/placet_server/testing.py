@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from placet_engine.placement.regions import LOCAL
 from placet_server.app import Node, running_node
 from placet_server.clock import Clock
 from placet_server.config import (
@@ -34,9 +35,9 @@ async def running_server(
     drain_s: float = 1.0,
     telemetry: TelemetryConfig | None = None,
     rollouts: RolloutsConfig | None = None,
-    topology: TopologyConfig | None = None,
     node: str = "test-node",
-    region: str = "local",
+    region: str = LOCAL,
+    topology: TopologyConfig | None = None,
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
 

@@ -20,6 +20,8 @@ from placet.v1 import (
     policy_service_pb2_grpc,
     rollout_service_pb2_grpc,
     subscribe_service_pb2_grpc,
+    topology_pb2,
+    topology_service_pb2,
     topology_service_pb2_grpc,
 )
 from placet.wire import attributes_to_wire
@@ -61,6 +63,27 @@ class Connection:
             ),
             timeout=TIMEOUT_S,
         )
+
+    async def place(
+        self,
+        residency: topology_pb2.ResidencyRule.ValueType,
+        *,
+        tenant: str = TENANT,
+        **placed: Any,
+    ) -> topology_pb2.Tenant:
+        """Place a tenant, wherever it was placed before."""
+        known = topology_pb2.Tenant()
+        try:
+            request = topology_service_pb2.GetTenantRequest(tenant=tenant)
+            known = (await self.topology.GetTenant(request, timeout=TIMEOUT_S)).tenant
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+        placement = topology_pb2.Tenant(name=tenant, residency=residency, etag=known.etag, **placed)
+        response = await self.topology.PutTenant(
+            topology_service_pb2.PutTenantRequest(tenant=placement), timeout=TIMEOUT_S
+        )
+        return response.tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,16 +126,3 @@ class Node:
             self.draining,
             self.settings_revision,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """An address with what a balancer wants to know."""
-
-    node: str
-    """The node there, one of them where several are; empty where nobody knows them by name."""
-    address: str
-    weight: int = DEFAULT_WEIGHT
-    """Of all the nodes there."""
-    utilization: float = 0.0
-    """From 0, idle, to 1, saturated."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -31,9 +32,12 @@ from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
 from placet_server.api.probe import Prober
 from placet_server.api.reflection import add_reflection
+from placet_server.api.residency import ResidencyGuard
 from placet_server.api.rollout import RolloutService
 from placet_server.api.subscribe import SubscribeService
+from placet_server.api.topology import TopologyService
 from placet_server.api.topology_nodes import TopologyNodes
+from placet_server.api.topology_watching import TopologyWatching
 from placet_server.listening import AddressUnavailable, Listening
 from placet_server.policies.hub import Hub
 from placet_server.regions.audience import Audience
@@ -80,7 +84,9 @@ class Services:
     rollout: RolloutService
     subscribe: SubscribeService
     node: NodeService
-    topology: TopologyNodes
+    topology: TopologyService
+    topology_nodes: TopologyNodes
+    topology_watching: TopologyWatching
 
 
 class ApiServer:
@@ -94,6 +100,7 @@ class ApiServer:
         hub: Hub,
         audience: Audience,
         admission: AdmissionControl,
+        guard: ResidencyGuard,
         write_timeout_s: float,
         drain_s: float,
         telemetry: RpcTelemetry | None = None,
@@ -109,7 +116,9 @@ class ApiServer:
         self._server = grpc.aio.server(
             interceptors=(
                 AdmissionInterceptor(admission, self._prober),
-                EdgeInterceptor(write_timeout_s=write_timeout_s, telemetry=telemetry),
+                EdgeInterceptor(
+                    write_timeout_s=write_timeout_s, check=guard.check, telemetry=telemetry
+                ),
             ),
             options=_options(listening),
         )
@@ -122,7 +131,8 @@ class ApiServer:
             services.subscribe, self._server
         )
         node_service_pb2_grpc.add_NodeServiceServicer_to_server(services.node, self._server)
-        self._server.add_generic_rpc_handlers((_topology_handlers(services.topology),))
+        topology = (services.topology, services.topology_nodes, services.topology_watching)
+        self._server.add_generic_rpc_handlers((_topology_handlers(*topology),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))
@@ -193,14 +203,12 @@ def _evaluate_handlers(service: EvaluateService) -> grpc.GenericRpcHandler:
 
 
 def _topology_handlers(*parts: object) -> grpc.GenericRpcHandler:
-    """Register a service whose rpcs are in several rooms."""
+    """Register a service whose rpcs several classes have."""
     service = topology_service_pb2.DESCRIPTOR.services_by_name["TopologyService"]
-    handlers = {}
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         request = getattr(topology_service_pb2, method.input_type.name)
-        handle = next((getattr(p, method.name) for p in parts if hasattr(p, method.name)), None)
-        if handle is None:
-            continue
+        handle = next(getattr(part, method.name) for part in parts if hasattr(part, method.name))
         make = (
             grpc.unary_stream_rpc_method_handler
             if method.server_streaming

@@ -22,6 +22,7 @@ from placet_engine.placement.regions import Regions
 from placet_server.api.callers import caller_of
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.paging import next_page_token, read_page
+from placet_server.errors import RegionUnknown
 from placet_server.policies.active import ActivePolicies
 from placet_server.regions.announcing import Registrar
 from placet_server.regions.following import TopologyFollower
@@ -70,6 +71,9 @@ class TopologyNodes:
         reader = Reader()
         registration = read_registration(request.node, reader, "node")
         reader.finish()
+        if registration.region not in self._regions:
+            known = [region.name for region in self._regions]
+            raise RegionUnknown(registration.region, known)
         granted = await self._registrar.register(registration)
         return _pb.RegisterNodeResponse(
             node=node_to_wire(granted.node), lease_duration=duration(granted.lease_s)

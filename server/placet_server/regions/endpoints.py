@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from placet_engine.placement.nodes import Endpoint, Node
+from placet_engine.placement.nodes import Node
 from placet_engine.placement.regions import Regions
+from placet_engine.placement.routing import Endpoint
 from placet_server.regions.nodes import NodeView
 
 _STEPS = 20

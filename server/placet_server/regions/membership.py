@@ -32,6 +32,8 @@ class Membership:
         registration: what the node is, without its address: that is known once it listens.
         store: by which control nodes tell each other of their nodes.
         active: has what operators set.
+        view: is kept up to date for those who read.
+        audience: who watches it.
         asker: asks nodes whether they serve.
         clock: the time.
         config: how long things take.
@@ -43,6 +45,8 @@ class Membership:
         *,
         store: Store,
         active: ActivePolicies,
+        view: NodeView,
+        audience: Audience,
         asker: Asker,
         clock: Clock,
         config: TopologyConfig,
@@ -50,19 +54,17 @@ class Membership:
         self._registration = registration
         self._clock = clock
         self._announcer: Announcer | None = None
-        self.audience = Audience(config.max_watchers)
-        """Who watches routes and nodes."""
         self.registry = Registry(
             clock=clock,
             terms=LeaseTerms(
                 lease_s=config.lease_s, max_renewals_per_second=config.max_renewals_per_second
             ),
-            view=NodeView(self.audience.news),
+            view=view,
         )
         """The nodes."""
         self.registrar = LocalRegistrar(self.registry)
         """Grants leases."""
-        self.follower = TopologyFollower(active, self.registry, self.audience.news)
+        self.follower = TopologyFollower(active, self.registry, audience.news)
         """Has the registry know what operators set."""
         self.prober = Prober(
             asker=asker,

@@ -12,10 +12,10 @@ from placet_server.regions.nodes import NodeView
 from placet_server.telemetry.recorders import Metrics, Point
 
 
-def observe_membership(metrics: Metrics, membership: Membership) -> None:
+def observe_membership(metrics: Metrics, membership: Membership, audience: Audience) -> None:
     """Have what this node knows of others read with the other metrics."""
     registry, prober = membership.registry, membership.prober
-    observe_nodes(metrics, registry.view, membership.audience)
+    observe_nodes(metrics, registry.view, audience)
     metrics.observe(
         "placet.topology.lapses",
         "{lease}",

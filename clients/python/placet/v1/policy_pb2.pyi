@@ -309,7 +309,7 @@ class Item(_message.Message):
     def candidate(self) -> Global___CandidateEdits: ...
     @_builtins.property
     def placement(self) -> _topology_pb2.Tenant:
-        """As it is kept: without `update_time` and `etag`."""
+        """As it is kept: without `etag`."""
 
     @_builtins.property
     def node_settings(self) -> _topology_pb2.NodeSettings: ...

@@ -12,7 +12,12 @@ of a larger message is read by a ``read_...`` that is given the message's
 
 from __future__ import annotations
 
-from placet.wire.change_sets import change_to_wire, read_change_set, removal_from_wire
+from placet.wire.change_sets import (
+    change_to_wire,
+    read_change_set,
+    removal_from_wire,
+    removal_to_wire,
+)
 from placet.wire.decisions import policy_error_to_wire, problem_to_wire, verdict_to_wire
 from placet.wire.durations import duration, seconds
 from placet.wire.items import item_from_wire, item_to_wire
@@ -39,7 +44,8 @@ from placet.wire.positions import position_from_wire, position_to_wire
 from placet.wire.reader import Reader
 from placet.wire.refusals import Malformed, Violation
 from placet.wire.requests import BatchReader, read_request, shared_parts, whole_item
-from placet.wire.rollouts import read_plan, reading_to_wire, rollout_to_wire, timestamp
+from placet.wire.rollouts import read_plan, reading_to_wire, rollout_to_wire
+from placet.wire.times import timestamp
 from placet.wire.values import (
     attributes_to_wire,
     entity_to_wire,
@@ -87,6 +93,7 @@ __all__ = [
     "reading_to_wire",
     "registration_to_wire",
     "removal_from_wire",
+    "removal_to_wire",
     "renewal_to_wire",
     "rollout_to_wire",
     "seconds",

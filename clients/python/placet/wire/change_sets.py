@@ -49,7 +49,12 @@ def change_to_wire(owner: str, change: ItemChange) -> subscribe_service_pb2.Chan
     """Return one change of an owner's items as a message."""
     if change.after is not None:
         return subscribe_service_pb2.Change(upsert=item_to_wire(change.after))
-    removal = subscribe_service_pb2.Removal(owner=owner, key=key_to_wire(change.key))
+    return removal_to_wire(owner, change.key)
+
+
+def removal_to_wire(owner: str, key: ItemKey) -> subscribe_service_pb2.Change:
+    """Return as a message that an item of an owner is gone."""
+    removal = subscribe_service_pb2.Removal(owner=owner, key=key_to_wire(key))
     return subscribe_service_pb2.Change(removal=removal)
 
 
