@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from placet_server.regions.probing import Answer
+
 # A node that comes back is to be noticed at once: the pauses between attempts to connect are short.
 _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -37,19 +39,21 @@ class HealthAsker:
         self._credentials = credentials
         self._channels: dict[str, grpc.aio.Channel] = {}
 
-    async def ask(self, address: str, timeout_s: float) -> str:
-        """Return why the node at an address does not serve; nothing if it does."""
+    async def ask(self, address: str, timeout_s: float) -> Answer:
+        """Ask the node at an address."""
         # The stubs know this method, and mypy does not.
         check: Any = getattr(health_pb2_grpc.HealthStub(self._channel(address)), "Check")  # noqa: B009
         try:
             answer = await check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            if error.code() in _ANSWERS:
-                return ""
-            return _REASONS.get(error.code(), f"it answers {error.code().name} when asked")
+            if error.code() in _REASONS:
+                return Answer(_REASONS[error.code()], is_one=False)
+            known = error.code() in _ANSWERS
+            return Answer("" if known else f"it answers {error.code().name} when asked")
         except grpc.aio.UsageError:
-            return "it was asked while it went"
-        return "" if answer.status == _SERVING else "it says that it does not serve"
+            # Its connection was closed: nobody wants to know any more.
+            return Answer()
+        return Answer("" if answer.status == _SERVING else "it says that it does not serve")
 
     async def keep(self, addresses: Collection[str]) -> None:
         """Close connections to other nodes."""
