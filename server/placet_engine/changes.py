@@ -40,6 +40,8 @@ class ChangeSet:
     replace_all: bool = False
     """Whether policies, templates and links that are not written go away, and,
     where the change set has any of the kind, entities and the schema."""
+    replace_kinds: frozenset[ItemKind] = frozenset()
+    """Further kinds that go away with ``replace_all``, although none is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,6 @@ class ItemChange:
         return present.key
 
     @property
-    def owner(self) -> str:
-        """Whose item it is."""
-        present = self.after or self.before
-        assert present is not None
-        return present.owner
-
-    @property
     def checksum_step(self) -> int:
         """What the change adds to a checksum of a set that the item is in, modulo."""
         gained = int.from_bytes(self.after.digest) if self.after else 0
@@ -91,6 +86,9 @@ class Commit:
     author: str = ""
     message: str = ""
     request_id: str = ""
+    withdrawn: tuple[str, ...] = ()
+    """Other owners of whom nothing may be held any more where the commit came to. Empty where it
+    was made: what a node may hold depends on where it is."""
 
     @property
     def upserts(self) -> int:
@@ -245,7 +243,7 @@ def resolve(change_set: ChangeSet, current: ItemSet) -> tuple[list[Edit], list[P
     written = {body.key for body in change_set.upserts}
     removed = dict.fromkeys(key for key in change_set.deletes if key in current.items)
     if change_set.replace_all:
-        replaced = _ALWAYS_REPLACED | {key.kind for key in written}
+        replaced = _ALWAYS_REPLACED | {key.kind for key in written} | change_set.replace_kinds
         removed.update(
             dict.fromkeys(
                 key for key in current.items if key.kind in replaced and key not in written

@@ -8,6 +8,7 @@ form. Digests make two sets comparable without comparing what is in them.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple, NewType, TypeAlias
 
 from placet_engine.model import NOWHERE, Entity, EntityUid, Layer, Position
 from placet_engine.placement.residency import ResidencyRule
+from placet_engine.rollouts.plan import time_from_json, time_to_json
 from placet_engine.rollouts.record import Rollout
 
 Revision = NewType("Revision", int)
@@ -219,6 +221,8 @@ class Placement:
     """Where its resident records are kept. Empty: not said."""
     affinity_regions: tuple[str, ...] = ()
     """Where its callers go before they go to nearer regions, in order."""
+    update_time: datetime.datetime | None = None
+    """When it was written. With time zone."""
 
     @property
     def key(self) -> ItemKey:
@@ -326,6 +330,7 @@ def body_to_json(body: Body) -> dict[str, object]:
                 "rule": int(body.rule),
                 "home_region": body.home_region or None,
                 "affinity_regions": list(body.affinity_regions) or None,
+                "update_time": body.update_time and time_to_json(body.update_time),
             }
         case NodeSettings():
             document = {"node": body.node, "weight": body.weight, "draining": body.draining}
@@ -391,6 +396,7 @@ def body_from_json(kind: ItemKind, document: Mapping[str, Any]) -> Body:
                 rule=ResidencyRule(document["rule"]),
                 home_region=document.get("home_region", ""),
                 affinity_regions=tuple(document.get("affinity_regions", ())),
+                update_time=time_from_json(document.get("update_time")),
             )
         case ItemKind.NODE_SETTINGS:
             return NodeSettings(

@@ -5,43 +5,59 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import grpc
 
 from placet_engine import native
 from placet_engine.cache import DecisionCache
 from placet_engine.compiling import Compiler
+from placet_engine.placement.nodes import NodeRole, Registration
 from placet_engine.rollouts.plan import Guard, GuardKind, PlanDefaults
 from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.admitting import observe_admission
+from placet_server.api.asking import HealthAsker
 from placet_server.api.decision_records import DecisionReporter, masked_reader, read_asked
-from placet_server.api.edge import edge_handlers
+from placet_server.api.edge import NoStore, edge_handlers
 from placet_server.api.encoding import CACHED, lasting_part
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.node import NodeService
 from placet_server.api.node_reports import ReportingBoard, StoredReports
 from placet_server.api.policy import PolicyService
 from placet_server.api.requests import read_reported
+from placet_server.api.residency import ResidencyGuard
 from placet_server.api.rollout import RolloutService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
+from placet_server.api.topology import Places, TopologyService
+from placet_server.api.topology_nodes import KeepsSettings, TopologyNodes
+from placet_server.api.topology_watching import TopologyWatching
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError, RolloutsConfig
 from placet_server.decisions.decider import Decided, Decider
-from placet_server.listening import Listening
+from placet_server.listening import Listening, reachable
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
 from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
+from placet_server.policies.residency import Residency
 from placet_server.policies.source import Lineage, Source
+from placet_server.regions.audience import Audience
+from placet_server.regions.directory import Directory
+from placet_server.regions.endpoints import Endpoints
+from placet_server.regions.file import load_regions
+from placet_server.regions.membership import Membership
+from placet_server.regions.node_settings import NodeSettingsKeeper
+from placet_server.regions.nodes import NodeView
+from placet_server.regions.observing import observe_membership, observe_nodes
+from placet_server.regions.own_condition import OwnCondition
+from placet_server.regions.placing import Placer
 from placet_server.rollouts.controller import RolloutController
 from placet_server.rollouts.driver import RolloutDriver
 from placet_server.rollouts.observing import RolloutTelemetry
@@ -49,18 +65,15 @@ from placet_server.rollouts.overview import Overview
 from placet_server.rollouts.reporting import Board, RolloutReporter, StoreBoard, Timing
 from placet_server.rollouts.shadow import ShadowMeter
 from placet_server.store.contract import Store
-from placet_server.store.memory import MemoryStore
-from placet_server.store.sqlite import SqliteStore
+from placet_server.stores import open_store
 from placet_server.telemetry.decision_log.opening import masker_of
-from placet_server.telemetry.running import NodeTelemetry, running_telemetry
+from placet_server.telemetry.running import NodeTelemetry, placet_version, running_telemetry
 from placet_server.upstream.following import Following, following_upstreams
+from placet_server.upstream.membership import UpstreamMembership
 from placet_server.upstream.observing import observe_upstream
 from placet_server.upstream.reports import UpstreamReports
 
 log = logging.getLogger(__name__)
-
-Run = Callable[[], Coroutine[object, object, None]]
-"""Runs until cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +110,15 @@ class Node:
         assert self.origin.following is not None
         return self.origin.following
 
+    @property
+    def membership(self) -> Membership:
+        """What a node with a store knows of nodes. Only of one that has one."""
+        assert isinstance(self.role.membership, Membership)
+        return self.role.membership
+
     async def drain(self) -> None:
         """Take no more calls; return when those under way are done, or out of time."""
+        self.role.membership.drain()
         await self.api.drain()
 
 
@@ -123,11 +143,31 @@ class _Role:
     """What a node does beside answering: with a store, or in the place of that."""
 
     board: Board
-    running: Sequence[tuple[str, Run]]
+    running: Sequence[tuple[Coroutine[None, None, None], str]]
+    membership: Membership | UpstreamMembership
+    placer: Places
+    settings: KeepsSettings
     publisher: Publisher | None = None
     policy: PolicyService | None = None
     rollout: RolloutService | None = None
     in_their_place: tuple[grpc.GenericRpcHandler, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What every node has, and roles are made of."""
+
+    config: Config
+    clock: Clock
+    telemetry: NodeTelemetry
+    rollout_telemetry: RolloutTelemetry
+    active: ActivePolicies
+    residency: Residency
+    view: NodeView
+    audience: Audience
+    compiler: Compiler
+    executor: Executor
+    registration: Registration
 
 
 @asynccontextmanager
@@ -151,6 +191,7 @@ async def running_node(
         _refuse_open_address(address, config.server.allow_insecure)
     clock = clock or SystemClock()
     node, region = config.server.node or socket.gethostname(), config.server.region
+    regions = load_regions(config.topology.file, here=region)
     async with AsyncExitStack() as stack:
         telemetry = await stack.enter_async_context(
             running_telemetry(
@@ -161,12 +202,16 @@ async def running_node(
                 now=clock.now,
             )
         )
-        origin = await _opened_origin(config, stack, clock, telemetry, node, region)
+        origin = await _opened_origin(config, stack, clock, telemetry, node)
         executor = stack.enter_context(
             ThreadPoolExecutor(config.server.compile_threads, thread_name_prefix="compile")
         )
         compiler = Compiler()
-        active = ActivePolicies(clock, node)
+        residency = Residency(regions)
+        audience = Audience(config.topology.max_watchers)
+        view = NodeView(audience.news)
+        directory = Directory(residency, Endpoints(view, regions))
+        active = ActivePolicies(clock, node, directory.refusal)
         hub = Hub(
             max_subscriptions=config.subscribe.max_subscriptions,
             max_waiting=config.subscribe.max_waiting,
@@ -177,6 +222,7 @@ async def running_node(
             executor=executor,
             active=active,
             hub=hub,
+            residency=residency,
             max_window_commits=config.subscribe.max_window_commits,
             source_staleness_s=origin.staleness_s,
             telemetry=telemetry.propagation,
@@ -192,6 +238,8 @@ async def running_node(
             lasting_part(node=node, region=region),
             CACHED,
         )
+        feed.when_gone(lambda tenant: compiler.forget())
+        feed.when_gone(decider.forget)
         observe_node(telemetry.metrics, active=active, cache=cache, hub=hub)
         admission = AdmissionControl(_limits(config), clock.monotonic)
         observe_admission(telemetry.metrics, admission)
@@ -202,22 +250,33 @@ async def running_node(
             per_second=config.rollouts.shadow_per_second,
             monotonic=clock.monotonic,
         )
+        feed.when_gone(meter.forget)
         rollout_telemetry = RolloutTelemetry(telemetry.metrics, active)
         rollout_telemetry.observe(telemetry.metrics, meter)
+        parts = _Parts(
+            config=config,
+            clock=clock,
+            telemetry=telemetry,
+            rollout_telemetry=rollout_telemetry,
+            active=active,
+            residency=residency,
+            view=view,
+            audience=audience,
+            compiler=compiler,
+            executor=executor,
+            registration=Registration(
+                id=node,
+                instance=secrets.token_hex(8),
+                region=region,
+                role=NodeRole.CONTROL if origin.store is not None else NodeRole.EDGE,
+                version=placet_version(),
+            ),
+        )
         if origin.store is not None:
-            role = _control(
-                config,
-                origin.store,
-                clock,
-                telemetry,
-                active,
-                compiler,
-                executor,
-                rollout_telemetry,
-            )
+            role = _control(parts, origin.store)
         else:
             assert origin.following is not None
-            role = _edge(config, origin.following, telemetry)
+            role = _edge(parts, origin.following)
         reporter = RolloutReporter(
             board=role.board,
             active=active,
@@ -231,6 +290,11 @@ async def running_node(
                 lease_s=config.rollouts.node_lease_s,
             ),
         )
+        topology = TopologyService(
+            directory=directory,
+            placer=role.placer,
+            active=active,
+        )
         services = Services(
             evaluate=EvaluateService(
                 decider=decider,
@@ -239,14 +303,12 @@ async def running_node(
                 executor=executor,
                 reporter=DecisionReporter(telemetry.decisions, telemetry.decision_log, meter),
             ),
-            policy=role.policy,
-            rollout=role.rollout,
-            in_their_place=role.in_their_place,
             subscribe=SubscribeService(
                 active=active,
                 feed=feed,
                 hub=hub,
                 clock=clock,
+                directory=directory,
                 lineage=origin.lineage,
                 heartbeat_s=config.subscribe.heartbeat_s,
             ),
@@ -257,29 +319,56 @@ async def running_node(
                 region=region,
                 start_time=clock.now(),
             ),
+            topology=topology,
+            topology_nodes=TopologyNodes(
+                view=view,
+                registrar=role.membership.registrar,
+                settings=role.settings,
+                follower=role.membership.follower,
+                active=active,
+                regions=regions,
+            ),
+            topology_watching=TopologyWatching(
+                topology=topology, view=view, audience=audience, clock=clock
+            ),
+            policy=role.policy,
+            rollout=role.rollout,
+            in_their_place=role.in_their_place,
         )
         api = ApiServer(
             listening=listening or Listening(address=config.server.listen),
             services=services,
             hub=hub,
+            audience=audience,
             admission=admission,
+            guard=ResidencyGuard(directory),
             write_timeout_s=config.subscribe.write_timeout_s,
             drain_s=config.server.drain_s,
             telemetry=telemetry.rpc,
         )
-        running: list[tuple[str, Run]] = [
-            ("feed", partial(_feed, origin, feed, api)),
-            ("rollouts", reporter.run),
+        for running, name in (
+            (_fed(origin, feed, api), "feed"),
+            (reporter.run(), "rollouts"),
+            (role.membership.run(), "topology"),
             *role.running,
-        ]
-        for name, run in running:
-            task = asyncio.create_task(run(), name=name)
-            task.add_done_callback(_tell_of_mistake)
-            stack.push_async_callback(_ended, task)
+        ):
+            _run(stack, running, name)
         host, _, _ = config.server.listen.rpartition(":")
+        stack.push_async_callback(role.membership.leave)
         port = await api.start(is_ready=origin.has_state)
+        address = (listening.public or listening.address) if listening else f"{host}:{port}"
+        advertised = config.server.advertise or reachable(address)
+        if not advertised:
+            log.warning(
+                "nobody is sent here, since a wildcard is no address; set server.advertise",
+                extra={"address": address},
+            )
+        condition = OwnCondition(admission=admission, hub=hub, active=active, clock=clock)
+        joined = role.membership.join(advertised, condition=condition, follow=api.turn_away)
+        _run(stack, joined, "membership")
         stack.push_async_callback(api.drain)
-        address = config.server.listen if listening else f"{host}:{port}"
+        # First of all: whoever routes calls is to know before there is nobody to take them.
+        stack.callback(role.membership.drain)
         log.info(
             "serving",
             extra={"address": address, "revision": active.revision, "path": native.path()},
@@ -299,16 +388,13 @@ async def running_node(
 
 
 async def _opened_origin(
-    config: Config,
-    stack: AsyncExitStack,
-    clock: Clock,
-    telemetry: NodeTelemetry,
-    node: str,
-    region: str,
+    config: Config, stack: AsyncExitStack, clock: Clock, telemetry: NodeTelemetry, node: str
 ) -> _Origin:
     if config.upstream.addresses:
         following = await stack.enter_async_context(
-            following_upstreams(config.upstream, node=node, region=region, clock=clock)
+            following_upstreams(
+                config.upstream, node=node, region=config.server.region, clock=clock
+            )
         )
         observe_upstream(telemetry.metrics, following)
         return _Origin(
@@ -317,13 +403,13 @@ async def _opened_origin(
             staleness_s=following.source.staleness_s,
             following=following,
         )
-    store = await _open_store(config)
+    store = await open_store(config.store)
     stack.push_async_callback(store.aclose)
     lineage = Lineage(store.store_id, (node,))
     return _Origin(source=store, lineage=lambda: lineage, staleness_s=lambda: 0.0, store=store)
 
 
-async def _feed(origin: _Origin, feed: Feed, api: ApiServer) -> None:
+async def _fed(origin: _Origin, feed: Feed, api: ApiServer) -> None:
     """Keep the node at its source's head, from when there is one."""
     if origin.following is not None and not feed.is_loaded:
         await origin.following.source.wait_for_state()
@@ -332,24 +418,16 @@ async def _feed(origin: _Origin, feed: Feed, api: ApiServer) -> None:
     await feed.run()
 
 
-def _control(
-    config: Config,
-    store: Store,
-    clock: Clock,
-    telemetry: NodeTelemetry,
-    active: ActivePolicies,
-    compiler: Compiler,
-    executor: Executor,
-    rollout_telemetry: RolloutTelemetry,
-) -> _Role:
-    """Return what only a node with a store does."""
+def _control(parts: _Parts, store: Store) -> _Role:
+    """Make what only a node with a store has."""
+    config, clock, active = parts.config, parts.clock, parts.active
     publisher = Publisher(
         store=store,
-        compiler=compiler,
-        executor=executor,
+        compiler=parts.compiler,
+        executor=parts.executor,
         active=active,
         clock=clock,
-        telemetry=telemetry.propagation,
+        telemetry=parts.telemetry.propagation,
     )
     controller = RolloutController(store=store, publisher=publisher, active=active, clock=clock)
     overview = Overview(store=store, clock=clock, lease_s=config.rollouts.node_lease_s)
@@ -359,8 +437,9 @@ def _control(
         controller=controller,
         overview=overview,
         clock=clock,
+        node=parts.registration.id,
         tick_s=config.rollouts.tick_s,
-        telemetry=rollout_telemetry,
+        telemetry=parts.rollout_telemetry,
     )
     rollouts = RolloutService(
         controller=controller,
@@ -371,27 +450,58 @@ def _control(
         defaults=_plan_defaults(config.rollouts),
         reports=StoredReports(store=store, overview=overview, clock=clock),
     )
+    membership = Membership(
+        parts.registration,
+        store=store,
+        active=active,
+        view=parts.view,
+        audience=parts.audience,
+        asker=HealthAsker(),
+        clock=clock,
+        config=config.topology,
+    )
+    observe_membership(parts.telemetry.metrics, membership, parts.audience)
     return _Role(
         board=StoreBoard(store),
-        running=[("rollouts-driver", driver.run)],
+        running=[(driver.run(), "rollouts-driver")],
+        membership=membership,
+        placer=Placer(store=store, residency=parts.residency, active=active, clock=clock),
+        settings=NodeSettingsKeeper(store, clock),
         publisher=publisher,
         policy=PolicyService(
-            publisher=publisher, store=store, executor=executor, rollouts=rollouts
+            publisher=publisher, store=store, executor=parts.executor, rollouts=rollouts
         ),
         rollout=rollouts,
     )
 
 
-def _edge(config: Config, following: Following, telemetry: NodeTelemetry) -> _Role:
-    """Return what a node without a store does in the place of that."""
-    reports = UpstreamReports(
-        lambda: following.streams.upstream.channel, every_s=config.rollouts.tick_s
+def _edge(parts: _Parts, following: Following) -> _Role:
+    """Make what a node without a store has in the place of that."""
+    config, streams = parts.config, following.streams
+    reports = UpstreamReports(lambda: streams.upstream.channel, every_s=config.rollouts.tick_s)
+    reports.observe(parts.telemetry.metrics)
+    membership = UpstreamMembership(
+        parts.registration,
+        streams=streams,
+        active=parts.active,
+        view=parts.view,
+        audience=parts.audience,
+        regions=parts.residency.regions,
+        clock=parts.clock,
     )
-    reports.observe(telemetry.metrics)
+    observe_nodes(parts.telemetry.metrics, parts.view, parts.audience)
+
+    def control_nodes() -> Sequence[str]:
+        return parts.view.control_addresses() or config.upstream.addresses
+
+    no_store = NoStore(control_nodes)
     return _Role(
         board=ReportingBoard(reports),
-        running=[("upstream-reports", reports.run)],
-        in_their_place=edge_handlers(lambda: config.upstream.addresses, reports),
+        running=[(reports.run(), "upstream-reports")],
+        membership=membership,
+        placer=no_store,
+        settings=no_store,
+        in_their_place=edge_handlers(control_nodes, reports),
     )
 
 
@@ -423,10 +533,11 @@ def _limits(config: Config) -> Limits:
     )
 
 
-async def _open_store(config: Config) -> Store:
-    if config.store.kind == "memory":
-        return MemoryStore()
-    return await SqliteStore.open(Path(config.store.path))
+def _run(stack: AsyncExitStack, running: Coroutine[None, None, None], name: str) -> None:
+    """Have something run as long as the node does."""
+    task = asyncio.create_task(running, name=name)
+    task.add_done_callback(_tell_of_mistake)
+    stack.push_async_callback(_ended, task)
 
 
 def _tell_of_mistake(task: asyncio.Task[None]) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from placet_engine.placement.regions import LOCAL
 from placet_server.app import Node, running_node
 from placet_server.clock import Clock
 from placet_server.config import (
@@ -20,6 +21,7 @@ from placet_server.config import (
     StoreConfig,
     SubscribeConfig,
     TelemetryConfig,
+    TopologyConfig,
     UpstreamConfig,
 )
 
@@ -36,6 +38,8 @@ async def running_server(
     telemetry: TelemetryConfig | None = None,
     rollouts: RolloutsConfig | None = None,
     node: str = "test-node",
+    region: str = LOCAL,
+    topology: TopologyConfig | None = None,
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
 
@@ -44,7 +48,7 @@ async def running_server(
     whoever asks for much at once has to wait.
     """
     config = Config(
-        server=ServerConfig(listen="127.0.0.1:0", node=node, drain_s=drain_s),
+        server=ServerConfig(listen="127.0.0.1:0", node=node, region=region, drain_s=drain_s),
         store=StoreConfig(kind="sqlite", path=str(path)) if path else StoreConfig(kind="memory"),
         subscribe=subscribe or SubscribeConfig(heartbeat_s=0.2),
         cache=cache or CacheConfig(),
@@ -52,6 +56,7 @@ async def running_server(
         log=LogConfig(),
         telemetry=telemetry or TelemetryConfig(),
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
+        topology=topology or TopologyConfig(),
     )
     async with running_node(config, clock=clock) as running:
         yield running
@@ -68,7 +73,8 @@ async def running_edge(
     telemetry: TelemetryConfig | None = None,
     rollouts: RolloutsConfig | None = None,
     node: str = "test-edge",
-    region: str = "local",
+    region: str = LOCAL,
+    topology: TopologyConfig | None = None,
     listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[Node]:
     """Run a real node that follows others, as :func:`running_server` runs one with a store.
@@ -86,6 +92,7 @@ async def running_edge(
         limits=limits or LimitsConfig(target_wait_s=0),
         telemetry=telemetry or TelemetryConfig(),
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
+        topology=topology or TopologyConfig(),
     )
     async with running_node(config, clock=clock) as running:
         yield running

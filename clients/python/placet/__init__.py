@@ -95,6 +95,9 @@ came. ``NotAllowed`` (``Denied``, ``ApprovalRequired``, ``UnknownObligation``; e
 from __future__ import annotations
 
 from placet import aio
+from placet._balancing.endpoints import Endpoint, EndpointState, EndpointStatistics
+from placet._balancing.options import Balancing
+from placet._balancing.sources import Dns, Topology
 from placet._client import Client
 from placet._decisions import (
     Cause,
@@ -198,6 +201,7 @@ __all__ = [
     "Action",
     "AnyOf",
     "ApprovalRequired",
+    "Balancing",
     "BatchSemantics",
     "CacheReport",
     "CacheStatistics",
@@ -219,7 +223,11 @@ __all__ = [
     "Delta",
     "Denied",
     "Diff",
+    "Dns",
     "Effect",
+    "Endpoint",
+    "EndpointState",
+    "EndpointStatistics",
     "Entity",
     "EntityRef",
     "Explanation",
@@ -287,6 +295,7 @@ __all__ = [
     "Subscription",
     "TemplateLink",
     "TenantSettings",
+    "Topology",
     "Unauthenticated",
     "Unavailable",
     "UnknownObligation",

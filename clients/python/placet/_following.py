@@ -80,10 +80,18 @@ class OneServer:
     """Streams of one server, or of several that look like one."""
 
     def __init__(
-        self, open_stream: OpenStream, backoff: Backoff, rng: random.Random | None = None
+        self,
+        open_stream: OpenStream,
+        backoff: Backoff,
+        rng: random.Random | None = None,
+        *,
+        has_others: bool = False,
     ) -> None:
         self.open = open_stream
         self._backoff = backoff
+        # A node that goes away, or takes no more subscribers, says when to come back. Whoever
+        # can go elsewhere does that at once.
+        self._has_others = has_others
         # Spreads retries; nobody gains by guessing them.
         self._rng = rng or random.Random()  # noqa: S311
         self._failures = 0
@@ -91,8 +99,9 @@ class OneServer:
     def ended(self, ending: Ending, *, made_progress: bool, has_snapshot: bool) -> Next:
         """Try again, later and later; an error for good ends it while nothing is held."""
         self._failures = 1 if made_progress else self._failures + 1
+        wait_s = 0.0 if self._has_others else ending.wait_s
         return Next(
-            ending.wait_s + self._backoff.delay_s(self._failures, self._rng),
+            wait_s + self._backoff.delay_s(self._failures, self._rng),
             starts_over=ending.starts_over,
             gives_up=ending.is_final and not has_snapshot,
         )

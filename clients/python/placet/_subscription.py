@@ -58,6 +58,7 @@ class Subscription(Generic[ItemT]):
         reader: ItemReader[ItemT],
         options: FollowOptions,
         *,
+        has_others: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rng: random.Random | None = None,
@@ -69,7 +70,7 @@ class Subscription(Generic[ItemT]):
             mirror.snapshot, max_deltas=options.max_waiting_deltas, clock=clock
         )
         self._follower = Follower(
-            OneServer(open_stream, options.backoff, rng),
+            OneServer(open_stream, options.backoff, rng, has_others=has_others),
             mirror,
             stale_after_s=options.stale_after_s,
             take=self._put,

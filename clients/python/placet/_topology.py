@@ -29,7 +29,7 @@ class Placement:
     affinity_regions: tuple[str, ...] = ()
     """Regions its callers go to before nearer ones, in order. The rule has to allow them."""
     update_time: datetime | None = None
-    """When it was last written. None for what follows a server's items, which do not say it."""
+    """When it was last written. None for a tenant that was never placed."""
     etag: str = ""
     """Changes with every write; what a write is compared with. Empty: not placed yet."""
 

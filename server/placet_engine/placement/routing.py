@@ -29,6 +29,20 @@ class RouteReason(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A node's address, with what a balancer wants to know."""
+
+    address: str
+    """Such as `eu1.example.net:7443`."""
+    node: str = ""
+    """Id of the node; empty where it is not known."""
+    weight: int = 100
+    """Share of traffic relative to the other nodes of the region."""
+    utilization: float = 0.0
+    """0 idle to 1 saturated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRegion:
     """One region of a route."""
 
@@ -36,6 +50,17 @@ class RouteRegion:
     reason: RouteReason
     distance_km: float | None
     """From the caller; None where either place is not known."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Nodes that are serving and not draining. May be none for a while."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where a tenant's callers at one place may go, best first."""
+
+    tenant: str
+    rule: ResidencyRule
+    regions: tuple[RouteRegion, ...]
 
 
 class NoRegionAllowed(Exception):

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from placet.v1 import policy_service_pb2, rollout_service_pb2
+from placet_engine.items import Item, Placement, Revision
 from placet_server.api.node_reports import NodeReports, check_acknowledgements, check_samples
 from placet_server.errors import NotAControlNode
 
@@ -50,6 +51,35 @@ def edge_handlers(
         ),
     }
     return tuple(_handlers(service, control_nodes, taken) for service in NEED_A_STORE)
+
+
+class NoStore:
+    """Stands where on a control node things are written to the store.
+
+    Args:
+        control_nodes: returns where to go instead.
+    """
+
+    def __init__(self, control_nodes: ControlNodes) -> None:
+        self._control_nodes = control_nodes
+
+    async def place(
+        self, placement: Placement, *, etag: str, author: str, timeout_s: float
+    ) -> Item:
+        """See ``Places``. Raises ``NotAControlNode``."""
+        raise NotAControlNode(self._control_nodes())
+
+    async def update(
+        self,
+        node: str,
+        *,
+        weight: int | None = None,
+        draining: bool | None = None,
+        etag: str = "",
+        author: str = "",
+    ) -> Revision:
+        """See ``KeepsSettings``. Raises ``NotAControlNode``."""
+        raise NotAControlNode(self._control_nodes())
 
 
 class _Passing:

@@ -15,7 +15,10 @@ from grpc_status import rpc_status
 from placet.v1 import decision_pb2
 from placet.wire import Malformed, Violation, duration
 from placet_engine.model import Undecidable
+from placet_engine.placement.routing import NoRegionAllowed
 from placet_server import errors
+from placet_server.api.routes import refusal_to_wire
+from placet_server.regions.announcing import RegistrarAway
 from placet_server.store import contract
 
 log = logging.getLogger(__name__)
@@ -54,6 +57,8 @@ class Failure:
     metadata: Mapping[str, str] = field(default_factory=dict)
     violations: tuple[Violation, ...] = ()
     retry_after_s: float = 0.0
+    detail: Message | None = None
+    """What this one failure has to say beside the rest."""
 
 
 def _malformed(error: Malformed) -> Failure:
@@ -122,6 +127,21 @@ def _tenant_limited(error: errors.TenantLimited) -> Failure:
     )
 
 
+def _wrong_region(error: errors.WrongRegion) -> Failure:
+    return Failure(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "WRONG_REGION",
+        {"tenant": error.route.tenant, "region": error.region},
+        detail=refusal_to_wire(error.route, region=error.region),
+    )
+
+
+def _about_tenant(
+    code: grpc.StatusCode, reason: str
+) -> Callable[[errors.RegionForbidden | errors.TenantHeld | errors.PlacementRefused], Failure]:
+    return lambda error: Failure(code, reason, {"tenant": error.tenant})
+
+
 def _under_way(error: errors.RolloutUnderWay) -> Failure:
     return Failure(
         grpc.StatusCode.FAILED_PRECONDITION,
@@ -131,6 +151,10 @@ def _under_way(error: errors.RolloutUnderWay) -> Failure:
 
 
 def _rollout_refused(error: errors.RolloutRefused) -> Failure:
+    return Failure(grpc.StatusCode.FAILED_PRECONDITION, error.reason)
+
+
+def _upstream_refused(error: errors.UpstreamRefused) -> Failure:
     return Failure(grpc.StatusCode.FAILED_PRECONDITION, error.reason)
 
 
@@ -162,6 +186,13 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.PageTokenRefused: _always(_Code.ABORTED, "PAGE_TOKEN_REFUSED"),
     errors.CursorRefused: _always(_Code.INVALID_ARGUMENT, "CURSOR_REFUSED"),
     errors.TenantUnknown: _always(_Code.NOT_FOUND, "TENANT_UNKNOWN"),
+    errors.WrongRegion: _wrong_region,
+    errors.RegionForbidden: _about_tenant(_Code.FAILED_PRECONDITION, "REGION_FORBIDDEN"),
+    errors.TenantHeld: _about_tenant(_Code.FAILED_PRECONDITION, "TENANT_HELD"),
+    errors.TenantChanged: _always(_Code.ABORTED, "TENANT_CHANGED"),
+    errors.PlacementRefused: _about_tenant(_Code.FAILED_PRECONDITION, "PLACEMENT_REFUSED"),
+    errors.RegionUnknown: _always(_Code.NOT_FOUND, "REGION_UNKNOWN"),
+    NoRegionAllowed: _always(_Code.FAILED_PRECONDITION, "NO_REGION_ALLOWED"),
     errors.ItemUnknown: _always(_Code.NOT_FOUND, "ITEM_UNKNOWN"),
     errors.NodeStale: _stale,
     errors.NodeNotReady: _always(_Code.UNAVAILABLE, "NODE_NOT_READY", retry_after_s=_RETRY_SOON_S),
@@ -186,6 +217,8 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.NodeIdTaken: _node_id_taken,
     errors.NodeChanged: _always(_Code.ABORTED, "NODE_CHANGED"),
     errors.LeaseGone: _always(_Code.NOT_FOUND, "LEASE_GONE"),
+    errors.UpstreamRefused: _upstream_refused,
+    RegistrarAway: _always(_Code.UNAVAILABLE, "UPSTREAM_AWAY", retry_after_s=_RETRY_SOON_S),
     errors.UpstreamLoop: _always(_Code.FAILED_PRECONDITION, "UPSTREAM_LOOP"),
     errors.TooManyNodes: _always(_Code.RESOURCE_EXHAUSTED, "TOO_MANY_NODES"),
     errors.TooManyWatchers: _always(
@@ -195,6 +228,7 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     contract.RevisionConflict: _conflict,
     contract.RevisionCompacted: _always(_Code.OUT_OF_RANGE, "REVISION_COMPACTED"),
     contract.RevisionUnknown: _always(_Code.OUT_OF_RANGE, "REVISION_UNKNOWN"),
+    contract.LeadershipLost: _always(_Code.ABORTED, "LEADERSHIP_LOST"),
     contract.StoreUnavailable: _always(
         _Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after_s=_RETRY_SOON_S
     ),
@@ -270,6 +304,8 @@ def _details(failure: Failure) -> Iterable[any_pb2.Any]:
                 ]
             )
         )
+    if failure.detail is not None:
+        yield _packed(failure.detail)
     if failure.retry_after_s:
         yield _packed(error_details_pb2.RetryInfo(retry_delay=duration(failure.retry_after_s)))
 

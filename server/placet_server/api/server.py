@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -20,6 +21,7 @@ from placet.v1 import (
     rollout_service_pb2_grpc,
     subscribe_service_pb2,
     subscribe_service_pb2_grpc,
+    topology_service_pb2,
 )
 from placet_server.admission.control import AdmissionControl
 from placet_server.api.admitting import AdmissionInterceptor
@@ -31,10 +33,15 @@ from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
 from placet_server.api.probe import Prober
 from placet_server.api.reflection import add_reflection
+from placet_server.api.residency import ResidencyGuard
 from placet_server.api.rollout import RolloutService
 from placet_server.api.subscribe import SubscribeService
+from placet_server.api.topology import TopologyService
+from placet_server.api.topology_nodes import TopologyNodes
+from placet_server.api.topology_watching import TopologyWatching
 from placet_server.listening import AddressUnavailable, Listening
 from placet_server.policies.hub import Hub
+from placet_server.regions.audience import Audience
 from placet_server.telemetry.rpc import RpcTelemetry
 
 log = logging.getLogger(__name__)
@@ -45,6 +52,7 @@ PLACET_SERVICES: tuple[str, ...] = (
     subscribe_service_pb2.DESCRIPTOR.services_by_name["SubscribeService"].full_name,
     rollout_service_pb2.DESCRIPTOR.services_by_name["RolloutService"].full_name,
     node_service_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name,
+    topology_service_pb2.DESCRIPTOR.services_by_name["TopologyService"].full_name,
 )
 _OTHER_SERVICES: tuple[str, ...] = (
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
@@ -57,8 +65,9 @@ def _options(listening: Listening) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", TRANSPORT_BYTES),
         # A second server on a taken port has to fail, not to share its connections.
         ("grpc.so_reuseport", int(listening.is_shared)),
-        # Clients find out by pings that a node hangs; they must be allowed to.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+        # Clients find out by pings that a node hangs; they must be allowed to. (C-core calls
+        # the argument MIN_RECV_PING_INTERVAL_WITHOUT_DATA, and names it like this.)
+        ("grpc.http2.min_ping_interval_without_data_ms", 100),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
     if listening.max_connection_age_s:
@@ -75,6 +84,9 @@ class Services:
     evaluate: EvaluateService
     subscribe: SubscribeService
     node: NodeService
+    topology: TopologyService
+    topology_nodes: TopologyNodes
+    topology_watching: TopologyWatching
     policy: PolicyService | None = None
     """None on a node without a store, and so are rollouts."""
     rollout: RolloutService | None = None
@@ -91,15 +103,18 @@ class ApiServer:
         listening: Listening,
         services: Services,
         hub: Hub,
+        audience: Audience,
         admission: AdmissionControl,
+        guard: ResidencyGuard,
         write_timeout_s: float,
         drain_s: float,
         telemetry: RpcTelemetry | None = None,
     ) -> None:
         self._listening = listening
         self._hub = hub
+        self._audience = audience
         self._drain_s = drain_s
-        self._is_drained = self._is_draining = False
+        self._is_ready = self._is_turned_away = self._is_draining = self._is_drained = False
         absent = () if services.policy else (service.full_name for service in NEED_A_STORE)
         self._health = HealthService(PLACET_SERVICES, absent)
         self._admission = admission
@@ -107,7 +122,9 @@ class ApiServer:
         self._server = grpc.aio.server(
             interceptors=(
                 AdmissionInterceptor(admission, self._prober),
-                EdgeInterceptor(write_timeout_s=write_timeout_s, telemetry=telemetry),
+                EdgeInterceptor(
+                    write_timeout_s=write_timeout_s, check=guard.check, telemetry=telemetry
+                ),
             ),
             options=_options(listening),
         )
@@ -125,6 +142,8 @@ class ApiServer:
             services.subscribe, self._server
         )
         node_service_pb2_grpc.add_NodeServiceServicer_to_server(services.node, self._server)
+        topology = (services.topology, services.topology_nodes, services.topology_watching)
+        self._server.add_generic_rpc_handlers((_topology_handlers(*topology),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))
@@ -155,17 +174,36 @@ class ApiServer:
         return port
 
     async def be_ready(self) -> None:
-        """Say that this node serves, unless it drains by now."""
-        if not self._is_draining:
-            await self._health.set_serving(True)
+        """Say from now on that there is something to serve."""
+        self._is_ready = True
+        await self._tell_health()
+
+    async def _tell_health(self) -> None:
+        is_away = self._is_turned_away or self._is_draining
+        await self._health.set_serving(self._is_ready and not is_away)
+
+    async def turn_away(self, is_turned_away: bool) -> None:
+        """Send callers elsewhere who have somewhere else to go, or have them come again.
+
+        Health says that nothing is served, and subscribers are told to go. Calls that come all the
+        same are answered: they may be of somebody who knows no other node.
+        """
+        self._is_turned_away = is_turned_away
+        await self._tell_health()
+        if is_turned_away:
+            self._hub.leave()
+        else:
+            self._hub.stay()
+        log.info("calls are sent elsewhere" if is_turned_away else "calls are taken again")
 
     async def drain(self) -> None:
         """Stop: tell health watchers and subscribers first, then let calls under way finish."""
         if self._is_drained:
             return
         self._is_draining = True
-        await self._health.set_serving(False)
+        await self._tell_health()
         self._hub.leave()
+        self._audience.leave()
         await self._prober.aclose()
         await self._server.stop(self._drain_s)
         self._is_drained = True
@@ -189,6 +227,22 @@ def _evaluate_handlers(service: EvaluateService) -> grpc.GenericRpcHandler:
             ),
         },
     )
+
+
+def _topology_handlers(*parts: object) -> grpc.GenericRpcHandler:
+    """Register a service whose rpcs several classes have."""
+    service = topology_service_pb2.DESCRIPTOR.services_by_name["TopologyService"]
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    for method in service.methods:
+        request = getattr(topology_service_pb2, method.input_type.name)
+        handle = next(getattr(part, method.name) for part in parts if hasattr(part, method.name))
+        make = (
+            grpc.unary_stream_rpc_method_handler
+            if method.server_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+        handlers[method.name] = make(handle, request.FromString, _serialized)
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
 def _serialized(message: Message) -> bytes:

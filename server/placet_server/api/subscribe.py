@@ -10,16 +10,32 @@ from urllib.parse import quote
 import grpc
 
 from placet.v1 import subscribe_service_pb2, subscribe_service_pb2_grpc
-from placet.wire import Reader, change_to_wire, duration, read_kind, snapshot_to_wire
+from placet.wire import (
+    Reader,
+    change_to_wire,
+    duration,
+    read_kind,
+    removal_to_wire,
+    snapshot_to_wire,
+)
 from placet_engine.changes import Commit, ItemSet
 from placet_engine.items import CHECKSUM_MODULUS, PLATFORM, TOPOLOGY, Item, Revision, checksum
 from placet_server.clock import Clock
-from placet_server.errors import CursorRefused, NodeNotReady, RevisionNotReached
+from placet_server.errors import (
+    CursorRefused,
+    NodeNotReady,
+    PlacetError,
+    RegionForbidden,
+    RevisionNotReached,
+)
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import FellBehind, Hub, NodeLeaving, Subscription
-from placet_server.policies.selection import Selection, checksum_steps
-from placet_server.policies.source import WITHHELD, Lineage
+from placet_server.policies.residency import Step
+from placet_server.policies.selection import Selection
+from placet_server.policies.source import Lineage
+from placet_server.policies.viewing import Seen, Turn, View
+from placet_server.regions.directory import Directory
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Response = subscribe_service_pb2.SubscribeResponse
@@ -69,16 +85,15 @@ class Cursor:
         except ValueError:
             raise CursorRefused("is none this service gave out") from None
 
-    def after(self, commit: Commit, selection: Selection) -> Cursor:
-        """Return where a subscriber stands that has seen the commit."""
-        if not selection.takes_owner(commit.owner):
+    def after(self, commit: Commit, seen: Seen | None) -> Cursor:
+        """Return where a subscriber stands that has got what it gets of a commit."""
+        if seen is None:
             return replace(self, position=commit.revision)
-        total = self.checksum + checksum_steps(selection.changes(commit))
         return replace(
             self,
             position=commit.revision,
             chain=commit.revision,
-            checksum=total % CHECKSUM_MODULUS,
+            checksum=(self.checksum + seen.checksum_step) % CHECKSUM_MODULUS,
         )
 
 
@@ -102,6 +117,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         feed: Feed,
         hub: Hub,
         clock: Clock,
+        directory: Directory,
         lineage: Callable[[], Lineage],
         heartbeat_s: float,
     ) -> None:
@@ -109,6 +125,8 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         self._feed = feed
         self._hub = hub
         self._clock = clock
+        self._directory = directory
+        self._residency = directory.residency
         self._lineage = lineage
         self._heartbeat_s = heartbeat_s
 
@@ -119,50 +137,60 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         selection = _selection(request)
         if not self._active.is_loaded:
             raise NodeNotReady
-        if selection.tenant and selection.tenant not in self._active.tenants:
-            raise self._active.missing(selection.tenant)
+        self._check_tenant(selection.tenant, request.region)
+        origin = self._origin(selection, request.region)
         await context.send_initial_metadata(_told(self._lineage()))
-        cursor = await self._known_cursor(request.cursor, selection) if request.cursor else None
+        cursor = None
+        if request.cursor:
+            cursor = await self._known_cursor(request.cursor, selection, origin)
         if isinstance(cursor, _Reset):
             yield _Response(reset_required=cursor)
             return
         with self._hub.subscription() as subscription:
             # INVARIANT: nothing waits between here and the end of `_missed` or
             # `_sets`: what they do not see is in the subscription.
+            view = View(selection, self._residency, request.region)
             if cursor is not None:
                 missed = self._missed(cursor)
-                if missed is None:
+                if missed is None or view.is_turned_by(missed):
                     yield _Response(reset_required=self._reset(_Reset.REASON_COMPACTED))
                     return
             else:
                 missed = []
-                snapshot = self._snapshot(selection)
+                snapshot = self._snapshot(view, origin)
                 cursor = snapshot.cursor
                 for response in snapshot_to_wire(
                     snapshot.items, snapshot.owners, revision=cursor.chain, end=snapshot.end
                 ):
                     yield response
-            async for response in self._follow(subscription, missed, cursor, selection):
+            async for response in self._follow(subscription, missed, cursor, view):
                 yield response
 
+    def _check_tenant(self, tenant: str, region: str) -> None:
+        """See that there is a tenant to follow, and that its policies may go where they are to."""
+        if not tenant:
+            return
+        if tenant not in self._active.tenants:
+            raise self._directory.refusal(tenant)
+        if not self._residency.may_go(tenant, region):
+            raise self._forbidden(tenant, region)
+
     async def _follow(
-        self,
-        subscription: Subscription,
-        missed: Iterable[Commit],
-        cursor: Cursor,
-        selection: Selection,
+        self, subscription: Subscription, missed: Iterable[Commit], cursor: Cursor, view: View
     ) -> AsyncIterator[_Response]:
         """Send a delta for each commit that concerns the subscriber, and heartbeats."""
         for earlier in missed:
-            if selection.takes_owner(earlier.owner):
-                yield _delta(earlier, cursor, selection)
-            cursor = cursor.after(earlier, selection)
+            seen = view.see(Step(earlier))
+            assert not isinstance(seen, Turn), "what was missed turns nothing, or is not sent"
+            if seen is not None:
+                yield _delta(earlier, cursor, seen)
+            cursor = cursor.after(earlier, seen)
         # Tells at once how current what was sent is, and how stale the node.
         yield self._heartbeat(cursor)
         sent_at = self._clock.monotonic()
         while True:
             try:
-                commit = await subscription.next(self._heartbeat_s)
+                step = await subscription.next(self._heartbeat_s)
             except FellBehind:
                 yield _Response(reset_required=self._reset(_Reset.REASON_SLOW_READER))
                 return
@@ -172,26 +200,35 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
                 )
                 return
             response = None
-            if commit is not None:
-                if commit.revision <= cursor.position:
-                    # The node's memory was ahead of the subscription when it was opened.
+            if step is not None:
+                if step.revision <= cursor.position:
+                    # It was in the snapshot already.
                     continue
-                if selection.takes_owner(commit.owner):
-                    response = _delta(commit, cursor, selection)
-                cursor = cursor.after(commit, selection)
+                seen = view.see(step)
+                if seen is Turn.SHOWN_AGAIN:
+                    yield _Response(reset_required=self._reset(_Reset.REASON_COMPACTED))
+                    return
+                if seen is Turn.FORBIDDEN:
+                    raise self._forbidden(view.selection.tenant, view.region)
+                assert not isinstance(seen, Turn)
+                if seen is not None:
+                    response = _delta(step.commit, cursor, seen)
+                cursor = cursor.after(step.commit, seen)
             now = self._clock.monotonic()
-            if response is None and (commit is None or now - sent_at >= self._heartbeat_s):
+            if response is None and (step is None or now - sent_at >= self._heartbeat_s):
                 response = self._heartbeat(cursor)
             if response is not None:
                 yield response
                 sent_at = now
 
-    async def _known_cursor(self, data: bytes, selection: Selection) -> Cursor | _Reset:
+    async def _known_cursor(
+        self, data: bytes, selection: Selection, origin: str
+    ) -> Cursor | _Reset:
         """Read a cursor; if it is of another store, or this node is far behind it, a reset."""
         cursor = Cursor.from_bytes(data)
         if cursor.fingerprint != selection.fingerprint:
             raise CursorRefused("is of another tenant or filter")
-        if cursor.store_id != self._lineage().store_id:
+        if cursor.store_id != origin:
             return self._reset(_Reset.REASON_UNKNOWN_CURSOR)
         try:
             await self._active.wait_for(cursor.position, _CATCH_UP_S)
@@ -202,16 +239,16 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
     def _missed(self, cursor: Cursor) -> list[Commit] | None:
         return self._feed.window.after(cursor.position)
 
-    def _snapshot(self, selection: Selection) -> _Snapshot:
+    def _snapshot(self, view: View, origin: str) -> _Snapshot:
         """Take what there is now."""
-        sets = self._sets(selection)
+        selection, sets = view.selection, self._sets(view)
         items = [
             item for owned in sets for key, item in owned.items.items() if selection.takes(key)
         ]
         position = self._active.revision
         newest = Revision(max(owned.revision for owned in sets))
         cursor = Cursor(
-            store_id=self._lineage().store_id,
+            store_id=origin,
             fingerprint=selection.fingerprint,
             position=position,
             # Every revision concerns whoever follows everybody.
@@ -228,10 +265,32 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         )
         return _Snapshot(items, owners, cursor, end)
 
-    def _sets(self, selection: Selection) -> list[ItemSet]:
+    def _sets(self, view: View) -> list[ItemSet]:
         """Return what there is now of the owners that concern the subscriber."""
-        owners = [selection.tenant] if selection.tenant else [TOPOLOGY, *self._active.tenants]
-        return [self._active.platform, *(self._active.items(owner) for owner in owners)]
+        tenant = view.selection.tenant
+        owners = [tenant] if tenant else [TOPOLOGY, *self._active.tenants]
+        return [
+            self._active.platform,
+            *(self._active.items(owner) for owner in owners if view.takes_owner(owner)),
+        ]
+
+    def _origin(self, selection: Selection, region: str) -> str:
+        """Return what a cursor is good for, beside the selection.
+
+        Who follows everything is not shown what may not be where the node is, or the subscriber.
+        Elsewhere more may be shown, which somebody who goes on from here would never get.
+        """
+        store_id = self._lineage().store_id
+        if selection.tenant:
+            return store_id
+        regions = self._residency.regions
+        laws = sorted({regions.jurisdiction(regions.here), regions.jurisdiction(region)})
+        return f"{store_id}/{'+'.join(laws)}"
+
+    def _forbidden(self, tenant: str, region: str) -> PlacetError:
+        if not self._residency.is_here(tenant):
+            return self._directory.refusal(tenant)
+        return RegionForbidden(tenant, self._residency.rule(tenant), region)
 
     def _reset(self, reason: _Reset.Reason.ValueType) -> _Reset:
         return _Reset(reason=reason, earliest_revision=self._feed.window.earliest)
@@ -273,16 +332,19 @@ def _told(lineage: Lineage) -> tuple[tuple[str, str], ...]:
     return (("placet-store", lineage.store_id), ("placet-upstreams", upstreams))
 
 
-def _delta(commit: Commit, cursor: Cursor, selection: Selection) -> _Response:
-    after = cursor.after(commit, selection)
+def _delta(commit: Commit, cursor: Cursor, seen: Seen) -> _Response:
+    after = cursor.after(commit, seen)
     delta = subscribe_service_pb2.Delta(
         from_revision=cursor.chain,
         to_revision=commit.revision,
-        changes=[change_to_wire(change.owner, change) for change in selection.changes(commit)],
+        changes=[
+            *(change_to_wire(commit.owner, change) for change in seen.changes),
+            *(removal_to_wire(owner, key) for owner, key in seen.removals),
+        ],
         checksum=after.checksum.to_bytes(32),
         cursor=after.to_bytes(),
     )
     delta.commit_time.FromDatetime(commit.time)
-    if commit.owner != WITHHELD:
-        delta.owner = commit.owner
+    if seen.owner is not None:
+        delta.owner = seen.owner
     return _Response(delta=delta)

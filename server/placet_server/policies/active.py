@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from placet_engine.changes import ItemSet
@@ -19,7 +19,7 @@ from placet_engine.editions import CompiledEdition, Edition, Sides
 from placet_engine.items import NO_REVISION, PLATFORM, TOPOLOGY, Revision
 from placet_engine.program import Program
 from placet_server.clock import Clock
-from placet_server.errors import NodeNotReady, RevisionNotReached, TenantUnknown
+from placet_server.errors import NodeNotReady, PlacetError, RevisionNotReached, TenantUnknown
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +64,15 @@ class ActivePolicies:
     Args:
         clock: tells how old what is known is.
         node: this node's name, for rollouts that go by node.
+        missing: what is raised for a tenant that is not there.
     """
 
-    def __init__(self, clock: Clock, node: str = "") -> None:
+    def __init__(
+        self, clock: Clock, node: str = "", missing: Callable[[str], PlacetError] = TenantUnknown
+    ) -> None:
         self._clock = clock
         self._node = node
+        self._missing = missing
         self._platform = Sides(ItemSet(owner=PLATFORM))
         self._topology = Sides(ItemSet(owner=TOPOLOGY))
         self._tenants: dict[str, TenantState] = {}
@@ -130,6 +134,7 @@ class ActivePolicies:
 
         Raises:
             TenantUnknown: nobody published anything for the tenant.
+            WrongRegion: the tenant's data may not be on this node.
             NodeNotReady: nothing has come to this node yet.
         """
         state = self._tenants.get(tenant)
@@ -137,15 +142,16 @@ class ActivePolicies:
             raise self.missing(tenant)
         return state.edition
 
-    def missing(self, tenant: str) -> TenantUnknown | NodeNotReady:
+    def missing(self, tenant: str) -> PlacetError:
         """Return what to say of a tenant that is not here."""
-        return TenantUnknown(tenant) if self._is_loaded else NodeNotReady()
+        return self._missing(tenant) if self._is_loaded else NodeNotReady()
 
     def program(self, tenant: str) -> Program:
         """Return a tenant's stable program.
 
         Raises:
             TenantUnknown: nobody published anything for the tenant.
+            WrongRegion: the tenant's data may not be on this node.
         """
         return self.edition(tenant).stable.program
 
@@ -183,39 +189,38 @@ class ActivePolicies:
             # What was known once stays known, whoever says later that he knows less.
             self._current_at = max(moment, self._current_at or moment)
 
-    async def swap(
+    def swap(
         self,
         revision: Revision,
         sides: Sides,
         compiled: Mapping[str, tuple[Sides, CompiledEdition]],
-        gone: Iterable[str] = (),
+        gone: Collection[str] = (),
     ) -> None:
-        """Take over what a revision leads to, all at once.
+        """Take over what a revision leads to, all at once. To be announced afterwards.
 
         Args:
             revision: the store's revision this is.
             sides: the items of the owner that changed.
             compiled: every tenant whose programs the change concerns.
-            gone: tenants that this node is to hold no longer.
+            gone: tenants that are not there any more.
         """
         if sides.stable.owner == PLATFORM:
             self._platform = sides
         elif sides.stable.owner == TOPOLOGY:
             self._topology = sides
         self._revision = revision
-        for tenant, (own, edition) in compiled.items():
-            self._tenants[tenant] = self._next_state(own, edition, sides.stable.owner)
+        self._is_loaded = True
         for tenant in gone:
             self._tenants.pop(tenant, None)
-        self._is_loaded = True
-        await self._tell_who_waits()
+        for tenant, (own, edition) in compiled.items():
+            self._tenants[tenant] = self._next_state(own, edition, sides.stable.owner)
 
-    async def advance(self, revision: Revision) -> None:
-        """Note a revision that changes nothing here."""
+    def pass_over(self, revision: Revision) -> None:
+        """Take note of a revision of which this node takes nothing. To be announced afterwards."""
         self._revision = revision
-        await self._tell_who_waits()
 
-    async def _tell_who_waits(self) -> None:
+    async def announce(self) -> None:
+        """Wake those who wait for a revision."""
         async with self._moved:
             self._moved.notify_all()
 

@@ -2,6 +2,10 @@
 
 Source → compile → swap → window → subscribers. Nothing else writes to the
 node's active policies.
+
+Tenants whose data may not be on this node do not get past here: of their
+commits nothing is taken but the revision, and a placement that forbids the
+node a tenant has it dropped at once, with all that was remembered of it.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from placet_engine.editions import CompiledEdition, Sides, compile_edition
 from placet_engine.items import NO_REVISION, PLATFORM, TOPOLOGY, Revision
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.hub import Hub
+from placet_server.policies.residency import Moved, Residency, Step, moves, without_content
 from placet_server.policies.source import WITHHELD, Source
 from placet_server.policies.window import CommitWindow
 from placet_server.store.contract import RevisionCompacted, StoreError
@@ -39,6 +44,7 @@ class Feed:
         executor: the threads it does so in.
         active: what is kept at the source's head.
         hub: the subscribers who are told.
+        residency: which tenants may be on this node.
         max_window_commits: how many commits are kept for subscribers who come back.
         max_window_changes: the same in changed items.
         confirm_every_s: how often the source is asked for its head.
@@ -55,6 +61,7 @@ class Feed:
         executor: Executor,
         active: ActivePolicies,
         hub: Hub,
+        residency: Residency,
         max_window_commits: int = 10_000,
         max_window_changes: int = 100_000,
         confirm_every_s: float = 0.5,
@@ -66,12 +73,22 @@ class Feed:
         self._executor = executor
         self._active = active
         self._hub = hub
+        self._residency = residency
+        self._when_gone: list[Callable[[str], None]] = []
         self._max_window_commits = max_window_commits
         self._max_window_changes = max_window_changes
         self._confirm_every_s = confirm_every_s
         self._source_staleness_s = source_staleness_s
         self._telemetry = telemetry or PropagationTelemetry()
         self.window = self._new_window(NO_REVISION)
+
+    def when_gone(self, forget: Callable[[str], None]) -> None:
+        """Have a function called with each tenant that may not be on this node any more."""
+        self._when_gone.append(forget)
+
+    def _forget(self, tenant: str) -> None:
+        for forget in self._when_gone:
+            forget(tenant)
 
     @property
     def is_loaded(self) -> bool:
@@ -81,22 +98,28 @@ class Feed:
     async def load(self) -> None:
         """Bring the node to the source's head, whatever it had before."""
         head = await self._source.head()
-        owners = await self._source.owners()
+        topology = await self._source.read(TOPOLOGY, at=head)
+        self._residency.take(topology)
         platform = Sides.of(await self._source.read(PLATFORM, at=head))
         tenants = {
             owner: Sides.of(await self._source.read(owner, at=head))
-            for owner in owners
-            if owner not in (PLATFORM, TOPOLOGY)
+            for owner in await self._source.owners()
+            if owner not in (PLATFORM, TOPOLOGY) and self._residency.is_here(owner)
         }
         compiled = {
             tenant: (sides, await self._compile(platform, sides))
             for tenant, sides in tenants.items()
         }
-        topology = Sides(await self._source.read(TOPOLOGY, at=head))
-        gone = self._active.tenants.keys() - compiled.keys()
-        await self._active.swap(head, topology, {})
-        await self._active.swap(head, platform, compiled, gone)
-        await self._load_window(head)
+        window = await self._loaded_window(head)
+        gone = self._active.tenants.keys() - tenants.keys()
+        self._active.swap(head, Sides(topology), {}, gone)
+        self._active.swap(head, platform, compiled)
+        self.window = window
+        # Whoever follows would miss what was not read one by one, and starts over.
+        self._hub.reset()
+        for tenant in gone:
+            self._forget(tenant)
+        await self._active.announce()
         self._active.confirm_current(head, self._source_staleness_s())
         log.info("policies loaded", extra={"revision": head, "tenants": len(tenants)})
 
@@ -129,10 +152,10 @@ class Feed:
             async with aclosing(self._source.watch(self._active.revision)) as commits:
                 async for commit in commits:
                     await self._apply(commit)
+                    # It may be of what must not be kept, and the next may be long in coming.
+                    del commit
         except RevisionCompacted:
-            # The node was away longer than commits are kept: it starts over,
-            # and so have its subscribers to, who would miss what it missed.
-            self._hub.reset()
+            # The node was away longer than commits are kept: it starts over.
             await self.load()
 
     async def _confirm(self) -> None:
@@ -146,31 +169,88 @@ class Feed:
             await asyncio.sleep(self._confirm_every_s)
 
     async def _apply(self, commit: Commit) -> None:
-        if commit.owner == WITHHELD:
-            await self._active.advance(commit.revision)
-        else:
-            await self._take_over(commit)
-            self._telemetry.activated(commit.time)
-        self.window.add(commit)
-        self._hub.broadcast(commit)
-
-    async def _take_over(self, commit: Commit) -> None:
-        own = [change for change in commit.changes if change.owner == commit.owner]
-        gone = {change.owner for change in commit.changes} - {commit.owner}
-        items = self._active.items(commit.owner).applying(commit.revision, own)
-        sides = Sides.of(items)
-        compiled: dict[str, tuple[Sides, CompiledEdition]]
         if commit.owner == TOPOLOGY:
-            compiled = {}
-        elif commit.owner == PLATFORM:
+            await self._place(commit)
+            return
+        if commit.owner == PLATFORM:
+            sides = self._applied(commit)
             compiled = {
                 tenant: (state.sides, await self._compile(sides, state.sides))
                 for tenant, state in self._active.tenants.items()
             }
+            self._active.swap(commit.revision, sides, compiled)
+        elif commit.owner != WITHHELD and self._residency.is_here(commit.owner):
+            sides = self._applied(commit)
+            compilation = await self._compile(self._active.sides(PLATFORM), sides)
+            self._active.swap(commit.revision, sides, {commit.owner: (sides, compilation)})
         else:
-            platform = self._active.sides(PLATFORM)
-            compiled = {commit.owner: (sides, await self._compile(platform, sides))}
-        await self._active.swap(commit.revision, sides, compiled, gone)
+            commit = without_content(commit)
+            self._active.pass_over(commit.revision)
+        await self._pass_on(Step(commit))
+
+    def _applied(self, commit: Commit) -> Sides:
+        return Sides.of(self._active.items(commit.owner).applying(commit.revision, commit.changes))
+
+    async def _place(self, commit: Commit) -> None:
+        """Take over where tenants are placed: drop those that must leave, read those that may come.
+
+        INVARIANT: nothing is changed before the last wait: it may fail, and is then repeated.
+        """
+        here = self._residency.regions.here
+        withdrawn = frozenset(commit.withdrawn)
+        moving = list(moves(commit))
+        coming = {
+            move.tenant: Sides.of(await self._source.read(move.tenant, at=commit.revision))
+            for move in moving
+            if self._residency.is_allowed(move.after, here)
+            and not self._residency.is_allowed(move.before, here)
+            and move.tenant not in withdrawn
+        }
+        platform = self._active.sides(PLATFORM)
+        compiled = {
+            tenant: (sides, await self._compile(platform, sides))
+            for tenant, sides in coming.items()
+            if sides.stable.revision
+        }
+        forbidden = {
+            move.tenant for move in moving if not self._residency.is_allowed(move.after, here)
+        }
+        leaving = forbidden | withdrawn
+        moved = tuple(
+            Moved(
+                move,
+                {
+                    key: item.digest
+                    for key, item in coming.get(
+                        move.tenant, self._active.sides(move.tenant)
+                    ).stable.items.items()
+                },
+            )
+            for move in moving
+        )
+        self._residency.apply(commit)
+        topology = Sides(self._active.topology.applying(commit.revision, commit.changes))
+        self._active.swap(commit.revision, topology, compiled, leaving)
+        for tenant in leaving:
+            self.window.forget(tenant)
+            self._forget(tenant)
+            log.info("a tenant may not be in this region any more", extra={"tenant": tenant})
+        await self._pass_on(Step(commit, moved))
+        if withdrawn - forbidden:
+            # They may be here, but not where they would come from. Who follows this node cannot
+            # work that out from the placement, and starts over.
+            self._hub.reset()
+
+    async def _pass_on(self, step: Step) -> None:
+        """Tell everybody of a commit that was taken over.
+
+        INVARIANT: nothing waits between taking it over and the end of the broadcast. Who subscribes
+        sees either what was before the commit, and gets it, or what is after, and does not.
+        """
+        self.window.add(step.commit)
+        self._hub.broadcast(step)
+        self._telemetry.activated(step.commit.time)
+        await self._active.announce()
 
     async def _compile(self, platform: Sides, own: Sides) -> CompiledEdition:
         """Compile in a thread: it takes milliseconds, which other requests should not wait."""
@@ -180,17 +260,20 @@ class Feed:
             self._executor, compile_edition, self._compiler, platform, own, base
         )
 
-    async def _load_window(self, head: Revision) -> None:
-        """Fill the window, so that subscribers can resume across a restart."""
+    async def _loaded_window(self, head: Revision) -> CommitWindow:
+        """Return a full window, so that subscribers can resume across a restart."""
         earliest = await self._source.earliest()
         start = Revision(max(earliest, head - self._max_window_commits))
-        self.window = self._new_window(start)
+        window = self._new_window(start)
         while start < head:
             for commit in await self._source.commits(start, limit=_PAGE):
                 if commit.revision > head:
-                    return
-                self.window.add(commit)
+                    return window
+                is_shared = commit.owner in (PLATFORM, TOPOLOGY)
+                is_here = is_shared or self._residency.is_here(commit.owner)
+                window.add(commit if is_here else without_content(commit))
                 start = commit.revision
+        return window
 
     def _new_window(self, start: Revision) -> CommitWindow:
         return CommitWindow(

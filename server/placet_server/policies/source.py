@@ -22,10 +22,8 @@ class Source(Protocol):
     """An ordered log of revisions over items that belong to owners, to be read and followed.
 
     Each method is as ``Store`` describes it, errors included, with this difference: a source
-    that is a copy has but its newest state to read from.
-
-    A commit may have changes of other owners' items beside those of its own: removals of all
-    that an owner had, because this node may not hold it any more.
+    that is a copy has but its newest state to read from, and its commits may say that this node
+    may not hold some owner any more.
     """
 
     @property

@@ -10,14 +10,14 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from placet_engine.placement.nodes import Condition, Registration
 from placet_server.clock import Clock
 from placet_server.errors import LeaseGone, NodeIdTaken, PlacetError
 from placet_server.regions.leases import RENEWALS_A_LEASE
-from placet_server.regions.registry import Registry
+from placet_server.regions.registry import Granted, Registry
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,8 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseAnswer:
-    """What whoever grants a lease answers."""
+class Renewed:
+    """What a node is told when it renews."""
 
     lease_s: float
     draining: bool
@@ -40,7 +40,7 @@ class RegistrarAway(Exception):
 class Registrar(Protocol):
     """Grants leases. Beside what is said, every method may raise ``RegistrarAway``."""
 
-    async def register(self, registration: Registration) -> LeaseAnswer:
+    async def register(self, registration: Registration) -> Granted:
         """Make a node known and give it a lease.
 
         Raises:
@@ -51,7 +51,7 @@ class Registrar(Protocol):
 
     async def renew(
         self, id_: str, instance: str, condition: Condition, *, round_trip_s: float
-    ) -> LeaseAnswer:
+    ) -> Renewed:
         """Keep a lease, and say how the node fares.
 
         Raises:
@@ -70,17 +70,16 @@ class LocalRegistrar:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def register(self, registration: Registration) -> LeaseAnswer:
+    async def register(self, registration: Registration) -> Granted:
         """See ``Registrar``."""
-        granted = self._registry.register(registration)
-        return LeaseAnswer(lease_s=granted.lease_s, draining=granted.node.draining)
+        return self._registry.register(registration)
 
     async def renew(
         self, id_: str, instance: str, condition: Condition, *, round_trip_s: float
-    ) -> LeaseAnswer:
+    ) -> Renewed:
         """See ``Registrar``."""
         granted = self._registry.renew(id_, instance, condition, round_trip_s=round_trip_s)
-        return LeaseAnswer(lease_s=granted.lease_s, draining=granted.node.draining)
+        return Renewed(lease_s=granted.lease_s, draining=granted.node.draining)
 
     async def deregister(self, id_: str, instance: str) -> None:
         """See ``Registrar``."""
@@ -96,7 +95,6 @@ class Announcer:
 
     Args:
         registrar: who grants the lease.
-        registration: what the node is.
         condition: tells how it fares, each time it is asked.
         follow: is called with whether the node is to drain, whenever that changes.
         clock: measures how long renewals take.
@@ -107,66 +105,80 @@ class Announcer:
         self,
         *,
         registrar: Registrar,
-        registration: Registration,
         condition: Callable[[], Condition],
         follow: Callable[[bool], Awaitable[None]],
         clock: Clock,
         rng: random.Random | None = None,
     ) -> None:
         self._registrar = registrar
-        self._registration = registration
+        self._registration: Registration | None = None
         self._condition = condition
         self._follow = follow
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311  # spreads, guards nothing
         self._hurry = asyncio.Event()
         self._is_draining = False
+        self._is_leaving = False
         self._round_trip_s = 0.0
         self._told = ""
 
-    async def run(self) -> None:
-        """Be registered until cancelled, whatever happens to whoever grants the lease."""
+    async def run(self, registration: Registration) -> None:
+        """Be registered until cancelled, whatever happens to whoever grants the lease.
+
+        Args:
+            registration: what the node is.
+        """
+        self._registration = registration
         failures = 0
         while True:
             try:
-                await self._call(self._registrar.register(self._registration))
-                log.info("registered", extra={"node": self._registration.id})
+                await self._call(self._registrar.register(registration))
+                log.info("registered", extra={"node": registration.id})
                 failures, self._told = 0, ""
-                await self._renew_on()
+                await self._renew_on(registration)
             except LeaseGone:
                 # Registering again may succeed at once.
                 continue
             except (RegistrarAway, PlacetError) as error:
                 failures += 1
-                self._tell(error)
+                self._tell(registration, error)
                 await asyncio.sleep(self._pause_s(error, failures))
 
     def hurry(self) -> None:
         """Renew at once: the node does not fare as it last said."""
         self._hurry.set()
 
+    def drain(self) -> None:
+        """Say from now on, and at once, that the node has begun to stop."""
+        self._is_leaving = True
+        self.hurry()
+
     async def leave(self) -> None:
         """Give the lease back, if anybody is there to take it. Not while :meth:`run` runs."""
         node = self._registration
+        if node is None:
+            return
         try:
             await self._call(self._registrar.deregister(node.id, node.instance))
         except (RegistrarAway, PlacetError) as error:
             # It lapses by itself.
             log.info("could not deregister", extra={"node": node.id, "reason": str(error)})
 
-    async def _renew_on(self) -> None:
+    async def _renew_on(self, node: Registration) -> None:
         """Renew at once, since nothing is known yet of how the node fares, and on and on."""
-        node = self._registration
         while True:
             self._hurry.clear()
+            condition = self._condition()
+            if self._is_leaving:
+                condition = replace(condition, draining=True)
             began_s = self._clock.monotonic()
             answer = await self._call(
                 self._registrar.renew(
-                    node.id, node.instance, self._condition(), round_trip_s=self._round_trip_s
+                    node.id, node.instance, condition, round_trip_s=self._round_trip_s
                 )
             )
             self._round_trip_s = self._clock.monotonic() - began_s
-            if answer.draining is not self._is_draining:
+            if answer.draining is not self._is_draining and not self._is_leaving:
                 self._is_draining = answer.draining
                 await self._follow(answer.draining)
             # A little early rather than late, and not all at the same time.
@@ -187,15 +199,15 @@ class Announcer:
     def _pause_s(self, error: Exception, failures: int) -> float:
         if isinstance(error, NodeIdTaken):
             return min(error.retry_after_s, _RETRY_MOST_S)
-        most_s = min(_RETRY_FIRST_S * 2 ** (failures - 1), _RETRY_MOST_S)
+        most_s = min(_RETRY_FIRST_S * 2.0 ** min(failures - 1, 10), _RETRY_MOST_S)
         return most_s * self._rng.uniform(0.5, 1.0)
 
-    def _tell(self, error: Exception) -> None:
+    def _tell(self, node: Registration, error: Exception) -> None:
         """Say once why the node is not registered."""
         kind = type(error).__name__
         if kind != self._told:
             self._told = kind
             log.warning(
                 "not registered; trying again",
-                extra={"node": self._registration.id, "reason": str(error)},
+                extra={"node": node.id, "reason": str(error)},
             )

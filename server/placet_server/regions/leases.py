@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from placet_engine.placement.nodes import Condition, Registration
 
@@ -36,6 +37,13 @@ class LeaseTerms:
         return min(max(self.lease_s, crowded_s, far_s), _LONGEST_S)
 
 
+class Holder(NamedTuple):
+    """Who has, or had, a lease: a process."""
+
+    id: str
+    instance: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """One node's lease, as whoever granted it sees it, and tells the other control nodes."""
@@ -59,6 +67,11 @@ class Lease:
     def instance(self) -> str:
         """Which start of the process it was given to."""
         return self.registration.instance
+
+    @property
+    def holder(self) -> Holder:
+        """Both of them."""
+        return Holder(self.id, self.instance)
 
     def goes_before(self, other: Lease) -> bool:
         """Whether this one counts, of two for the same node with different grantors."""

@@ -6,26 +6,29 @@ import asyncio
 
 
 class Moves:
-    """Counts changes and wakes whoever waits for one. Lives on one event loop; never blocks."""
+    """Counts changes and wakes whoever waits for one. Lives on one event loop; never blocks.
 
-    def __init__(self) -> None:
-        self._count = 0
+    Args:
+        onward: counts that grow along with this one.
+    """
+
+    def __init__(self, *onward: Moves) -> None:
+        self._onward = onward
         self._moved = asyncio.Event()
-
-    @property
-    def count(self) -> int:
+        self.count = 0
         """How many there were."""
-        return self._count
 
     def move(self) -> None:
         """Count one more, and wake everybody."""
-        self._count += 1
+        self.count += 1
         self._moved.set()
         self._moved = asyncio.Event()
+        for other in self._onward:
+            other.move()
 
     async def past(self, count: int, timeout_s: float) -> bool:
         """Wait until there were more than so many; return whether that came about in time."""
-        if self._count > count:
+        if self.count > count:
             return True
         try:
             async with asyncio.timeout(timeout_s):

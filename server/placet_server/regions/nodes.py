@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from placet_engine.placement.nodes import Node
+from placet_engine.placement.nodes import Node, NodeRole
 from placet_server.errors import NodeUnknown
 from placet_server.regions.moves import Moves
 
@@ -13,14 +13,17 @@ class NodeView:
     """Every node there is, and every node that was lost in the last day.
 
     Lives on one event loop. Written by whoever judges nodes, or follows one who does.
+
+    Args:
+        onward: what moves when anything of it does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *onward: Moves) -> None:
         self._nodes: dict[str, Node] = {}
         self._has_news = False
-        self.membership = Moves()
+        self.membership = Moves(*onward)
         """Nodes that came, went, or changed in more than load and progress."""
-        self.loads = Moves()
+        self.loads = Moves(*onward)
         """Nodes that changed in load and progress; moved by :meth:`beat`, which is in no hurry."""
 
     @property
@@ -44,6 +47,14 @@ class NodeView:
         wanted = frozenset(regions)
         found = [n for n in self._nodes.values() if not wanted or n.registration.region in wanted]
         return sorted(found, key=lambda node: (node.registration.region, node.id))
+
+    def control_addresses(self) -> list[str]:
+        """Return where changes are taken, in order of region and id."""
+        return [
+            node.registration.address
+            for node in self.listed()
+            if node.registration.role is NodeRole.CONTROL and node.takes_calls
+        ]
 
     def put(self, node: Node) -> None:
         """Have a node be as given, whether it was there or not."""

@@ -27,11 +27,21 @@ class ProbeTiming:
     max_at_once: int = 32
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of asking a node."""
+
+    reason: str = ""
+    """Why it does not serve; nothing if it does."""
+    is_one: bool = True
+    """Whether it answered at all."""
+
+
 class Asker(Protocol):
     """Asks a node, over the network."""
 
-    async def ask(self, address: str, timeout_s: float) -> str:
-        """Return why the node there does not serve; nothing if it does."""
+    async def ask(self, address: str, timeout_s: float) -> Answer:
+        """Ask the node there. Does not raise."""
         ...
 
     async def keep(self, addresses: Collection[str]) -> None:
@@ -50,7 +60,8 @@ class _Asked:
     due_s: float
     failures: int = 0
     """In a row."""
-    reason: str = ""
+    answer: Answer = Answer()
+    """The last."""
 
 
 _FAILURES_THAT_COUNT = 2
@@ -103,13 +114,26 @@ class Prober:
         try:
             async with asyncio.TaskGroup() as tasks:
                 while True:
-                    await self._follow_targets()
+                    await self.follow_targets()
                     for address in self.due():
                         self._asking.add(address)
                         tasks.create_task(self.ask(address), name=f"probe-{address}")
                     await asyncio.sleep(_TICK_S)
         finally:
             await self._asker.aclose()
+
+    async def follow_targets(self) -> None:
+        """Take up those that are to be asked by now, and let go of the others."""
+        targets = frozenset(self._targets())
+        if targets == self._asked.keys():
+            return
+        now_s = self._clock.monotonic()
+        for address in targets - self._asked.keys():
+            self._asked[address] = _Asked(now_s + self._rng.random() * self._timing.every_s)
+        for address in self._asked.keys() - targets:
+            del self._asked[address]
+        self._tell()
+        await self._asker.keep(targets)
 
     def due(self) -> list[str]:
         """Return whom to ask now, those first who have waited longest."""
@@ -125,34 +149,22 @@ class Prober:
     async def ask(self, address: str) -> None:
         """Ask once, and take note of the answer."""
         try:
-            reason = await self._asker.ask(address, self._timing.timeout_s)
+            answer = await self._asker.ask(address, self._timing.timeout_s)
         finally:
             self._asking.discard(address)
         asked = self._asked.get(address)
         if asked is None:
             return
         now_s = self._clock.monotonic()
-        if reason:
+        asked.answer = answer
+        if answer.reason:
             self.failed += 1
             asked.failures += 1
-            asked.reason = reason
         else:
             asked.failures = 0
         is_new = asked.failures == 1
         asked.due_s = now_s + (_AGAIN_S if is_new else self._interval_s())
         self._tell()
-
-    async def _follow_targets(self) -> None:
-        targets = frozenset(self._targets())
-        if targets == self._asked.keys():
-            return
-        now_s = self._clock.monotonic()
-        for address in targets - self._asked.keys():
-            self._asked[address] = _Asked(now_s + self._rng.random() * self._timing.every_s)
-        for address in self._asked.keys() - targets:
-            del self._asked[address]
-        self._tell()
-        await self._asker.keep(targets)
 
     def _interval_s(self) -> float:
         spread = self._rng.uniform(1 - _SPREAD, 1)
@@ -160,11 +172,11 @@ class Prober:
 
     def _tell(self) -> None:
         failing = {
-            address: asked.reason
+            address: asked.answer.reason
             for address, asked in self._asked.items()
             if asked.failures >= _FAILURES_THAT_COUNT
         }
-        if len(failing) > 1 and len(failing) == len(self._asked):
+        if len(self._asked) > 1 and not any(one.answer.is_one for one in self._asked.values()):
             failing = {}
         if failing == self._told:
             return

@@ -15,7 +15,7 @@ from placet_engine.items import NO_REVISION, NodeSettings, Revision
 from placet_engine.placement.nodes import Condition, Node, NodeHealth, NodeRole, Registration
 from placet_server.clock import Clock
 from placet_server.errors import LeaseGone, NodeIdTaken, TooManyNodes, UpstreamLoop
-from placet_server.regions.leases import Lease, LeaseTerms
+from placet_server.regions.leases import Holder, Lease, LeaseTerms
 from placet_server.regions.nodes import NodeView
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _LEFT_FOR_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """What a node is told when it registers or renews."""
+    """A lease, and what is known of the node that has it."""
 
     node: Node
     lease_s: float
@@ -55,20 +55,32 @@ class _Settings:
 
 
 class Registry:
-    """The nodes of an installation, as one control node knows them."""
+    """The nodes of an installation, as one control node knows them.
+
+    Args:
+        clock: tells when leases lapse.
+        terms: how long they are.
+        view: is kept up to date for those who read.
+        max_nodes: how many leases it grants.
+    """
 
     def __init__(
-        self, *, clock: Clock, terms: LeaseTerms | None = None, max_nodes: int = _MAX_NODES
+        self,
+        *,
+        clock: Clock,
+        terms: LeaseTerms | None = None,
+        view: NodeView | None = None,
+        max_nodes: int = _MAX_NODES,
     ) -> None:
         self._clock = clock
         self._terms = terms or LeaseTerms()
         self._max_nodes = max_nodes
         self._held: dict[str, _Held] = {}
         self._told: dict[str, dict[str, Lease]] = {}
-        self._left: dict[str, float] = {}
+        self._left: dict[Holder, float] = {}
         self._failures: dict[str, str] = {}
         self._settings: dict[str, _Settings] = {}
-        self.view = NodeView()
+        self.view = view or NodeView()
         """What others see of it."""
         self.lapses = 0
         """Leases that lapsed, of those granted here."""
@@ -82,8 +94,8 @@ class Registry:
             for held in self._held.values()
         ]
 
-    def left(self) -> list[str]:
-        """Return the instances that gave their leases back of late, to be told."""
+    def left(self) -> list[Holder]:
+        """Return who gave a lease back of late, to be told."""
         return list(self._left)
 
     def to_probe(self, own_address: str) -> set[str]:
@@ -92,18 +104,12 @@ class Registry:
         Control nodes keep their own leases. That one of them is hung, others find out only by
         asking, long before its silence on the board tells them.
         """
-        held = (held.lease for held in self._held.values())
-        control = (
-            lease
-            for leases in self._told.values()
-            for lease in leases.values()
-            if lease.registration.role is NodeRole.CONTROL
-        )
         addresses = {
-            lease.registration.address
-            for leases in (held, control)
-            for lease in leases
-            if not lease.is_lost
+            node.registration.address
+            for node in self.view.nodes.values()
+            if (node.id in self._held or node.registration.role is NodeRole.CONTROL)
+            and node.health is not NodeHealth.LOST
+            and not node.draining
         }
         return addresses - {"", own_address}
 
@@ -136,7 +142,7 @@ class Registry:
                 renew_time=now,
                 lease_s=0.0,
             )
-        self._left.pop(registration.instance, None)
+        self._left.pop(lease.holder, None)
         return self._hold(lease)
 
     def renew(
@@ -153,7 +159,7 @@ class Registry:
         of_instance = (
             lease
             for lease in self._known(id_)
-            if lease.instance == instance and not lease.is_lost and instance not in self._left
+            if lease.instance == instance and not lease.is_lost and lease.holder not in self._left
         )
         lease = next(of_instance, None)
         if lease is None:
@@ -164,8 +170,9 @@ class Registry:
 
     def deregister(self, id_: str, instance: str) -> None:
         """End an instance's lease at once, wherever it is held. One that is gone is no error."""
-        self._left[instance] = self._clock.monotonic() + _LEFT_FOR_S
-        self._drop_left((instance,))
+        holder = Holder(id_, instance)
+        self._left[holder] = self._clock.monotonic() + _LEFT_FOR_S
+        self._drop_left((holder,))
         self._refresh(id_)
 
     def _hold(self, lease: Lease, round_trip_s: float = 0.0) -> Granted:
@@ -224,22 +231,22 @@ class Registry:
 
         Args:
             leases: as it told them last.
-            grace_s: how long their nodes have at least to renew them here. 0: they are lost.
+            grace_s: how long their nodes have at least to renew them here. Below 0: they are lost.
         """
         now_s = self._clock.monotonic()
         for lease in leases:
             if lease.id in self._held:
                 continue
-            if lease.is_lost or not grace_s:
+            if lease.is_lost or grace_s <= 0:
                 lost = replace(lease, is_lost=True, probe_failure="")
                 self._held[lease.id] = _Held(lost, now_s + LOST_FOR_S)
             else:
                 self._held[lease.id] = _Held(lease, now_s + max(lease.lease_s, grace_s))
             self._refresh(lease.id)
 
-    def believe(self, grantor: str, leases: Sequence[Lease], left: Iterable[str] = ()) -> None:
+    def believe(self, grantor: str, leases: Sequence[Lease], left: Iterable[Holder] = ()) -> None:
         """Take for true what another control node tells of the leases it granted."""
-        told = {lease.id: lease for lease in leases if lease.instance not in self._left}
+        told = {lease.id: lease for lease in leases if lease.holder not in self._left}
         former = self._told.get(grantor, {})
         self._told[grantor] = told
         for lease in told.values():
@@ -265,18 +272,18 @@ class Registry:
         for id_ in self._told.pop(grantor, {}):
             self._refresh(id_)
 
-    def _drop_left(self, instances: Iterable[str]) -> None:
-        """Drop the leases of instances that gave them back, to whomever that was."""
-        gone = frozenset(instances)
+    def _drop_left(self, holders: Iterable[Holder]) -> None:
+        """Drop the leases of those who gave them back, to whomever that was."""
+        gone = frozenset(holders)
         if not gone:
             return
         for id_, held in list(self._held.items()):
-            if held.lease.instance in gone:
+            if held.lease.holder in gone:
                 del self._held[id_]
                 self._refresh(id_)
         for told in self._told.values():
             for id_, lease in list(told.items()):
-                if lease.instance in gone:
+                if lease.holder in gone:
                     del told[id_]
                     self._refresh(id_)
 
@@ -294,7 +301,9 @@ class Registry:
             if node.registration.address in changed:
                 self._refresh(id_)
 
-    def take_settings(self, id_: str, settings: NodeSettings | None, revision: Revision) -> None:
+    def take_settings(
+        self, id_: str, settings: NodeSettings | None, revision: Revision = NO_REVISION
+    ) -> None:
         """Note what operators have set of a node, and by which revision."""
         if settings is None:
             self._settings.pop(id_, None)

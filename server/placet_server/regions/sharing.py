@@ -24,7 +24,7 @@ from placet_engine.placement.nodes import (
     Registration,
 )
 from placet_server.clock import Clock
-from placet_server.regions.leases import Lease
+from placet_server.regions.leases import Holder, Lease
 from placet_server.regions.registry import LOST_FOR_S, Registry
 from placet_server.store.contract import Notice, Store, StoreError
 
@@ -51,8 +51,8 @@ class Told:
     lasts_s: float
     """How long it may be believed when nothing newer comes."""
     leases: tuple[Lease, ...]
-    left: tuple[str, ...] = ()
-    """Instances that gave their leases back."""
+    left: tuple[Holder, ...] = ()
+    """Who gave a lease back."""
 
     def to_notice(self) -> Notice:
         """Return the form that is put up."""
@@ -76,7 +76,7 @@ class Told:
             time=notice.time,
             lasts_s=body["lasts_s"],
             leases=tuple(map(_lease, body["leases"])),
-            left=tuple(body["left"]),
+            left=tuple(Holder(*holder) for holder in body["left"]),
         )
 
 

@@ -42,7 +42,7 @@ from placet_server.errors import (
 )
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.publisher import Candidate, Publisher
-from placet_server.store.contract import CommitInfo, RevisionConflict, Store
+from placet_server.store.contract import CommitInfo, Fence, RevisionConflict, Store
 
 _ATTEMPTS = 10
 _ID_BYTES = 6
@@ -295,11 +295,15 @@ class RolloutController:
         caller: Caller,
         message: str = "",
         request_id: str = "",
+        fence: Fence | None = None,
     ) -> Kept:
         """Commit what has become of an owner's rollout, on top of the items it was worked out on.
 
+        With a fence, only for who leads.
+
         Raises:
             RevisionConflict: the owner has moved on. Nothing was stored.
+            LeadershipLost: somebody else leads. Nothing was stored.
         """
         commit = await self._store.append(
             items.owner,
@@ -311,6 +315,7 @@ class RolloutController:
                 message=message or _described(rollout),
                 request_id=request_id,
             ),
+            fence=fence,
         )
         return Kept(rollout, commit.revision)
 

@@ -1,7 +1,9 @@
 """Takes the steps that are due. One task on each node that has the store.
 
-There is no leader: every node may take a step, and the store lets one of them. Who dies before it
-has taken a step leaves it to the others; who dies after has left it taken.
+All nodes measure and tell (``reporting.py``); one of these leads, and takes the steps. A step is
+taken once even if two believe that they lead: the store takes it on top of what it was worked out
+on, and from the newest leader. Who dies before it has taken a step leaves it to the next leader;
+who dies after has left it taken.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import asyncio
 import datetime
 import logging
 import random
+import secrets
 
 from placet_engine.changes import ItemSet
 from placet_engine.rollouts import moving
@@ -24,13 +27,24 @@ from placet_server.rollouts.standings import (
     REPORTS,
     SAMPLES,
 )
-from placet_server.store.contract import RevisionConflict, Store, StoreError
+from placet_server.store.contract import (
+    Fence,
+    Leadership,
+    LeadershipLost,
+    RevisionConflict,
+    Store,
+    StoreError,
+)
 
 log = logging.getLogger(__name__)
 
 NOBODY = Caller()
 """Takes the steps that nobody asked for."""
 
+ROLE = "rollouts"
+"""What is led."""
+
+_LEAD_AGAIN_S = 0.5
 _KEPT = datetime.timedelta(days=7)
 
 
@@ -45,6 +59,7 @@ class RolloutDriver:
         controller: RolloutController,
         overview: Overview,
         clock: Clock,
+        node: str,
         tick_s: float,
         telemetry: RolloutTelemetry | None = None,
     ) -> None:
@@ -53,12 +68,33 @@ class RolloutDriver:
         self._controller = controller
         self._overview = overview
         self._clock = clock
+        self._holder = f"{node} {secrets.token_hex(4)}"
         self._tick_s = tick_s
         self._telemetry = telemetry or RolloutTelemetry()
+        self._leadership: Leadership | None = None
         self._cleaned_at_s = float("-inf")
 
     async def run(self) -> None:
         """Do what is due until cancelled. A store that is away holds rollouts, and nothing else."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._lead_on(), name="rollouts-lead")
+            tasks.create_task(self._tick_on(), name="rollouts-tick")
+
+    async def _lead_on(self) -> None:
+        """Lead whenever nobody else does."""
+        while True:
+            try:
+                async with self._store.lead(ROLE, holder=self._holder) as leadership:
+                    self._leadership = leadership
+                    log.info("leads rollouts", extra={"term": leadership.fence.term})
+                    await leadership.lost()
+            except StoreError:
+                log.debug("the store does not answer; nobody leads rollouts", exc_info=True)
+            finally:
+                self._leadership = None
+            await asyncio.sleep(_LEAD_AGAIN_S * random.uniform(0.5, 1.5))  # noqa: S311
+
+    async def _tick_on(self) -> None:
         while True:
             try:
                 await self.tick()
@@ -72,12 +108,12 @@ class RolloutDriver:
     async def tick(self) -> None:
         """Do once what is due now."""
         await self._clean()
-        under_way = self._with_rollouts()
-        if not under_way:
+        under_way, leadership = self._with_rollouts(), self._leadership
+        if not under_way or leadership is None or leadership.is_lost:
             return
         seen = await self._overview.look()
         for items in under_way:
-            await self._drive(items, seen)
+            await self._drive(items, seen, leadership.fence)
 
     def _with_rollouts(self) -> list[ItemSet]:
         """Return the items of every owner whose rollout has not ended, as this node knows it."""
@@ -85,8 +121,8 @@ class RolloutDriver:
 
     # ------------------------------------------------------------------------------- steps
 
-    async def _drive(self, items: ItemSet, seen: Seen) -> None:
-        # INVARIANT: the step is stored on top of the items it is worked out on. Others may be
+    async def _drive(self, items: ItemSet, seen: Seen, fence: Fence) -> None:
+        # INVARIANT: the step is stored on top of the items it is worked out on. People may be
         # faster while this node looks around; the store then refuses the step.
         rollout = items.rollout_under_way
         assert rollout is not None
@@ -98,13 +134,13 @@ class RolloutDriver:
         if after.state is RolloutState.ROLLED_BACK:
             # First, so that whoever sees the rollback sees why.
             await self._store.put_up(progress.findings(rollout, now).to_notice())
-        await self._keep(items, after)
+        await self._keep(items, after, fence)
 
-    async def _keep(self, items: ItemSet, after: Rollout) -> None:
+    async def _keep(self, items: ItemSet, after: Rollout, fence: Fence) -> None:
         try:
-            await self._controller.keep(items, after, caller=NOBODY)
-        except RevisionConflict:
-            # Another node was faster, or a person.
+            await self._controller.keep(items, after, caller=NOBODY, fence=fence)
+        except (RevisionConflict, LeadershipLost):
+            # A person was faster, or another node leads by now.
             return
         self._telemetry.moved(after)
         level = logging.WARNING if after.state is RolloutState.ROLLED_BACK else logging.INFO

@@ -8,7 +8,6 @@ loop; nothing in here waits.
 from __future__ import annotations
 
 import asyncio
-import datetime
 import math
 from collections.abc import AsyncGenerator, Mapping
 from types import MappingProxyType
@@ -28,7 +27,6 @@ from placet_server.store.following import Bell, follow
 # The feed takes commits as they come. One that is further behind than this starts over sooner
 # than it catches up.
 _MAX_COMMITS, _MAX_CHANGES = 1_000, 50_000
-_LONG_AGO = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 class UpstreamCopy:
@@ -96,11 +94,15 @@ class UpstreamCopy:
         """See ``Source``. Only the newest state is here.
 
         Raises:
-            RevisionCompacted: ``at`` is another.
+            RevisionCompacted: the owner has changed since ``at``.
+            RevisionUnknown: ``at`` is still to come.
         """
         self._check_state()
-        if at is not None and at != self._newest:
-            raise RevisionCompacted(at, self._newest)
+        if at is not None and at > self._newest:
+            raise RevisionUnknown(at, self._newest)
+        changed = self.mirror.owners.get(owner, self._window.earliest)
+        if at is not None and at < changed:
+            raise RevisionCompacted(at, Revision(changed))
         if self._sets is None:
             self._sets = _by_owner(self.mirror)
         return self._sets.get(owner, ItemSet(owner=owner))
@@ -160,7 +162,9 @@ class UpstreamCopy:
         position = Revision(self.mirror.position)
         if self.has_state and position > self._newest:
             # Others were told of revisions that do not concern this node.
-            self._append(Commit(revision=position, owner=WITHHELD, time=_LONG_AGO, changes=()))
+            self._append(
+                Commit(revision=position, owner=WITHHELD, time=self._clock.now(), changes=())
+            )
             self._bell.ring()
 
     def _start_at(self, store_id: str) -> None:
@@ -181,30 +185,30 @@ class UpstreamCopy:
         # Names are as this mirror's reader made them.
         removals = cast("tuple[tuple[str, ItemKey], ...]", delta.removals)
         before = {(item.owner, item.key): item for item in delta.replaced}
-        changes = [ItemChange(before.get((item.owner, item.key)), item) for item in delta.upserts]
-        changes += [ItemChange(before[name], None) for name in removals]
         owner = WITHHELD if delta.owner is None else delta.owner
-        others = {change.owner for change in changes} - {owner}
-        if others:
-            self._check_withdrawn(delta, others)
-            self.withdrawals += 1
-        return Commit(
-            revision=Revision(delta.to_revision),
-            owner=owner,
-            time=delta.commit_time or _LONG_AGO,
-            changes=tuple(changes),
-        )
-
-    def _check_withdrawn(self, delta: Delta[Item], others: set[str]) -> None:
-        """See that what changes of others is that all of theirs goes."""
-        written = others.intersection(item.owner for item in delta.upserts)
-        left = others.intersection(owner for owner, _ in self.mirror.items)
-        if delta.owner is None or written or left:
+        changes = [ItemChange(before.get((item.owner, item.key)), item) for item in delta.upserts]
+        changes += [ItemChange(before[name], None) for name in removals if name[0] == owner]
+        withdrawn = {name[0] for name in removals} - {owner}
+        if any(item.owner != owner for item in delta.upserts) or not self._are_gone(withdrawn):
             self.mirror.start_over()
             raise MirrorBroken(
                 f"revision {delta.to_revision} changes items of others than its owner",
                 is_gap=True,
             )
+        for other in withdrawn:
+            self._window.forget(other)
+            self.withdrawals += 1
+        return Commit(
+            revision=Revision(delta.to_revision),
+            owner=owner,
+            time=delta.commit_time or self._clock.now(),
+            changes=tuple(changes),
+            withdrawn=tuple(sorted(withdrawn)),
+        )
+
+    def _are_gone(self, owners: set[str]) -> bool:
+        """Whether nothing is left of some owners. What is withdrawn is withdrawn as a whole."""
+        return not owners or owners.isdisjoint(owner for owner, _ in self.mirror.items)
 
 
 def new_mirror() -> PolicySetMirror[Item]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from placet._channel import Endpoint
+from placet._channel import Destination, Dialing
 from placet._following import Follower
 from placet._freshness import Status
 from placet._mirror import Delta, Snapshot
@@ -76,9 +76,9 @@ async def following_upstreams(
     """
     copy = UpstreamCopy(clock)
     async with AsyncExitStack() as stack:
-        upstreams = []
+        upstreams, dialing = [], Dialing(options=_CHANNEL_OPTIONS)
         for address in config.addresses:
-            channel = Endpoint(address, options=_CHANNEL_OPTIONS).open_aio()
+            channel = Destination(address, dialing).open_aio()
             stack.push_async_callback(channel.close)
             upstreams.append(Upstream(address, channel))
         streams = UpstreamStreams(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 
@@ -87,6 +88,7 @@ BODIES: dict[str, Body] = {
         rule=ResidencyRule.EU_ONLY,
         home_region="eu-west",
         affinity_regions=("eu-central", "eu-west"),
+        update_time=datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC),
     ),
     "node settings": NodeSettings(node="eu1"),
     "node settings with everything": NodeSettings(node="eu1", weight=250, draining=False),

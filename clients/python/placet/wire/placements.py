@@ -7,6 +7,7 @@ import re
 from placet.v1 import topology_pb2
 from placet.wire.limits import LIMITS
 from placet.wire.reader import Reader
+from placet.wire.times import time_from_wire, timestamp
 from placet_engine.items import NodeSettings, Placement
 from placet_engine.placement.residency import ResidencyRule
 
@@ -15,12 +16,13 @@ _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def placement_to_wire(placement: Placement) -> topology_pb2.Tenant:
-    """Return a placement as it is kept: without the time and the etag of its last change."""
+    """Return a placement as it is kept: without an etag."""
     return topology_pb2.Tenant(
         name=placement.tenant,
         residency=placement.rule.value,  # type: ignore[arg-type]  # the numbers are the wire's
         home_region=placement.home_region,
         affinity_regions=placement.affinity_regions,
+        update_time=timestamp(placement.update_time) if placement.update_time else None,
     )
 
 
@@ -40,6 +42,9 @@ def read_placement(message: topology_pb2.Tenant, reader: Reader, field: str) -> 
             read_region(name, reader, f"{field}.affinity_regions[{index}]")
             for index, name in enumerate(affinity[:most])
         ),
+        update_time=time_from_wire(message.update_time)
+        if message.HasField("update_time")
+        else None,
     )
 
 
