@@ -157,6 +157,7 @@ class RolloutController:
             if expected is not None and expected != base:
                 raise RevisionConflict(owner, expected, base)
             edits = _edits(candidate.base, rollout, _to_candidate(candidate.edits))
+            self._publisher.check_owner(owner)
             try:
                 commit = await self._store.append(owner, edits, expected=base, info=info)
             except RevisionConflict:
