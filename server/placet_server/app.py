@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from placet_engine import native
 from placet_engine.cache import DecisionCache
 from placet_engine.compiling import Compiler
+from placet_engine.placement.nodes import NodeRole, Registration
 from placet_engine.rollouts.plan import Guard, GuardKind, PlanDefaults
 from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.admitting import observe_admission
+from placet_server.api.asking import HealthAsker
 from placet_server.api.decision_records import DecisionReporter, masked_reader, read_asked
 from placet_server.api.encoding import CACHED, lasting_part
 from placet_server.api.evaluate import EvaluateService
@@ -29,18 +31,27 @@ from placet_server.api.rollout import RolloutService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
 from placet_server.api.topology import TopologyService
+from placet_server.api.topology_nodes import TopologyNodes
+from placet_server.api.topology_watching import TopologyWatching
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError, RolloutsConfig
 from placet_server.decisions.decider import Decided, Decider
-from placet_server.listening import Listening
+from placet_server.listening import Listening, reachable
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
 from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
 from placet_server.policies.residency import Residency
+from placet_server.regions.audience import Audience
 from placet_server.regions.directory import Directory
+from placet_server.regions.endpoints import Endpoints
 from placet_server.regions.file import load_regions
+from placet_server.regions.membership import Membership
+from placet_server.regions.node_settings import NodeSettingsKeeper
+from placet_server.regions.nodes import NodeView
+from placet_server.regions.observing import observe_membership
+from placet_server.regions.own_condition import OwnCondition
 from placet_server.regions.placing import Placer
 from placet_server.rollouts.controller import RolloutController
 from placet_server.rollouts.driver import RolloutDriver, Timing
@@ -48,10 +59,9 @@ from placet_server.rollouts.observing import RolloutTelemetry
 from placet_server.rollouts.overview import Overview
 from placet_server.rollouts.shadow import ShadowMeter
 from placet_server.store.contract import Store
-from placet_server.store.memory import MemoryStore
-from placet_server.store.sqlite import SqliteStore
+from placet_server.stores import open_store
 from placet_server.telemetry.decision_log.opening import masker_of
-from placet_server.telemetry.running import NodeTelemetry, running_telemetry
+from placet_server.telemetry.running import NodeTelemetry, placet_version, running_telemetry
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +81,11 @@ class Node:
     api: ApiServer
     telemetry: NodeTelemetry
     evaluate: EvaluateService
+    membership: Membership
 
     async def drain(self) -> None:
         """Take no more calls; return when those under way are done, or out of time."""
+        self.membership.drain()
         await self.api.drain()
 
 
@@ -109,14 +121,16 @@ async def running_node(
                 now=clock.now,
             )
         )
-        store = await _open_store(config)
+        store = await open_store(config.store)
         stack.push_async_callback(store.aclose)
         executor = stack.enter_context(
             ThreadPoolExecutor(config.server.compile_threads, thread_name_prefix="compile")
         )
         compiler = Compiler()
         residency = Residency(regions)
-        directory = Directory(residency)
+        audience = Audience(config.topology.max_watchers)
+        view = NodeView(audience.news)
+        directory = Directory(residency, Endpoints(view, regions))
         active = ActivePolicies(clock, node, directory.refusal)
         hub = Hub(
             max_subscriptions=config.subscribe.max_subscriptions,
@@ -192,6 +206,28 @@ async def running_node(
             clock=clock,
             defaults=_plan_defaults(config.rollouts),
         )
+        membership = Membership(
+            Registration(
+                id=node,
+                instance=secrets.token_hex(8),
+                region=region,
+                role=NodeRole.CONTROL,
+                version=placet_version(),
+            ),
+            store=store,
+            active=active,
+            view=view,
+            audience=audience,
+            asker=HealthAsker(),
+            clock=clock,
+            config=config.topology,
+        )
+        observe_membership(telemetry.metrics, membership, audience)
+        topology = TopologyService(
+            directory=directory,
+            placer=Placer(store=store, residency=residency, active=active, clock=clock),
+            active=active,
+        )
         services = Services(
             evaluate=EvaluateService(
                 decider=decider,
@@ -220,20 +256,30 @@ async def running_node(
                 region=region,
                 start_time=clock.now(),
             ),
-            topology=TopologyService(
-                directory=directory,
-                placer=Placer(store=store, residency=residency, active=active, clock=clock),
+            topology=topology,
+            topology_nodes=TopologyNodes(
+                view=view,
+                registrar=membership.registrar,
+                settings=NodeSettingsKeeper(store, clock),
+                follower=membership.follower,
                 active=active,
+                regions=regions,
+            ),
+            topology_watching=TopologyWatching(
+                topology=topology, view=view, audience=audience, clock=clock
             ),
         )
-        for running, name in ((feed.run(), "feed"), (driver.run(), "rollouts")):
-            task = asyncio.create_task(running, name=name)
-            task.add_done_callback(_tell_of_mistake)
-            stack.push_async_callback(_ended, task)
+        for running, name in (
+            (feed.run(), "feed"),
+            (driver.run(), "rollouts"),
+            (membership.run(), "topology"),
+        ):
+            _run(stack, running, name)
         api = ApiServer(
             listening=listening or Listening(address=config.server.listen),
             services=services,
             hub=hub,
+            audience=audience,
             admission=admission,
             guard=ResidencyGuard(directory),
             write_timeout_s=config.subscribe.write_timeout_s,
@@ -241,9 +287,21 @@ async def running_node(
             telemetry=telemetry.rpc,
         )
         host, _, _ = config.server.listen.rpartition(":")
+        stack.push_async_callback(membership.leave)
         port = await api.start()
+        address = (listening.public or listening.address) if listening else f"{host}:{port}"
+        advertised = config.server.advertise or reachable(address)
+        if not advertised:
+            log.warning(
+                "nobody is sent here, since a wildcard is no address; set server.advertise",
+                extra={"address": address},
+            )
+        condition = OwnCondition(admission=admission, hub=hub, active=active, clock=clock)
+        joined = membership.join(advertised, condition=condition, follow=api.turn_away)
+        _run(stack, joined, "membership")
         stack.push_async_callback(api.drain)
-        address = config.server.listen if listening else f"{host}:{port}"
+        # First of all: whoever routes calls is to know before there is nobody to take them.
+        stack.callback(membership.drain)
         log.info(
             "serving",
             extra={"address": address, "revision": active.revision, "path": native.path()},
@@ -259,6 +317,7 @@ async def running_node(
             api=api,
             telemetry=telemetry,
             evaluate=services.evaluate,
+            membership=membership,
         )
 
 
@@ -290,10 +349,11 @@ def _limits(config: Config) -> Limits:
     )
 
 
-async def _open_store(config: Config) -> Store:
-    if config.store.kind == "memory":
-        return MemoryStore()
-    return await SqliteStore.open(Path(config.store.path))
+def _run(stack: AsyncExitStack, running: Coroutine[None, None, None], name: str) -> None:
+    """Have something run as long as the node does."""
+    task = asyncio.create_task(running, name=name)
+    task.add_done_callback(_tell_of_mistake)
+    stack.push_async_callback(_ended, task)
 
 
 def _tell_of_mistake(task: asyncio.Task[None]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,9 @@ class ServerConfig:
     """Address to serve on, ``host:port``. Port 0 takes any free one."""
     node: str = ""
     """Name of this node in decisions. Empty: the host's name."""
+    advertise: str = ""
+    """Address clients reach this node at, ``host:port``. Empty: the one it listens on; where that
+    is a wildcard, nobody is sent to this node."""
     region: str = "local"
     """Region of this node: one of those in `topology.file`, or `local`, which is none."""
     allow_insecure: bool = False
@@ -52,9 +56,13 @@ class StoreConfig:
     """``[store]``."""
 
     kind: str = "sqlite"
-    """`sqlite` keeps everything in one file; `memory` forgets it at the end."""
+    """`sqlite` keeps everything in one file; `postgres` in a database that nodes on many machines
+    share, and needs its extra; `memory` forgets it at the end."""
     path: str = "placet.db"
     """File of the sqlite store. Made when it is not there."""
+    url: str = ""
+    """Database of the postgres store, such as ``postgresql://placet@db1,db2/placet``: of several
+    hosts, the one that takes writes is used. A password is better kept in PGPASSFILE."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +71,20 @@ class TopologyConfig:
 
     file: str = ""
     """TOML file of the regions there are, see docs/regions.md. Empty: the six that ship."""
+    lease_s: float = 0.45
+    """How long a node may be silent before it is lost, in seconds. Longer for nodes that are far
+    away, and where there are many."""
+    max_renewals_per_second: float = 500.0
+    """How many renewals of leases this node takes. With more nodes their leases are longer."""
+    probe_every_s: float = 0.25
+    """How often a node is asked whether it serves, in seconds. 0: never."""
+    probe_timeout_s: float = 0.3
+    """How long it may take over the answer, in seconds."""
+    share_s: float = 1.0
+    """How often control nodes on one store tell each other of their nodes, in seconds. What is
+    news is told at once."""
+    max_watchers: int = 5000
+    """Streams of routes and nodes that this node holds at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +295,8 @@ def read_config(
                 values[spec.name] = _converted(origin, hints[spec.name])
             except ConfigError as error:
                 wrong.append(str(error))
-            origins.append(Origin(key, values.get(spec.name, origin.value), origin.source))
+            value = values.get(spec.name, origin.value)
+            origins.append(Origin(key, _shown(key, value), origin.source))
         if not wrong:
             sections[section] = section_type(**values)
     wrong.extend(_out_of_range(origins))
@@ -350,8 +373,18 @@ def _converted(origin: Origin, wanted: type) -> Any:
     except (KeyError, ValueError):
         pass
     raise ConfigError(
-        f"`{origin.key}` is `{value}` ({origin.source}), which is not {_TYPE_WORDS[wanted]}"
+        f"`{origin.key}` is `{_shown(origin.key, value)}` ({origin.source}), which is not "
+        f"{_TYPE_WORDS[wanted]}"
     )
+
+
+def _shown(key: str, value: object) -> object:
+    """Return a value as it may be shown: without a password in it."""
+    return _PASSWORD.sub(r"\1\2***", str(value)) if key in _WITH_PASSWORDS else value
+
+
+_WITH_PASSWORDS = frozenset({"store.url"})
+_PASSWORD = re.compile(r"(://[^:@/?#]*:)[^?#]*(?=@)|([?&](?:ssl)?password=)[^&]*")
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -377,6 +410,12 @@ _AT_LEAST: Mapping[str, float] = {
     "server.compile_threads": 1,
     "server.workers": 1,
     "server.max_connection_age_s": 0,
+    "topology.lease_s": 0.05,
+    "topology.max_renewals_per_second": 1,
+    "topology.probe_every_s": 0,
+    "topology.probe_timeout_s": 0.01,
+    "topology.share_s": 0.05,
+    "topology.max_watchers": 1,
     "cache.max_bytes": 1,
     "cache.ttl_s": 0.001,
     "subscribe.heartbeat_s": 0.01,
@@ -419,21 +458,25 @@ _AT_MOST: Mapping[str, float] = {
     "rollouts.shadow_percent": 100,
     "server.workers": 256,
     "subscribe.heartbeat_s": 5,
+    "topology.lease_s": 60,
+    "topology.probe_every_s": 60,
+    "topology.probe_timeout_s": 60,
+    "topology.share_s": 60,
     # Times twelve outcomes, causes and caches is what the SDK takes of one metric: 2,000 points.
     "telemetry.max_tenants": 150,
     "telemetry.trace_ratio": 1,
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "server.front": ("grpc", "envoy"),
-    "store.kind": ("sqlite", "memory"),
+    "store.kind": ("sqlite", "postgres", "memory"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("text", "json"),
     "telemetry.decision_log": ("off", "stdout", "file", "otlp"),
     "telemetry.decision_log_mask_mode": ("replace", "drop", "hash"),
     "telemetry.decision_log_when_slow": ("block", "spill", "sample", "drop"),
 }
-_ADDRESSES = frozenset({"server.listen", "telemetry.prometheus_listen"})
-_NOT_LISTENING = ("telemetry.prometheus_listen", "")
+_ADDRESSES = frozenset({"server.listen", "server.advertise", "telemetry.prometheus_listen"})
+_OPTIONAL_ADDRESSES = _ADDRESSES - {"server.listen"}
 
 
 def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
@@ -446,7 +489,7 @@ def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
                 yield f"{where}; use at most {_AT_MOST[origin.key]:g}"
         elif origin.key in _CHOICES and value not in _CHOICES[origin.key]:
             yield f"{where}; use one of {', '.join(_CHOICES[origin.key])}"
-        elif (origin.key, value) == _NOT_LISTENING:
+        elif origin.key in _OPTIONAL_ADDRESSES and not value:
             continue
         elif origin.key in _ADDRESSES and not is_address(str(value)):
             yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"
@@ -457,6 +500,11 @@ def _refuse_contradictions(config: Config) -> None:
         raise ConfigError(
             f"`server.workers` is `{config.server.workers}` and `store.kind` is `memory`, which "
             "processes cannot share; use `sqlite`, or one worker"
+        )
+    if config.store.kind == "postgres" and not config.store.url:
+        raise ConfigError(
+            "`store.kind` is `postgres` and `store.url` is empty; set it to the database, such as "
+            "postgresql://placet@db1,db2/placet"
         )
 
 

@@ -106,6 +106,9 @@ came. ``NotAllowed`` (``Denied``, ``ApprovalRequired``, ``UnknownObligation``; e
 from __future__ import annotations
 
 from placet import aio
+from placet._balancing.endpoints import Endpoint, EndpointState, EndpointStatistics
+from placet._balancing.options import Balancing
+from placet._balancing.sources import Dns, Topology
 from placet._client import Client
 from placet._decisions import (
     Cause,
@@ -223,6 +226,7 @@ __all__ = [
     "Action",
     "AnyOf",
     "ApprovalRequired",
+    "Balancing",
     "BatchSemantics",
     "CacheReport",
     "CacheStatistics",
@@ -245,7 +249,11 @@ __all__ = [
     "Delta",
     "Denied",
     "Diff",
+    "Dns",
     "Effect",
+    "Endpoint",
+    "EndpointState",
+    "EndpointStatistics",
     "Entity",
     "EntityRef",
     "Explanation",
@@ -322,6 +330,7 @@ __all__ = [
     "Subscription",
     "TemplateLink",
     "TenantSettings",
+    "Topology",
     "Unauthenticated",
     "Unavailable",
     "UnknownObligation",
