@@ -158,6 +158,7 @@ async def running_node(
             lasting_part(node=node, region=region),
             CACHED,
         )
+        feed.when_gone(lambda tenant: compiler.forget())
         feed.when_gone(decider.forget)
         observe_node(telemetry.metrics, active=active, cache=cache, hub=hub)
         publisher = Publisher(

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from placet.v1 import policy_pb2, subscribe_service_pb2
-from placet.wire import item_from_wire
+from placet.wire import item_from_wire, removal_from_wire
 from placet_engine.items import NO_REVISION, ItemKey, checksum
 from placet_server.config import SubscribeConfig
 from placet_server.policies.residency import Step
@@ -56,8 +56,8 @@ class Follower:
             if change.WhichOneof("change") == "upsert":
                 self.items[_key(change.upsert)] = change.upsert
             else:
-                key = change.removal.key
-                del self.items[change.removal.owner, key.kind, key.id, ""]
+                owner, key = removal_from_wire(change.removal)
+                del self.items[owner, int(key.kind), key.id, key.type]
         self.revisions.append(delta.to_revision)
         self._advance(delta.cursor, delta.checksum)
 

@@ -129,6 +129,8 @@ class Feed:
             async with aclosing(self._store.watch(self._active.revision)) as commits:
                 async for commit in commits:
                     await self._apply(commit)
+                    # It may be of what must not be kept, and the next may be long in coming.
+                    del commit
         except RevisionCompacted:
             # The node was away longer than commits are kept: it starts over.
             await self.load()
