@@ -99,8 +99,8 @@ class TenantHeld(PlacetError):
         super().__init__(
             f"the rule {rule.name} does not allow region `{region}`, where this control plane is, "
             f"and its store holds {items} items of tenant `{tenant}`; take them along with "
-            "`placet bundle export`, import them where they may be, delete them here, and place "
-            "the tenant again"
+            "`placet bundle export`, import them where they may be, delete them here with `placet "
+            "tenant clear`, and place the tenant again"
         )
         self.tenant = tenant
 

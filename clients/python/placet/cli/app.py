@@ -26,6 +26,8 @@ from placet.cli._policy_read import diff, get, history, list_
 from placet.cli._policy_sync import sync
 from placet.cli._policy_test import run_tests
 from placet.cli._quickstart import quickstart
+from placet.cli._region import list_ as list_regions
+from placet.cli._region import route
 from placet.cli._rollout_show import list_ as list_rollouts
 from placet.cli._rollout_show import nodes
 from placet.cli._rollout_show import show as show_rollout
@@ -38,6 +40,9 @@ from placet.cli._template_read import list_ as list_templates
 from placet.cli._template_read import show
 from placet.cli._template_remove import remove
 from placet.cli._template_test import run_template_tests
+from placet.cli._tenant import clear, put
+from placet.cli._tenant import get as get_tenant
+from placet.cli._tenant import list_ as list_tenants
 from placet.cli._watch import watch
 from placet.cli.failures import EXIT_CODES, ExitCode, Failure, code_of
 from placet.cli.files import PathRefused
@@ -247,6 +252,35 @@ _add(
 _add(rollout, rollback, "rollback", "placet rollout rollback -t demo -m 'support is flooded'")
 _add(
     rollout, nodes, "nodes", "placet rollout nodes -t demo", "placet rollout nodes -t demo --watch"
+)
+
+tenant = _group("tenant", "Where tenants' data may be.")
+_add(
+    tenant,
+    put,
+    "put",
+    "placet tenant put acme --rule EU_ONLY --home eu-west",
+    "placet tenant put acme --rule NO_US --affinity eu-central --affinity eu-west",
+)
+_add(tenant, get_tenant, "get", "placet tenant get acme", "placet tenant get acme --json")
+_add(tenant, list_tenants, "list", "placet tenant list", "placet tenant list --json")
+_add(
+    tenant,
+    clear,
+    "clear",
+    "placet tenant clear acme --address us1.example.net:7443",
+    "placet tenant clear acme --yes -m 'moved to the EU'",
+)
+
+region = _group("region", "Places with nodes, and the way there.")
+_add(region, list_regions, "list", "placet region list", "placet region list --json")
+_add(
+    region,
+    route,
+    "route",
+    "placet region route -t acme --country IE",
+    "placet region route -t acme --at=-33.9,151.2",
+    "placet region route -t acme --from-region us-east --json",
 )
 
 template = _group(

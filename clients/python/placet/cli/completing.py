@@ -51,5 +51,16 @@ def rollout_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]
     ]
 
 
+def region_names(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer regions by name, each with where it is; none when no server tells at once."""
+    address = context.params.get("address") or os.environ.get("PLACET_ADDRESS") or DEFAULT_ADDRESS
+    try:
+        with Client(address, management_timeout_s=_NO_LONGER_S) as client:
+            regions = client.regions()
+    except PlacetError:
+        return []
+    return [(region.name, region.title) for region in regions if region.name.startswith(incomplete)]
+
+
 _NO_LONGER_S = 1.0
 _MOST = 20
