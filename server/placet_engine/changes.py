@@ -40,6 +40,8 @@ class ChangeSet:
     replace_all: bool = False
     """Whether policies, templates and links that are not written go away, and,
     where the change set has any of the kind, entities and the schema."""
+    replace_kinds: frozenset[ItemKind] = frozenset()
+    """Further kinds that go away with ``replace_all``, although none is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,7 @@ class ItemSet:
         item = self.items.get(ROLLOUT_KEY)
         if item is None or item.revision != self.revision:
             return self.revision
-        assert isinstance(item.body, RolloutRecord)
-        rollout = item.body.rollout
+        rollout = rollout_of(item)
         if rollout.state is RolloutState.COMPLETED:
             return self.revision
         return Revision(rollout.stable_revision)
@@ -121,13 +122,7 @@ class ItemSet:
     def rollout(self) -> Rollout | None:
         """The rollout under way, or the last one there was."""
         item = self.items.get(ROLLOUT_KEY)
-        if item is None:
-            return None
-        assert isinstance(item.body, RolloutRecord)
-        rollout = item.body.rollout
-        if not rollout.candidate_revision:
-            rollout = replace(rollout, candidate_revision=item.revision)
-        return rollout
+        return rollout_of(item) if item is not None else None
 
     @property
     def rollout_under_way(self) -> Rollout | None:
@@ -151,6 +146,16 @@ class ItemSet:
         ]
         return self.editing(edits, Revision(rollout.candidate_revision))
 
+    def proposed(self) -> ItemSet:
+        """Return the candidate where the set's revision is the one that brought it, else the set.
+
+        Decisions by a candidate name that revision.
+        """
+        rollout = self.rollout_under_way
+        if rollout is None or rollout.candidate_revision != self.revision:
+            return self
+        return self.candidate() or self
+
     def of_kind(self, kind: ItemKind) -> Iterator[Item]:
         """Go through the items of one kind."""
         return (item for key, item in self.items.items() if key.kind is kind)
@@ -168,6 +173,18 @@ class ItemSet:
     def editing(self, edits: Iterable[Edit], revision: Revision) -> ItemSet:
         """Return the set as it would be if the edits were committed at ``revision``."""
         return self.applying(revision, to_changes(self, edits, revision))
+
+
+def rollout_of(item: Item) -> Rollout:
+    """Return the rollout that an item records, with its candidate's revision.
+
+    The commit that brings a candidate cannot know its own revision, so that the record lacks it.
+    """
+    assert isinstance(item.body, RolloutRecord)
+    rollout = item.body.rollout
+    if rollout.candidate_revision:
+        return rollout
+    return replace(rollout, candidate_revision=item.revision)
 
 
 def candidate_edits(candidate: CandidateEdits) -> list[Edit]:
@@ -223,7 +240,7 @@ def resolve(change_set: ChangeSet, current: ItemSet) -> tuple[list[Edit], list[P
     written = {body.key for body in change_set.upserts}
     removed = dict.fromkeys(key for key in change_set.deletes if key in current.items)
     if change_set.replace_all:
-        replaced = _ALWAYS_REPLACED | {key.kind for key in written}
+        replaced = _ALWAYS_REPLACED | {key.kind for key in written} | change_set.replace_kinds
         removed.update(
             dict.fromkeys(
                 key for key in current.items if key.kind in replaced and key not in written

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from placet_engine import native
 from placet_engine.cache import DecisionCache
@@ -60,8 +59,7 @@ from placet_server.rollouts.observing import RolloutTelemetry
 from placet_server.rollouts.overview import Overview
 from placet_server.rollouts.shadow import ShadowMeter
 from placet_server.store.contract import Store
-from placet_server.store.memory import MemoryStore
-from placet_server.store.sqlite import SqliteStore
+from placet_server.stores import open_store
 from placet_server.telemetry.decision_log.opening import masker_of
 from placet_server.telemetry.running import NodeTelemetry, placet_version, running_telemetry
 
@@ -123,7 +121,7 @@ async def running_node(
                 now=clock.now,
             )
         )
-        store = await _open_store(config)
+        store = await open_store(config.store)
         stack.push_async_callback(store.aclose)
         executor = stack.enter_context(
             ThreadPoolExecutor(config.server.compile_threads, thread_name_prefix="compile")
@@ -348,12 +346,6 @@ def _limits(config: Config) -> Limits:
         tenant_decisions_per_second=limits.tenant_decisions_per_second,
         tenant_burst_s=limits.tenant_burst_s,
     )
-
-
-async def _open_store(config: Config) -> Store:
-    if config.store.kind == "memory":
-        return MemoryStore()
-    return await SqliteStore.open(Path(config.store.path))
 
 
 def _run(stack: AsyncExitStack, running: Coroutine[None, None, None], name: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,9 +56,13 @@ class StoreConfig:
     """``[store]``."""
 
     kind: str = "sqlite"
-    """`sqlite` keeps everything in one file; `memory` forgets it at the end."""
+    """`sqlite` keeps everything in one file; `postgres` in a database that nodes on many machines
+    share, and needs its extra; `memory` forgets it at the end."""
     path: str = "placet.db"
     """File of the sqlite store. Made when it is not there."""
+    url: str = ""
+    """Database of the postgres store, such as ``postgresql://placet@db1,db2/placet``: of several
+    hosts, the one that takes writes is used. A password is better kept in PGPASSFILE."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +295,8 @@ def read_config(
                 values[spec.name] = _converted(origin, hints[spec.name])
             except ConfigError as error:
                 wrong.append(str(error))
-            origins.append(Origin(key, values.get(spec.name, origin.value), origin.source))
+            value = values.get(spec.name, origin.value)
+            origins.append(Origin(key, _shown(key, value), origin.source))
         if not wrong:
             sections[section] = section_type(**values)
     wrong.extend(_out_of_range(origins))
@@ -367,8 +373,18 @@ def _converted(origin: Origin, wanted: type) -> Any:
     except (KeyError, ValueError):
         pass
     raise ConfigError(
-        f"`{origin.key}` is `{value}` ({origin.source}), which is not {_TYPE_WORDS[wanted]}"
+        f"`{origin.key}` is `{_shown(origin.key, value)}` ({origin.source}), which is not "
+        f"{_TYPE_WORDS[wanted]}"
     )
+
+
+def _shown(key: str, value: object) -> object:
+    """Return a value as it may be shown: without a password in it."""
+    return _PASSWORD.sub(r"\1\2***", str(value)) if key in _WITH_PASSWORDS else value
+
+
+_WITH_PASSWORDS = frozenset({"store.url"})
+_PASSWORD = re.compile(r"(://[^:@/?#]*:)[^?#]*(?=@)|([?&](?:ssl)?password=)[^&]*")
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -452,7 +468,7 @@ _AT_MOST: Mapping[str, float] = {
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "server.front": ("grpc", "envoy"),
-    "store.kind": ("sqlite", "memory"),
+    "store.kind": ("sqlite", "postgres", "memory"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("text", "json"),
     "telemetry.decision_log": ("off", "stdout", "file", "otlp"),
@@ -484,6 +500,11 @@ def _refuse_contradictions(config: Config) -> None:
         raise ConfigError(
             f"`server.workers` is `{config.server.workers}` and `store.kind` is `memory`, which "
             "processes cannot share; use `sqlite`, or one worker"
+        )
+    if config.store.kind == "postgres" and not config.store.url:
+        raise ConfigError(
+            "`store.kind` is `postgres` and `store.url` is empty; set it to the database, such as "
+            "postgresql://placet@db1,db2/placet"
         )
 
 

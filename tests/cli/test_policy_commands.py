@@ -38,6 +38,31 @@ def test_push_of_a_folder_removes_what_is_no_longer_in_it(tmp_path: Path, at_ser
     assert "0 written, 1 removed" in pushed.out
 
 
+def test_push_of_a_folder_without_entities_leaves_them_and_says_so(
+    tmp_path: Path, at_server: Shell
+) -> None:
+    """They may come from elsewhere. But who has deleted the file may think that they are gone."""
+    document = '[{"uid": {"type": "User", "id": "ann"}, "attrs": {}, "parents": []}]'
+    write(tmp_path, a__cedar=ALLOW, entities__json=document)
+    first = at_server("policy", "push", ".")
+    (tmp_path / "entities.json").unlink()
+    kept = at_server("policy", "push", ".")
+    write(tmp_path, entities__json="[]")
+    tried = at_server("policy", "push", ".", "--dry-run")
+    added = at_server("policy", "push", ".", "--no-replace")
+    removed = at_server("policy", "push", ".")
+    again = at_server("policy", "push", ".")
+
+    assert "says nothing of entities" not in first.err
+    assert "nothing to publish" in kept.out
+    assert "`entities: []` in a document removes them" in " ".join(kept.err.split())
+    assert '- entity User::"ann"' in tried.out
+    assert "nothing to publish" in added.out
+    assert '- entity User::"ann"' in removed.out
+    assert "nothing to publish" in again.out
+    assert removed.err == again.err == ""
+
+
 def test_push_of_a_file_leaves_the_rest_alone(tmp_path: Path, at_server: Shell) -> None:
     write(tmp_path, a__cedar=ALLOW, b__cedar=ALLOW)
     at_server("policy", "push", ".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hashlib
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +13,10 @@ from placet_engine.changes import Commit, Edit
 from placet_engine.items import ItemKey, ItemKind, Policy, Revision
 from placet_server.store.contract import CommitInfo, Store
 from placet_server.store.memory import MemoryStore
+from placet_server.store.postgres import PostgresStore
+from placet_server.store.postgres.address import Address
 from placet_server.store.sqlite import SqliteStore
+from tests.postgres import shared_cluster
 
 DEADLINE_S = 30.0
 """How long anything may take before a test gives up on it: far more than it ever needs."""
@@ -45,7 +49,21 @@ class SqliteBackend:
         return await SqliteStore.open(self.path)
 
 
-DURABLE: dict[str, Callable[[Path], Backend]] = {"sqlite": SqliteBackend}
+class PostgresBackend:
+    def __init__(self, directory: Path) -> None:
+        name = hashlib.sha256(str(directory).encode()).hexdigest()[:40]
+        cluster = shared_cluster()
+        cluster.run(f'CREATE SCHEMA IF NOT EXISTS "{name}"')
+        self.url = f"{cluster.url}?search_path={name}"
+
+    async def open(self) -> Store:
+        return await PostgresStore.open(Address.parse(self.url))
+
+
+DURABLE: dict[str, Callable[[Path], Backend]] = {
+    "sqlite": SqliteBackend,
+    "postgres": PostgresBackend,
+}
 """Stores whose data outlives them, and which several objects may share."""
 
 BACKENDS: dict[str, Callable[[Path], Backend]] = {"memory": MemoryBackend, **DURABLE}

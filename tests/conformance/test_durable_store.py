@@ -5,9 +5,17 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
+import pytest
+
 from placet_engine.changes import Commit
 from placet_engine.items import Policy, Revision
-from placet_server.store.contract import RevisionConflict, Store
+from placet_server.store.contract import (
+    Fence,
+    Leadership,
+    LeadershipLost,
+    RevisionConflict,
+    Store,
+)
 from tests.conformance.stores import (
     DEADLINE_S,
     EMPTY,
@@ -73,6 +81,18 @@ async def test_many_open_a_new_store_at_once(open_store: OpenStore) -> None:
     assert len({store.store_id for store in stores}) == 1
     for number, store in enumerate(stores):
         assert (await commit(store, "acme", write("a"))).revision == number + 1
+
+
+async def test_a_store_opens_while_others_commit(open_store: OpenStore) -> None:
+    """What is checked of a store when it is opened once looked at two states of it."""
+    busy = await open_store()
+
+    async with asyncio.TaskGroup() as group:
+        committing = group.create_task(commit_many(busy, 200))
+        while not committing.done():
+            store = await open_store()
+            assert await store.head() <= 200
+            await store.aclose()
 
 
 async def test_cancelled_open_leaves_nothing_behind(open_store: OpenStore) -> None:
@@ -174,3 +194,34 @@ async def _add(store: Store, times: int) -> None:
         except RevisionConflict:
             continue
         times -= 1
+
+
+async def test_one_of_many_stores_leads(open_store: OpenStore) -> None:
+    one, other = await open_store(), await open_store()
+
+    async with one.lead("rollouts", holder="one") as first:
+        waiting = asyncio.create_task(_lead(other, first))
+        assert not first.is_lost
+        with pytest.raises(RevisionConflict):
+            await one.append("acme", [write("a")], expected=Revision(7), info=info())
+        assert not waiting.done()
+    async with asyncio.timeout(DEADLINE_S):
+        second = await waiting
+
+    assert (first.fence.term, second.term) == (1, 2)
+    with pytest.raises(LeadershipLost):
+        await one.append("acme", [write("a")], expected=EMPTY, info=info(), fence=first.fence)
+
+
+async def _lead(store: Store, before: Leadership) -> Fence:
+    async with store.lead("rollouts", holder="other") as leadership:
+        assert before.is_lost
+        return leadership.fence
+
+
+async def test_terms_outlive_the_store(open_store: OpenStore) -> None:
+    for term in (1, 2):
+        store = await open_store()
+        async with store.lead("rollouts", holder="node") as leadership:
+            assert leadership.fence.term == term
+        await store.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import random
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -37,6 +38,8 @@ from placet_engine.rollouts.record import Rollout, RolloutState
 from placet_server.store.contract import (
     CommitInfo,
     CommitSummary,
+    Fence,
+    LeadershipLost,
     Notice,
     RevisionCompacted,
     RevisionConflict,
@@ -1044,7 +1047,9 @@ async def test_a_rollout_and_its_candidate_are_kept(store: Store) -> None:
 
     kept = await store.read("acme")
 
-    assert [item.body for item in kept.items.values()] == bodies
+    assert {key: item.body for key, item in kept.items.items()} == {
+        body.key: body for body in bodies
+    }
     assert kept.rollout == replace(ROLLOUT.rollout, candidate_revision=1)
 
 
@@ -1117,5 +1122,122 @@ async def test_names_of_notices_may_be_any_text(store: Store) -> None:
     for name in names:
         await store.put_up(notice(name, text=name))
 
-    put_up = {put.name: put.body["text"] for put in await store.notices("nodes")}
-    assert put_up == dict(zip(names, names, strict=True))
+    put_up = [(put.name, put.body["text"]) for put in await store.notices("nodes")]
+    assert put_up == list(zip(names, names, strict=True))
+
+
+# ------------------------------------------------------------------------------ leadership
+
+
+async def test_one_leads_at_a_time_and_terms_grow(store: Store) -> None:
+    fences: list[Fence] = []
+    leading = 0
+
+    async def lead() -> None:
+        nonlocal leading
+        async with store.lead("rollouts", holder="node") as leadership:
+            leading += 1
+            assert leading == 1
+            fences.append(leadership.fence)
+            await asyncio.sleep(0)
+            leading -= 1
+        assert leadership.is_lost
+        await leadership.lost()
+
+    async with asyncio.timeout(DEADLINE_S):
+        await asyncio.gather(*(lead() for _ in range(5)))
+
+    assert fences == [Fence("rollouts", term) for term in range(1, 6)]
+
+
+async def test_roles_are_led_apart(store: Store) -> None:
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        store.lead("one", holder="node") as one,
+        store.lead("other", holder="node") as other,
+    ):
+        assert (one.fence, other.fence) == (Fence("one", 1), Fence("other", 1))
+        assert not one.is_lost
+
+
+async def test_a_fence_is_void_once_somebody_else_leads(store: Store) -> None:
+    async with store.lead("rollouts", holder="old") as old:
+        done = await store.append(
+            "acme", [write("a")], expected=EMPTY, info=info("first"), fence=old.fence
+        )
+    # Nobody has come after: what is under way may end.
+    done = await store.append(
+        "acme", [write("a", "// 2")], expected=done.revision, info=info(), fence=old.fence
+    )
+    async with store.lead("rollouts", holder="new") as new:
+        with pytest.raises(LeadershipLost) as raised:
+            await store.append(
+                "acme", [write("a", "// 3")], expected=done.revision, info=info(), fence=old.fence
+            )
+        repeated = await store.append(
+            "acme", [write("a")], expected=EMPTY, info=info("first"), fence=old.fence
+        )
+        await store.append(
+            "acme", [write("a", "// 4")], expected=done.revision, info=info(), fence=new.fence
+        )
+
+    assert raised.value.fence == old.fence
+    assert repeated.revision == 1
+    assert await texts(store, "acme") == {"a": "// 4"}
+    assert await store.head() == 3
+
+
+async def test_whoever_stops_waiting_to_lead_does_not(store: Store) -> None:
+    async with store.lead("rollouts", holder="leader"):
+        waiting = asyncio.create_task(_lead_once(store))
+        assert await _is_idle(store, waiting)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    async with asyncio.timeout(DEADLINE_S):
+        assert await _lead_once(store) == 2
+
+
+async def _lead_once(store: Store) -> int:
+    async with store.lead("rollouts", holder="node") as leadership:
+        return leadership.fence.term
+
+
+async def test_any_text_is_a_role(store: Store) -> None:
+    for text in ODD_TEXTS:
+        async with store.lead(text, holder=text) as leadership:
+            assert leadership.fence == Fence(text, 1)
+    with pytest.raises(ValueError, match="not valid UTF-8"):
+        async with store.lead("\ud800", holder=""):
+            pass
+
+
+# ------------------------------------------------------------------------------ long texts
+
+
+async def test_long_texts_are_told_apart(store: Store) -> None:
+    """PostgreSQL's indexes take texts of 2,704 bytes, and compress what repeats itself."""
+    chance = random.Random(1)
+    start = "".join(chr(chance.randrange(0x4E00, 0x9FFF)) for _ in range(5_000))
+    owners = [start, f"{start}\0", f"{start}\\0"]
+    for owner in owners:
+        bodies: list[Body] = [Policy(id=f"{start}{end}", cedar="// 1") for end in ("", "a", "\0")]
+        bodies.append(StoredEntity(Entity(uid=EntityUid(f"{start}T", start))))
+        edits = [Edit(body.key, body) for body in bodies]
+        note = info(f"request {owner}")
+        done = await store.append(owner, edits, expected=EMPTY, info=note)
+        assert await store.append(owner, edits, expected=EMPTY, info=note) == done
+        assert await store.find_commit(owner, request_id=note.request_id) == done
+        assert set((await store.read(owner)).items) == {body.key for body in bodies}
+        again = await commit(store, owner, write(start, "// 2"), remove(f"{start}a"))
+        key = policy_key(start)
+        assert len(await store.history(owner, key=key, limit=9)) == 2
+        assert len(await store.versions(owner, key, limit=9)) == 2
+        (head,) = await store.commits(Revision(again.revision - 1), limit=9)
+        assert head == again
+        await store.put_up(notice(owner, topic=start))
+
+    assert set(await store.owners()) == set(owners)
+    assert [put.name for put in await store.notices(start)] == sorted(owners)
+    await store.take_down(start, before=NOON.replace(minute=5))
+    assert await store.notices(start) == []

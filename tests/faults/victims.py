@@ -17,7 +17,10 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from placet_engine.items import Revision
-from placet_server.store.contract import Store
+from placet_server.store.contract import LeadershipLost, Store
+from placet_server.store.postgres import PostgresStore
+from placet_server.store.postgres.address import Address
+from placet_server.store.sql_store import SqlStore
 from placet_server.store.sqlite import SqliteStore
 from tests.conformance.stores import info, write
 
@@ -69,6 +72,34 @@ async def _append_on_and_on(
         )
         revision = done.revision
         acknowledged.send((int(revision), owner, mark))
+
+
+def append_while_leading(place: str, told: Connection[Any, Any]) -> None:
+    """Lead, and commit without end as whoever leads does, until that is refused."""
+
+    async def run() -> None:
+        async with await open_store(place) as store, store.lead("rollouts", holder="v") as leads:
+            told.send("leads")
+            revision = Revision(0)
+            for number in itertools.count():
+                edits = [write("a", f"// {number}")]
+                try:
+                    done = await store.append(
+                        "acme", edits, expected=revision, info=info(), fence=leads.fence
+                    )
+                except LeadershipLost:
+                    told.send("lost")
+                    return
+                revision = done.revision
+
+    asyncio.run(run())
+
+
+async def open_store(place: str) -> SqlStore:
+    """Open the store in a file or in a PostgreSQL database."""
+    if "://" in place:
+        return await PostgresStore.open(Address.parse(place))
+    return await SqliteStore.open(Path(place))
 
 
 def open_until_statement(path: Path, fatal: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 import placet
 from placet import Delta, Snapshot
 from placet._backoff import Backoff
-from placet._channel import Endpoint
+from placet._channel import Destination, Dialing
 from placet._mirror import ITEMS
 from placet._opening import following, subscribe_request
 from placet._subscription import FollowOptions, Subscription
@@ -82,8 +82,8 @@ def _following(address: str) -> AbstractAsyncContextManager[Subscription[placet.
         max_waiting_deltas=4,
         backoff=Backoff(first_s=0.001, most_s=0.05),
     )
-    endpoint = Endpoint(address, options=tuple(_OPTIONS.items()))
-    return following(endpoint, subscribe_request(TENANT), ITEMS, options)
+    destination = Destination(address, Dialing(options=tuple(_OPTIONS.items())))
+    return following(destination, subscribe_request(TENANT), ITEMS, options)
 
 
 async def _replay(

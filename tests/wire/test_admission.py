@@ -25,6 +25,9 @@ from placet_server.errors import DeadlinePassed
 from tests.wire.details import details, info
 from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, request, running_service
 
+# Reached only when something is wrong: a busy machine may take its time.
+_PATIENCE_S = 60.0
+
 _EVERYTHING = policy("p", "permit(principal, action, resource);")
 
 
@@ -37,7 +40,7 @@ async def _service(*tenants: str, limits: LimitsConfig) -> AsyncIterator[Service
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(_PATIENCE_S):
         while not holds():  # noqa: ASYNC110  # what happens in the server gives no event
             await asyncio.sleep(0)
 
@@ -171,27 +174,45 @@ async def test_one_tenant_s_rate_is_not_another_s() -> None:
 
 async def test_a_flood_is_shed_and_a_small_tenant_is_not() -> None:
     limits = LimitsConfig(target_wait_s=0.002)
-    async with _service("flood", "small", limits=limits) as service:
-        admission, done = service.node.admission, False
-
-        async def flood() -> None:
-            while not done:
-                call = service.evaluate.Evaluate(request(tenant="flood"), timeout=TIMEOUT_S)
-                await asyncio.gather(call, return_exceptions=True)
-
-        floods = [asyncio.create_task(flood()) for _ in range(150)]
-        await _until(lambda: admission.statistics().refused[Reason.OVERLOADED] >= 200)
-        async with placet.aio.Client(service.node.address, tenant="small") as client:
-            answers = [
-                await client.evaluate(("User", "alice"), "view", ("Document", "one"))
-                for _ in range(30)
-            ]
-        shed = admission.statistics().refused[Reason.OVERLOADED]
-        done = True
-        await asyncio.gather(*floods)
+    async with _service("flood", "small", limits=limits) as service, _flood(service, 150):
+        statistics = service.node.admission.statistics
+        await _until(lambda: statistics().refused[Reason.OVERLOADED] >= 200)
+        before = statistics().refused[Reason.OVERLOADED]
+        # How long a call takes is the machine's affair here, whether it is taken is not.
+        async with placet.aio.Client(
+            service.node.address, tenant="small", timeout_s=_PATIENCE_S
+        ) as client:
+            answers = []
+            for _ in range(30):
+                # It asks for one in four: a machine that gets little done makes it no large one.
+                given = statistics().admitted
+                await _until(lambda given=given: statistics().admitted >= given + 3)  # type: ignore[misc]
+                answers.append(
+                    await client.evaluate(("User", "alice"), "view", ("Document", "one"))
+                )
+        shed = statistics().refused[Reason.OVERLOADED]
 
     assert 30 == len(answers)
-    assert shed > 200
+    assert shed > before
+
+
+@asynccontextmanager
+async def _flood(service: Service, callers: int) -> AsyncIterator[None]:
+    """Have callers ask again and again, however the block ends."""
+    is_over = False
+
+    async def ask_on() -> None:
+        while not is_over:
+            call = service.evaluate.Evaluate(request(tenant="flood"), timeout=_PATIENCE_S)
+            await asyncio.gather(call, return_exceptions=True)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(callers):
+            tasks.create_task(ask_on())
+        try:
+            yield
+        finally:
+            is_over = True
 
 
 async def test_a_batch_costs_its_items() -> None:

@@ -442,6 +442,28 @@ BAD_INPUTS = [
         code=grpc.StatusCode.NOT_FOUND,
     ),
     Bad(
+        "kinds to replace where nothing is replaced",
+        PUBLISH,
+        policy_service_pb2.PublishRequest(
+            tenant=TENANT,
+            change_set=policy_pb2.ChangeSet(replace_kinds=[policy_pb2.ITEM_KIND_ENTITY]),
+        ),
+        "REQUEST_MALFORMED",
+        ("change_set.replace_kinds",),
+    ),
+    Bad(
+        "kinds to replace that are no content",
+        PUBLISH,
+        policy_service_pb2.PublishRequest(
+            tenant=TENANT,
+            change_set=policy_pb2.ChangeSet(
+                replace_all=True, replace_kinds=[policy_pb2.ITEM_KIND_ROLLOUT]
+            ),
+        ),
+        "REQUEST_MALFORMED",
+        ("change_set.replace_kinds[0]",),
+    ),
+    Bad(
         "page too large",
         LIST,
         policy_service_pb2.ListRequest(tenant=TENANT, page_size=1001),

@@ -62,6 +62,7 @@ _EXAMPLES: list[Exception] = [
     contract.RevisionConflict("t", Revision(1), Revision(2)),
     contract.RevisionCompacted(Revision(1), Revision(2)),
     contract.RevisionUnknown(Revision(9), Revision(2)),
+    contract.LeadershipLost(contract.Fence("rollouts", 1), 2),
     contract.StoreUnavailable("away"),
     contract.StoreIncompatible("newer"),
     contract.StoreDamaged("broken"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,13 @@ from placet_engine.compiled_items import CompiledItems
 from placet_engine.compiling import Compilation, Compiler
 from placet_engine.model import Problem, Severity
 from placet_server.config import RolloutsConfig
+from placet_server.rollouts import controller
+from placet_server.rollouts.driver import RolloutDriver
 from placet_server.rollouts.overview import Overview
-from placet_server.rollouts.standings import Standing
+from placet_server.rollouts.standings import NODES, REPORTS, SAMPLES, Standing
+from placet_server.store.contract import Notice
+from placet_server.store.memory import MemoryStore
+from placet_server.store.sqlite import SqliteStore
 from placet_server.testing import ManualClock
 from tests.wire.details import info, violated_fields
 from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, request, running_service
@@ -149,6 +155,14 @@ async def refused(call: Awaitable[Any]) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
     return raised.value
+
+
+async def newest_message(rolling: Rolling) -> str:
+    """Return what the tenant's history says of the newest commit."""
+    history = await rolling.service.policy.History(
+        policy_service_pb2.HistoryRequest(tenant=TENANT, page_size=1), timeout=TIMEOUT_S
+    )
+    return history.revisions[0].message
 
 
 # ------------------------------------------------------------------------------ the canary
@@ -343,6 +357,23 @@ async def test_what_nobody_approves_in_time_is_undone(rolling: Rolling) -> None:
     ended = await rolling.until(lambda it: it.state == ROLLED_BACK)
 
     assert ended.rollback.cause == S.ROLLBACK_CAUSE_NOT_APPROVED
+    assert (await newest_message(rolling)).endswith("rolled back: nobody approved it in time")
+
+
+@pytest.mark.parametrize(("actor", "who"), [("bob", "by bob"), ("", "by somebody")])
+async def test_the_history_says_that_a_person_took_it_back(
+    rolling: Rolling, actor: str, who: str
+) -> None:
+    """Of somebody who gave neither name nor message it said that nobody had approved in time."""
+    rollout = await rolling.start(HARMLESS)
+
+    await rolling.service.rollouts.RollBack(
+        pb.RollBackRequest(tenant=TENANT, rollout_id=rollout.id),
+        timeout=TIMEOUT_S,
+        metadata=(("placet-actor", actor),) if actor else (),
+    )
+
+    assert await newest_message(rolling) == f"rollout {rollout.id}: rolled back: {who}"
 
 
 async def test_an_immediate_rollout_is_completed_at_once(rolling: Rolling) -> None:
@@ -443,6 +474,29 @@ async def test_a_step_that_was_due_does_not_undo_what_a_person_did(
     assert published.revision == int(ended.etag) + 1
 
 
+async def test_what_is_in_memory_is_not_read_from_the_store(
+    rolling: Rolling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenant may have a hundred thousand entities."""
+    rollout = await rolling.start(HARMLESS)
+    named: dict[str, Any] = {"tenant": TENANT, "rollout_id": rollout.id}
+
+    async def read(*arguments: object, **options: object) -> ItemSet:
+        raise AssertionError("a whole set was read from the store")
+
+    for kind in (MemoryStore, SqliteStore):
+        monkeypatch.setattr(kind, "read", read)
+    rollouts = rolling.service.rollouts
+    await rollouts.PauseRollout(pb.PauseRolloutRequest(**named), timeout=TIMEOUT_S)
+    await rollouts.ResumeRollout(pb.ResumeRolloutRequest(**named), timeout=TIMEOUT_S)
+    listed = await rollouts.ListNodeRevisions(
+        pb.ListNodeRevisionsRequest(tenant=TENANT), timeout=TIMEOUT_S
+    )
+
+    assert (await rolling.get()).state == RUNNING
+    assert [node.share_percent for node in listed.nodes] == [10]
+
+
 async def test_promoting_all_steps_completes(rolling: Rolling) -> None:
     rollout = await rolling.start(HARMLESS)
 
@@ -507,6 +561,28 @@ async def test_publishing_with_a_plan_starts_a_rollout(rolling: Rolling) -> None
     assert (published.upserts, published.deletes) == (1, 0)
 
 
+async def test_a_diff_to_the_candidate_s_revision_shows_the_candidate(rolling: Rolling) -> None:
+    """It showed nothing: the revision that brings a candidate does not change what is stored."""
+    rollout = await rolling.start(DENY, plan=unguarded(10, 100))
+    paused = await rolling.service.rollouts.PauseRollout(
+        pb.PauseRolloutRequest(tenant=TENANT, rollout_id=rollout.id), timeout=TIMEOUT_S
+    )
+
+    async def changed(start: int, stop: int) -> list[str]:
+        request = policy_service_pb2.DiffRequest(
+            tenant=TENANT, from_revision=start, to_revision=stop
+        )
+        diff = await rolling.service.policy.Diff(request, timeout=TIMEOUT_S)
+        return [change.after.policy.id for change in diff.diffs]
+
+    candidate, step = rollout.candidate_revision, int(paused.rollout.etag)
+    assert await changed(rolling.stable, candidate) == ["stop"]
+    # A step changes nothing, and what is newest is what is stored.
+    assert await changed(candidate, step) == []
+    assert await changed(rolling.stable, step) == []
+    assert await changed(rolling.stable, 0) == []
+
+
 async def test_rollouts_are_listed_newest_first(rolling: Rolling) -> None:
     first = await rolling.start(DENY, plan=rollout_pb2.RolloutPlan(), message="one")
     second = await rolling.start(HARMLESS, message="two")
@@ -520,6 +596,23 @@ async def test_rollouts_are_listed_newest_first(rolling: Rolling) -> None:
     assert await listed() == [second.id, first.id]
     assert await listed(states=[COMPLETED]) == [first.id]
     assert await listed(page_size=1) == [second.id]
+
+
+async def test_a_rollout_is_found_however_many_came_after_it(
+    rolling: Rolling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "_PAGE", 2)
+    at_once = rollout_pb2.RolloutPlan()
+    texts = [ALLOW.cedar, DENY.cedar] * 3
+    ids = [(await rolling.start(policy("x", text), plan=at_once)).id for text in texts]
+
+    listed = await rolling.service.rollouts.ListRollouts(
+        pb.ListRolloutsRequest(tenant=TENANT), timeout=TIMEOUT_S
+    )
+    assert [rollout.id for rollout in listed.rollouts] == ids[::-1]
+    for id_ in ids:
+        assert (await rolling.get(id_)).id == id_
+    assert (await refused(rolling.get("none"))).code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_the_rollout_of_the_platform_reaches_every_tenant(rolling: Rolling) -> None:
@@ -549,6 +642,70 @@ async def test_explain_shows_the_variant_that_decides(rolling: Rolling) -> None:
         )
         assert explained.decision.outcome == decided.decision.outcome
         assert explained.decision.rollout_variant == decided.decision.rollout_variant
+
+
+# ----------------------------------------------------------------------------- how often
+
+
+class _Readings:
+    """Counts how often notices are read, and ticks of the driver."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.topics: Counter[str] = Counter()
+        self.ticked: asyncio.Queue[Counter[str]] = asyncio.Queue()
+        notices, tick = MemoryStore.notices, RolloutDriver.tick
+
+        async def counted(store: MemoryStore, topic: str) -> list[Notice]:
+            self.topics[topic] += 1
+            return await notices(store, topic)
+
+        async def ticked(driver: RolloutDriver) -> None:
+            before = self.topics.copy()
+            await tick(driver)
+            self.ticked.put_nowait(self.topics - before)
+
+        monkeypatch.setattr(MemoryStore, "notices", counted)
+        monkeypatch.setattr(RolloutDriver, "tick", ticked)
+
+
+async def test_notices_are_read_once_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not once for each rollout, four times a second."""
+    async with running_service(rollouts=AT_ONCE) as service:
+        for tenant in ("one", "two", "three"):
+            await service.publish(ALLOW, tenant=tenant)
+            await service.rollouts.StartRollout(
+                pb.StartRolloutRequest(
+                    tenant=tenant,
+                    change_set=policy_pb2.ChangeSet(policies=[HARMLESS]),
+                    plan=canary(),
+                ),
+                timeout=TIMEOUT_S,
+            )
+        readings = _Readings(monkeypatch)
+        async with asyncio.timeout(TIMEOUT_S):
+            # The first may have begun before it was counted.
+            seen = [await readings.ticked.get() for _ in range(3)][1:]
+
+    assert seen == [Counter({NODES: 1, SAMPLES: 1})] * 2
+
+
+async def test_a_list_reads_notices_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of a hundred rollouts that were taken back read the reports of all."""
+    never = replace(AT_ONCE, tick_s=1000)
+    async with running_service(rollouts=never) as service:
+        rolling = Rolling(service, ManualClock(), (await service.publish(ALLOW)).revision)
+        for _ in range(3):
+            rollout = await rolling.start(HARMLESS)
+            asked = pb.RollBackRequest(tenant=TENANT, rollout_id=rollout.id)
+            await service.rollouts.RollBack(asked, timeout=TIMEOUT_S)
+        await rolling.start(HARMLESS)
+        readings = _Readings(monkeypatch)
+        listed = await service.rollouts.ListRollouts(
+            pb.ListRolloutsRequest(tenant=TENANT), timeout=TIMEOUT_S
+        )
+
+    assert [rollout.state for rollout in listed.rollouts] == [RUNNING, *[ROLLED_BACK] * 3]
+    assert readings.topics == Counter({NODES: 1, SAMPLES: 1, REPORTS: 1})
 
 
 # -------------------------------------------------------------------------- who runs what
@@ -723,6 +880,31 @@ async def test_a_bad_plan_is_refused(
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert violated_fields(error) == fields
     assert (await refused(rolling.get())).code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_publishing_with_a_plan_reports_all_that_is_bad_together(rolling: Rolling) -> None:
+    """The plan was read only when all else was good: whoever mended that got the next errors."""
+    error = await refused(
+        rolling.service.policy.Publish(
+            policy_service_pb2.PublishRequest(
+                tenant=TENANT,
+                change_set=policy_pb2.ChangeSet(policies=[DENY]),
+                rollout=canary(50, 10, 100),
+                message="x" * 1025,
+                request_id="x" * 129,
+                expected_revision=-1,
+            ),
+            timeout=TIMEOUT_S,
+        )
+    )
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert violated_fields(error) == {
+        "rollout.canary.steps",
+        "message",
+        "request_id",
+        "expected_revision",
+    }
 
 
 async def test_a_candidate_that_does_not_compile_is_never_stored(rolling: Rolling) -> None:

@@ -111,6 +111,9 @@ came. ``NotAllowed`` (``Denied``, ``ApprovalRequired``, ``UnknownObligation``; e
 from __future__ import annotations
 
 from placet import aio
+from placet._balancing.endpoints import Endpoint, EndpointState, EndpointStatistics
+from placet._balancing.options import Balancing
+from placet._balancing.sources import Dns, Topology
 from placet._client import Client
 from placet._decisions import (
     Cause,
@@ -237,6 +240,7 @@ __all__ = [
     "Action",
     "AnyOf",
     "ApprovalRequired",
+    "Balancing",
     "BatchSemantics",
     "CacheReport",
     "CacheStatistics",
@@ -259,7 +263,11 @@ __all__ = [
     "Delta",
     "Denied",
     "Diff",
+    "Dns",
     "Effect",
+    "Endpoint",
+    "EndpointState",
+    "EndpointStatistics",
     "Entity",
     "EntityRef",
     "Explanation",
@@ -340,6 +348,7 @@ __all__ = [
     "Subscription",
     "TemplateLink",
     "TenantSettings",
+    "Topology",
     "TopologyKind",
     "TopologyState",
     "Unauthenticated",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -209,6 +209,8 @@ class ChangeSet:
     replace_all: bool = False
     """Remove every policy and link (and, where the change set has any, entity and
     schema) that it does not write: it is then the whole content."""
+    replace_kinds: Collection[ItemKind] = ()
+    """With ``replace_all``: kinds that are removed although the change set has none of them."""
 
     @classmethod
     def of(cls, bodies: Iterable[Body], *, replace_all: bool = False) -> ChangeSet:

@@ -142,6 +142,7 @@ def change_set_to_wire(change_set: ChangeSet) -> policy_pb2.ChangeSet:
         else None,
         deletes=_keys_to_wire(change_set.deletes, "change_set.deletes"),
         replace_all=change_set.replace_all,
+        replace_kinds=sorted(map(kind_to_wire, change_set.replace_kinds)),
     )
 
 

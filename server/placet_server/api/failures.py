@@ -211,6 +211,7 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     contract.RevisionConflict: _conflict,
     contract.RevisionCompacted: _always(_Code.OUT_OF_RANGE, "REVISION_COMPACTED"),
     contract.RevisionUnknown: _always(_Code.OUT_OF_RANGE, "REVISION_UNKNOWN"),
+    contract.LeadershipLost: _always(_Code.ABORTED, "LEADERSHIP_LOST"),
     contract.StoreUnavailable: _always(
         _Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after_s=_RETRY_SOON_S
     ),

@@ -26,12 +26,13 @@ from placet.wire import (
     read_request,
     verdict_to_wire,
 )
-from placet_engine.changes import ChangeSet, ItemSet, diff
+from placet_engine.changes import ItemSet, diff
 from placet_engine.items import PLATFORM, Item, ItemKey, ItemKind, Revision
 from placet_engine.model import Request, Undecidable
 from placet_engine.program import Program
-from placet_engine.rollouts.plan import Plan, Strategy
+from placet_engine.rollouts.plan import Strategy
 from placet_server.api.callers import caller_of
+from placet_server.api.commits import check_texts, read_expected
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.failures import undecidable_to_decision_error
 from placet_server.api.paging import next_page_token, read_page
@@ -41,9 +42,6 @@ from placet_server.policies.publisher import Candidate, Publisher
 from placet_server.store.contract import CommitSummary, Store
 
 _Context = grpc.aio.ServicerContext[Any, Any]
-
-_MAX_MESSAGE_CHARS = 1024
-_MAX_REQUEST_ID_CHARS = 128
 
 
 class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
@@ -64,22 +62,27 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         reader = Reader()
         owner = reader.tenant(request.tenant, platform=True)
         change_set = read_change_set(request.change_set, reader, owner=owner)
-        if len(request.message) > _MAX_MESSAGE_CHARS:
-            reader.refuse("message", f"is longer than {_MAX_MESSAGE_CHARS} characters")
-        if len(request.request_id) > _MAX_REQUEST_ID_CHARS:
-            reader.refuse("request_id", f"is longer than {_MAX_REQUEST_ID_CHARS} characters")
-        if request.expected_revision < 0:
-            reader.refuse("expected_revision", "is negative; 0 means a tenant not there yet")
-        reader.finish()
+        check_texts(request, reader)
+        expected = read_expected(request, reader)
+        plan = None
         if request.HasField("rollout"):
             plan = self._rollouts.read_plan(request.rollout, reader, "rollout")
-            reader.finish()
-            if plan.strategy is not Strategy.IMMEDIATE:
-                return await self._start_rollout(request, owner, change_set, plan, context)
+        reader.finish()
+        if plan is not None and plan.strategy is not Strategy.IMMEDIATE:
+            started = await self._rollouts.start(
+                request, context, owner=owner, candidate=change_set, plan=plan, expected=expected
+            )
+            return policy_service_pb2.PublishResponse(
+                revision=started.revision,
+                warnings=map(problem_to_wire, started.warnings),
+                upserts=started.upserts,
+                deletes=started.deletes,
+                rollout_id=started.rollout.id,
+            )
         published = await self._publisher.publish(
             owner,
             change_set,
-            expected=_expected(request),
+            expected=expected,
             author=caller_of(context).name,
             message=request.message,
             request_id=request.request_id,
@@ -90,31 +93,6 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             warnings=map(problem_to_wire, published.warnings),
             upserts=published.upserts,
             deletes=published.deletes,
-        )
-
-    async def _start_rollout(
-        self,
-        request: policy_service_pb2.PublishRequest,
-        owner: str,
-        change_set: ChangeSet,
-        plan: Plan,
-        context: _Context,
-    ) -> policy_service_pb2.PublishResponse:
-        started = await self._rollouts.publish(
-            owner,
-            change_set,
-            plan,
-            context,
-            expected=_expected(request),
-            message=request.message,
-            request_id=request.request_id,
-        )
-        return policy_service_pb2.PublishResponse(
-            revision=started.revision,
-            warnings=map(problem_to_wire, started.warnings),
-            upserts=started.upserts,
-            deletes=started.deletes,
-            rollout_id=started.rollout.id,
         )
 
     async def Validate(
@@ -205,6 +183,8 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
                 reader.refuse(field, "is negative")
         reader.finish()
         after = await self._read(owner, request.to_revision)
+        if after.revision == request.to_revision:
+            after = after.proposed()
         before = await self._store.read(owner, at=Revision(request.from_revision))
         return policy_service_pb2.DiffResponse(
             diffs=(
@@ -259,12 +239,6 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
     async def _check_known(self, owner: str) -> None:
         if owner != PLATFORM and owner not in await self._store.owners():
             raise TenantUnknown(owner)
-
-
-def _expected(request: policy_service_pb2.PublishRequest) -> Revision | None:
-    if not request.HasField("expected_revision"):
-        return None
-    return Revision(request.expected_revision)
 
 
 def _is_listed(key: ItemKey, kinds: set[ItemKind], request: policy_service_pb2.ListRequest) -> bool:

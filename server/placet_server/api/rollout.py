@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -34,6 +34,7 @@ from placet_engine.rollouts.guards import Samples
 from placet_engine.rollouts.plan import GuardKind, Plan, PlanDefaults, Strategy
 from placet_engine.rollouts.record import Rollout, RolloutState
 from placet_server.api.callers import caller_of
+from placet_server.api.commits import Explained, check_texts, read_expected
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.paging import next_page_token, read_page
 from placet_server.api.recorded_requests import request_of_asked
@@ -49,8 +50,6 @@ from placet_server.telemetry.decision_log.records import AskedRequest
 _Context = grpc.aio.ServicerContext[Any, Any]
 _pb = rollout_service_pb2
 
-_MAX_MESSAGE_CHARS = 1024
-_MAX_REQUEST_ID_CHARS = 128
 _MAX_AHEAD_S = 366 * 24 * 3600
 _MAX_ACKNOWLEDGEMENTS = 1000
 _MAX_SAMPLES = 100
@@ -103,48 +102,37 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
             reader.refuse("change_set", "is missing; say what the candidate is")
         elif request.restore_revision < 1:
             reader.refuse("restore_revision", "is not positive; name a revision of the tenant's")
-        _check_texts(request, reader)
-        if request.expected_revision < 0:
-            reader.refuse("expected_revision", "is negative; 0 means a tenant not there yet")
+        check_texts(request, reader)
+        expected = read_expected(request, reader)
         plan = self.read_plan(request.plan, reader, "plan")
         reader.finish()
-        started = await self._controller.start(
-            owner,
-            candidate,
-            plan,
-            caller=caller_of(context),
-            expected=Revision(request.expected_revision)
-            if request.HasField("expected_revision")
-            else None,
-            message=request.message,
-            request_id=request.request_id,
-            timeout_s=time_left_s(context),
+        started = await self.start(
+            request, context, owner=owner, candidate=candidate, plan=plan, expected=expected
         )
         return _pb.StartRolloutResponse(
             rollout=await self._shown(owner, Kept(started.rollout, started.revision)),
             warnings=map(problem_to_wire, started.warnings),
         )
 
-    async def publish(
+    async def start(
         self,
-        owner: str,
-        change_set: ChangeSet,
-        plan: Plan,
+        request: Explained,
         context: _Context,
         *,
+        owner: str,
+        candidate: ChangeSet | Revision,
+        plan: Plan,
         expected: Revision | None,
-        message: str,
-        request_id: str,
     ) -> Started:
-        """Start a rollout for somebody who publishes with a plan."""
+        """Start the rollout that a request asks for which was read and found good."""
         return await self._controller.start(
             owner,
-            change_set,
+            candidate,
             plan,
             caller=caller_of(context),
             expected=expected,
-            message=message,
-            request_id=request_id,
+            message=request.message,
+            request_id=request.request_id,
             timeout_s=time_left_s(context),
         )
 
@@ -195,7 +183,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         """Take the next step, or all that are left."""
         owner, wish = _read_wish(request, context, needs_etag="promote")
         before = await self._controller.get(owner, wish.rollout_id)
-        progress = await self._overview.progress(owner, before.rollout)
+        progress = (await self._overview.look()).progress(owner, before.rollout)
         promoted = self._controller.promote(
             owner, wish, progress.readings, all_steps=request.all_steps
         )
@@ -209,7 +197,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         owner, wish = _read_wish(request, context)
         before = await self._controller.get(owner, wish.rollout_id)
         if not before.rollout.state.is_final:
-            progress = await self._overview.progress(owner, before.rollout)
+            progress = (await self._overview.look()).progress(owner, before.rollout)
             findings = progress.findings(before.rollout, self._clock.now())
             await self._store.put_up(findings.to_notice())
         kept = await self._enforced(self._controller.roll_back(owner, wish), context)
@@ -246,7 +234,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         listed = await self._controller.list(owner, states=states, limit=page.start + page.size + 1)
         stop = page.start + page.size
         return _pb.ListRolloutsResponse(
-            rollouts=[await self._shown(owner, kept) for kept in listed[page.start : stop]],
+            rollouts=await self._all_shown(owner, listed[page.start : stop]),
             next_page_token=next_page_token(request, stop, 0) if stop < len(listed) else "",
         )
 
@@ -286,26 +274,39 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         owner = reader.tenant(request.tenant, platform=True)
         page = read_page(request, reader)
         reader.finish()
-        listed = await self._overview.node_revisions(owner, region=request.region)
-        rollout = (await self._store.read(owner)).rollout_under_way
+        newest, listed = await self._overview.node_revisions(owner, region=request.region)
+        rollout = self._active.items(owner).rollout_under_way
         stop = page.start + page.size
         return _pb.ListNodeRevisionsResponse(
             nodes=[_node_revision_to_wire(node, rollout) for node in listed[page.start : stop]],
             next_page_token=next_page_token(request, stop, 0) if stop < len(listed) else "",
-            revision=(await self._store.owners()).get(owner, 0),
+            revision=newest,
         )
 
     async def _shown(self, owner: str, kept: Kept) -> rollout_pb2.Rollout:
         """Return a rollout with all that is known about it."""
-        rollout = kept.rollout
-        message = rollout_to_wire(rollout, etag=kept.etag)
-        message.tenant = owner
-        if not rollout.state.is_final:
-            _show_progress(message, rollout, await self._overview.progress(owner, rollout))
-        elif rollout.rollback is not None:
-            findings = await self._overview.findings(rollout)
-            _show_rollback(message.rollback, rollout, findings)
-        return message
+        (shown,) = await self._all_shown(owner, [kept])
+        return shown
+
+    async def _all_shown(self, owner: str, listed: Sequence[Kept]) -> list[rollout_pb2.Rollout]:
+        """Return rollouts with all that is known about them, looked up once for all."""
+        rollouts = [kept.rollout for kept in listed]
+        seen = None
+        if not all(rollout.state.is_final for rollout in rollouts):
+            seen = await self._overview.look()
+        found = await self._overview.findings(
+            {rollout.id for rollout in rollouts if rollout.rollback is not None}
+        )
+        shown = []
+        for kept in listed:
+            message = rollout_to_wire(kept.rollout, etag=kept.etag)
+            message.tenant = owner
+            if seen is not None and not kept.rollout.state.is_final:
+                _show_progress(message, kept.rollout, seen.progress(owner, kept.rollout))
+            elif kept.rollout.rollback is not None:
+                _show_rollback(message.rollback, kept.rollout, found.get(kept.rollout.id))
+            shown.append(message)
+        return shown
 
     # ------------------------------------------------------------------------------ nodes
 
@@ -368,7 +369,7 @@ def _read_wish(request: _Steering, context: _Context, *, needs_etag: str = "") -
         reader.refuse("rollout_id", "is missing; say which rollout")
     if needs_etag and not request.etag:
         reader.refuse("etag", f"is missing; read the rollout, then {needs_etag} what was read")
-    _check_texts(request, reader)
+    check_texts(request, reader)
     reader.finish()
     wish = Wish(
         rollout_id=request.rollout_id,
@@ -378,18 +379,6 @@ def _read_wish(request: _Steering, context: _Context, *, needs_etag: str = "") -
         request_id=request.request_id,
     )
     return owner, wish
-
-
-class _Texts(Protocol):
-    message: str
-    request_id: str
-
-
-def _check_texts(request: _Texts, reader: Reader) -> None:
-    if len(request.message) > _MAX_MESSAGE_CHARS:
-        reader.refuse("message", f"is longer than {_MAX_MESSAGE_CHARS} characters")
-    if len(request.request_id) > _MAX_REQUEST_ID_CHARS:
-        reader.refuse("request_id", f"is longer than {_MAX_REQUEST_ID_CHARS} characters")
 
 
 # ------------------------------------------------------------------------------- to the wire

@@ -123,14 +123,9 @@ class Publisher:
             if first is not None:
                 return await self._enforced(first, (), timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
-            candidate = await self.check(owner, change_set)
-            refuse_under_way(candidate.base)
-            if not candidate.valid:
-                raise ChangeSetRefused(
-                    [found for found in candidate.problems if found.severity is Severity.ERROR]
-                )
+            candidate = await self.publishable(owner, change_set, expected)
             try:
-                commit = await self._commit(owner, candidate, expected, info)
+                commit = await self._commit(owner, candidate, info)
             except RevisionConflict:
                 if expected is not None or attempt == _ATTEMPTS:
                     raise
@@ -150,12 +145,33 @@ class Publisher:
             warnings=warnings,
         )
 
+    async def publishable(
+        self, owner: str, change_set: ChangeSet, expected: Revision | None
+    ) -> Candidate:
+        """Return what a change set comes to, if it may be committed now.
+
+        Raises:
+            RolloutUnderWay: the owner's items have to stay as they are.
+            ChangeSetRefused: it has problems.
+            RevisionConflict: the owner is not at the expected revision.
+        """
+        candidate = await self.check(owner, change_set)
+        base = candidate.base
+        _refuse_under_way(base)
+        if not candidate.valid:
+            raise ChangeSetRefused(
+                [found for found in candidate.problems if found.severity is Severity.ERROR]
+            )
+        if expected is not None and expected != base.revision:
+            raise RevisionConflict(owner, expected, base.revision)
+        return candidate
+
     async def check(self, owner: str, change_set: ChangeSet) -> Candidate:
         """Apply a change set to what the store has, without committing it.
 
         Warnings are about what is written, and about others only if an edit is to blame.
         """
-        platform, base = await self._current(owner)
+        platform, base = await self.current(owner)
         edits, problems = resolve(change_set, base)
         if problems:
             return Candidate(
@@ -176,8 +192,12 @@ class Publisher:
             problems=tuple(_located(found, places) for found in compilation.problems),
         )
 
-    async def _current(self, owner: str) -> tuple[ItemSet, ItemSet]:
-        """Return the platform's items and the owner's, as the store has them."""
+    async def current(self, owner: str) -> tuple[ItemSet, ItemSet]:
+        """Return the platform's items and the owner's, as the store has them.
+
+        Somebody may commit meanwhile: what is worked out on them is stored on condition that the
+        owner is still at their revision.
+        """
         if await self._store.head() == self._active.revision:
             # What is in memory is the same, is there already, and compiles in no time.
             return self._active.platform, self._active.items(owner)
@@ -190,18 +210,14 @@ class Publisher:
         check = partial(self._compiler.check, platform, own, base, change=change)
         return await loop.run_in_executor(self._executor, check)
 
-    async def _commit(
-        self, owner: str, candidate: Candidate, expected: Revision | None, info: CommitInfo
-    ) -> Commit:
+    async def _commit(self, owner: str, candidate: Candidate, info: CommitInfo) -> Commit:
         base = candidate.base.revision
-        if expected is not None and expected != base:
-            raise RevisionConflict(owner, expected, base)
         if not candidate.edits:
             return Commit(revision=base, owner=owner, time=info.time, changes=())
         return await self._store.append(owner, candidate.edits, expected=base, info=info)
 
 
-def refuse_under_way(items: ItemSet) -> None:
+def _refuse_under_way(items: ItemSet) -> None:
     """Keep an owner's items as they are while a rollout rests on them.
 
     Raises:

@@ -8,10 +8,19 @@ once, whoever else has the same idea, and a crash leaves the step either taken o
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 
-from placet_engine.changes import ChangeSet, Commit, Edit, ItemSet, candidate_edits, diff
+from placet_engine.changes import (
+    ChangeSet,
+    Commit,
+    Edit,
+    ItemSet,
+    candidate_edits,
+    diff,
+    rollout_of,
+)
 from placet_engine.items import (
     CANDIDATE_KEY,
     ROLLOUT_KEY,
@@ -20,21 +29,20 @@ from placet_engine.items import (
     Revision,
     RolloutRecord,
 )
-from placet_engine.model import Problem, Severity
+from placet_engine.model import Problem
 from placet_engine.rollouts import moving
 from placet_engine.rollouts.plan import Plan
-from placet_engine.rollouts.record import Reading, Rollout, RolloutState
+from placet_engine.rollouts.record import Reading, RollbackCause, Rollout, RolloutState
 from placet_server.clock import Clock
 from placet_server.errors import (
     ApprovalRefused,
-    ChangeSetRefused,
     RolloutChanged,
     RolloutRefused,
     RolloutUnknown,
 )
 from placet_server.policies.active import ActivePolicies
-from placet_server.policies.publisher import Candidate, Publisher, refuse_under_way
-from placet_server.store.contract import CommitInfo, RevisionConflict, Store
+from placet_server.policies.publisher import Candidate, Publisher
+from placet_server.store.contract import CommitInfo, Fence, RevisionConflict, Store
 
 _ATTEMPTS = 10
 _ID_BYTES = 6
@@ -141,7 +149,7 @@ class RolloutController:
             if first is not None:
                 return await self._found(owner, first, timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
-            candidate = await self._candidate(owner, change_set)
+            candidate = await self._candidate(owner, change_set, expected)
             now = self._clock.now()
             rollout = moving.begin(
                 id_=secrets.token_hex(_ID_BYTES),
@@ -153,12 +161,10 @@ class RolloutController:
                 now=now,
             )
             info = CommitInfo(time=now, author=caller.name, message=message, request_id=request_id)
-            base = candidate.base.revision
-            if expected is not None and expected != base:
-                raise RevisionConflict(owner, expected, base)
-            edits = _edits(candidate.base, rollout, _to_candidate(candidate.edits))
+            base = candidate.base
+            edits = _edits(base, rollout, _to_candidate(candidate.edits))
             try:
-                commit = await self._store.append(owner, edits, expected=base, info=info)
+                commit = await self._store.append(owner, edits, expected=base.revision, info=info)
             except RevisionConflict:
                 if expected is not None or attempt == _ATTEMPTS:
                     raise
@@ -167,15 +173,12 @@ class RolloutController:
             return _started(commit, candidate)
         raise AssertionError("the loop above returns or raises")
 
-    async def _candidate(self, owner: str, change_set: ChangeSet | Revision) -> Candidate:
+    async def _candidate(
+        self, owner: str, change_set: ChangeSet | Revision, expected: Revision | None
+    ) -> Candidate:
         if not isinstance(change_set, ChangeSet):
             change_set = await self._restoring(owner, change_set)
-        candidate = await self._publisher.check(owner, change_set)
-        refuse_under_way(candidate.base)
-        if not candidate.valid:
-            raise ChangeSetRefused(
-                [found for found in candidate.problems if found.severity is Severity.ERROR]
-            )
+        candidate = await self._publisher.publishable(owner, change_set, expected)
         if not candidate.edits:
             raise RolloutRefused(
                 "the candidate changes nothing; there is nothing to roll out", "NOTHING_TO_CHANGE"
@@ -184,7 +187,7 @@ class RolloutController:
 
     async def _restoring(self, owner: str, revision: Revision) -> ChangeSet:
         """Return what leads from the owner's items back to those of a revision."""
-        current = await self._store.read(owner)
+        _, current = await self._publisher.current(owner)
         former = await self._at(owner, current, revision)
         changes = diff(current, former)
         return ChangeSet(
@@ -197,10 +200,7 @@ class RolloutController:
         if current.revision == revision:
             return current
         items = await self._store.read(owner, at=revision)
-        rollout = items.rollout_under_way
-        if rollout is not None and rollout.candidate_revision == revision:
-            return items.candidate() or items
-        return items
+        return items.proposed() if items.revision == revision else items
 
     async def _found(self, owner: str, commit: Commit, timeout_s: float) -> Started:
         """Return what a repeated start came to the first time, as it is now."""
@@ -267,7 +267,7 @@ class RolloutController:
         if request_id and await self._store.find_commit(owner, request_id=request_id):
             return await self.get(owner, id_)
         for attempt in range(1, _ATTEMPTS + 1):
-            items = await self._store.read(owner)
+            _, items = await self._publisher.current(owner)
             rollout = items.rollout
             if rollout is None or rollout.id != id_:
                 # An earlier one, which has ended; or none.
@@ -295,11 +295,15 @@ class RolloutController:
         caller: Caller,
         message: str = "",
         request_id: str = "",
+        fence: Fence | None = None,
     ) -> Kept:
         """Commit what has become of an owner's rollout, on top of the items it was worked out on.
 
+        With a fence, only for who leads.
+
         Raises:
             RevisionConflict: the owner has moved on. Nothing was stored.
+            LeadershipLost: somebody else leads. Nothing was stored.
         """
         commit = await self._store.append(
             items.owner,
@@ -311,6 +315,7 @@ class RolloutController:
                 message=message or _described(rollout),
                 request_id=request_id,
             ),
+            fence=fence,
         )
         return Kept(rollout, commit.revision)
 
@@ -322,16 +327,11 @@ class RolloutController:
         Raises:
             RolloutUnknown: there is no such rollout.
         """
-        before: Revision | None = None
-        while True:
-            versions = await self._store.versions(owner, ROLLOUT_KEY, before=before, limit=_PAGE)
-            for item in versions:
-                assert isinstance(item.body, RolloutRecord)
-                if id_ in ("", item.body.rollout.id):
-                    return Kept(_numbered(item.body.rollout, item.revision), item.revision)
-            if len(versions) < _PAGE:
-                raise RolloutUnknown(id_, owner)
-            before = versions[-1].revision
+        async with aclosing(self._versions(owner)) as versions:
+            async for kept in versions:
+                if id_ in ("", kept.rollout.id):
+                    return kept
+        raise RolloutUnknown(id_, owner)
 
     async def list(
         self,
@@ -347,35 +347,43 @@ class RolloutController:
             states: only those in one of these; any when empty.
             limit: how many at most.
         """
-        found: dict[str, Kept] = {}
-        before: Revision | None = None
-        while True:
-            versions = await self._store.versions(owner, ROLLOUT_KEY, before=before, limit=_PAGE)
-            for item in versions:
-                assert isinstance(item.body, RolloutRecord)
-                rollout = _numbered(item.body.rollout, item.revision)
+        listed: list[Kept] = []
+        met: set[str] = set()
+        async with aclosing(self._versions(owner)) as versions:
+            async for kept in versions:
                 # The newest version of each comes first.
-                found.setdefault(rollout.id, Kept(rollout, item.revision))
-            listed = [kept for kept in found.values() if not states or kept.rollout.state in states]
-            if len(versions) < _PAGE or len(listed) >= limit:
-                return listed[:limit]
-            before = versions[-1].revision
+                if kept.rollout.id in met:
+                    continue
+                met.add(kept.rollout.id)
+                if not states or kept.rollout.state in states:
+                    listed.append(kept)
+                if len(listed) == limit:
+                    break
+        return listed
+
+    async def _versions(self, owner: str) -> AsyncGenerator[Kept, None]:
+        """Go through what an owner's rollouts were, newest first.
+
+        The newest is read by itself: whoever watches a rollout wants no other, every second.
+        """
+        before: Revision | None = None
+        limit = 1
+        while True:
+            items = await self._store.versions(owner, ROLLOUT_KEY, before=before, limit=limit)
+            for item in items:
+                yield Kept(rollout_of(item), item.revision)
+            if len(items) < limit:
+                return
+            before, limit = items[-1].revision, _PAGE
 
 
 _PAGE = 100
 
 
-def _numbered(rollout: Rollout, revision: Revision) -> Rollout:
-    """Fill in the candidate's revision, which the commit that brought it could not know."""
-    if rollout.candidate_revision:
-        return rollout
-    return replace(rollout, candidate_revision=revision)
-
-
 def _rollout_of(commit: Commit) -> Rollout | None:
     for change in commit.changes:
         if change.after is not None and isinstance(change.after.body, RolloutRecord):
-            return _numbered(change.after.body.rollout, commit.revision)
+            return rollout_of(change.after)
     return None
 
 
@@ -462,14 +470,16 @@ def rollback_reason(rollout: Rollout) -> str:
     """Say for people why a rollout was undone."""
     rollback = rollout.rollback
     assert rollback is not None
-    if rollback.breach is not None:
-        guard = next(guard for guard in rollout.plan.guards if guard.kind is rollback.breach.kind)
-        return (
-            f"the guard on {moving.guard_title(rollback.breach.kind)} was breached, at "
-            f"{rollback.breach.measured:g} with a bound of {guard.threshold:g}"
-        )
-    return (
-        f"by {rollback.actor or 'somebody'}"
-        if rollback.actor or rollback.message
-        else ("nobody approved it in time")
-    )
+    match rollback.cause:
+        case RollbackCause.GUARD:
+            breach = rollback.breach
+            assert breach is not None
+            guard = next(guard for guard in rollout.plan.guards if guard.kind is breach.kind)
+            return (
+                f"the guard on {moving.guard_title(breach.kind)} was breached, at "
+                f"{breach.measured:g} with a bound of {guard.threshold:g}"
+            )
+        case RollbackCause.PERSON:
+            return f"by {rollback.actor or 'somebody'}"
+        case RollbackCause.NOT_APPROVED:
+            return "nobody approved it in time"

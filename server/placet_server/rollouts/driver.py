@@ -1,7 +1,9 @@
 """Takes the steps that are due, and tells the others how this node fares. One task on each node.
 
-There is no leader: every node may take a step, and the store lets one of them. Who dies before it
-has taken a step leaves it to the others; who dies after has left it taken.
+All nodes measure and tell; one of them leads, and takes the steps. A step is taken once even if
+two believe that they lead: the store takes it on top of what it was worked out on, and from the
+newest leader. Who dies before it has taken a step leaves it to the next leader; who dies after has
+left it taken.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from placet_server.clock import Clock
 from placet_server.policies.active import ActivePolicies, Refusal
 from placet_server.rollouts.controller import Caller, RolloutController
 from placet_server.rollouts.observing import RolloutTelemetry
-from placet_server.rollouts.overview import Overview
+from placet_server.rollouts.overview import Overview, Seen
 from placet_server.rollouts.shadow import ShadowMeter, StepKey
 from placet_server.rollouts.standings import (
     NODES,
@@ -31,13 +33,24 @@ from placet_server.rollouts.standings import (
     NodeSamples,
     Standing,
 )
-from placet_server.store.contract import RevisionConflict, Store, StoreError
+from placet_server.store.contract import (
+    Fence,
+    Leadership,
+    LeadershipLost,
+    RevisionConflict,
+    Store,
+    StoreError,
+)
 
 log = logging.getLogger(__name__)
 
 NOBODY = Caller()
 """Takes the steps that nobody asked for."""
 
+ROLE = "rollouts"
+"""What is led."""
+
+_LEAD_AGAIN_S = 0.5
 _KEPT = datetime.timedelta(days=7)
 _REMEMBERED_REVISIONS = 64
 
@@ -80,6 +93,7 @@ class RolloutDriver:
         self._region = region
         self._timing = timing
         self._telemetry = telemetry or RolloutTelemetry()
+        self._leadership: Leadership | None = None
         self._enforced: OrderedDict[Revision, datetime.datetime] = OrderedDict()
         self._told: tuple[Revision, tuple[Refusal, ...]] | None = None
         self._told_samples: dict[StepKey, int] = {}
@@ -91,7 +105,22 @@ class RolloutDriver:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._meter.run(), name="rollouts-shadow")
             tasks.create_task(self._note_revisions(), name="rollouts-revisions")
+            tasks.create_task(self._lead_on(), name="rollouts-lead")
             tasks.create_task(self._tick_on(), name="rollouts-tick")
+
+    async def _lead_on(self) -> None:
+        """Lead whenever nobody else does."""
+        while True:
+            try:
+                async with self._store.lead(ROLE, holder=self._instance) as leadership:
+                    self._leadership = leadership
+                    log.info("leads rollouts", extra={"term": leadership.fence.term})
+                    await leadership.lost()
+            except StoreError:
+                log.debug("the store does not answer; nobody leads rollouts", exc_info=True)
+            finally:
+                self._leadership = None
+            await asyncio.sleep(_LEAD_AGAIN_S * random.uniform(0.5, 1.5))  # noqa: S311
 
     async def _tick_on(self) -> None:
         while True:
@@ -125,8 +154,12 @@ class RolloutDriver:
     async def tick(self) -> None:
         """Do once what is due now."""
         await self._tell()
-        for items in self._with_rollouts():
-            await self._drive(items)
+        under_way, leadership = self._with_rollouts(), self._leadership
+        if not under_way or leadership is None or leadership.is_lost:
+            return
+        seen = await self._overview.look()
+        for items in under_way:
+            await self._drive(items, seen, leadership.fence)
 
     def _with_rollouts(self) -> list[ItemSet]:
         """Return the items of every owner whose rollout has not ended, as this node knows it."""
@@ -134,12 +167,12 @@ class RolloutDriver:
 
     # ------------------------------------------------------------------------------- steps
 
-    async def _drive(self, items: ItemSet) -> None:
-        # INVARIANT: the step is stored on top of the items it is worked out on. Others may be
+    async def _drive(self, items: ItemSet, seen: Seen, fence: Fence) -> None:
+        # INVARIANT: the step is stored on top of the items it is worked out on. People may be
         # faster while this node looks around; the store then refuses the step.
         rollout = items.rollout_under_way
         assert rollout is not None
-        progress = await self._overview.progress(items.owner, rollout)
+        progress = seen.progress(items.owner, rollout)
         now = self._clock.now()
         after = moving.due(rollout, progress.readings, now, pending_nodes=progress.pending)
         if after is None:
@@ -147,13 +180,13 @@ class RolloutDriver:
         if after.state is RolloutState.ROLLED_BACK:
             # First, so that whoever sees the rollback sees why.
             await self._store.put_up(progress.findings(rollout, now).to_notice())
-        await self._keep(items, after)
+        await self._keep(items, after, fence)
 
-    async def _keep(self, items: ItemSet, after: Rollout) -> None:
+    async def _keep(self, items: ItemSet, after: Rollout, fence: Fence) -> None:
         try:
-            await self._controller.keep(items, after, caller=NOBODY)
-        except RevisionConflict:
-            # Another node was faster, or a person.
+            await self._controller.keep(items, after, caller=NOBODY, fence=fence)
+        except (RevisionConflict, LeadershipLost):
+            # A person was faster, or another node leads by now.
             return
         self._telemetry.moved(after)
         level = logging.WARNING if after.state is RolloutState.ROLLED_BACK else logging.INFO
@@ -189,9 +222,9 @@ class RolloutDriver:
 
     async def _tell_samples(self, now: datetime.datetime) -> None:
         for key, meter in self._meter.steps().items():
-            samples = meter.samples()
-            if samples.decisions == self._told_samples.get(key):
+            if meter.decisions == self._told_samples.get(key):
                 continue
+            samples = meter.samples()
             told = NodeSamples(
                 node=self._instance,
                 time=now,

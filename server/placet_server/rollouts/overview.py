@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from placet_engine.items import Revision
@@ -21,7 +22,7 @@ from placet_server.rollouts.standings import (
     Standing,
     newest_examples,
 )
-from placet_server.store.contract import CommitSummary, Store
+from placet_server.store.contract import CommitSummary, Notice, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,40 @@ class Progress:
             changed_answers=self.changed_answers,
             examples=self.examples,
             refusals=self.refusals,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What nodes had put up at one moment: of all rollouts, since it is read once for all."""
+
+    nodes: Sequence[Standing]
+    samples: Sequence[Notice]
+
+    def progress(self, owner: str, rollout: Rollout) -> Progress:
+        """Return how the candidate of a rollout fares in its step."""
+        revision = Revision(rollout.candidate_revision)
+        refusals = [
+            (node, refusal) for node in self.nodes for refusal in node.refuses(owner, revision)
+        ]
+        rejecting = {node.node for node, _ in refusals}
+        pending = sum(node.revision < revision for node in self.nodes)
+        key = StepKey(rollout.id, step_of(rollout))
+        measured = [
+            NodeSamples.from_notice(notice)
+            for notice in self.samples
+            if notice.body["rollout"] == rollout.id
+        ]
+        of_step = [samples for samples in measured if samples.step == key]
+        samples = guards.together(one.samples for one in of_step)
+        return Progress(
+            readings=tuple(guards.read(rollout.plan, samples, rejections=len(rejecting))),
+            acknowledged=len(self.nodes) - pending - len(rejecting),
+            rejected=len(rejecting),
+            pending=pending,
+            changed_answers=sum(one.samples.changed_answers for one in measured),
+            examples=newest_examples(of_step or measured, MAX_EXAMPLES),
+            refusals=tuple((node.node, node.region, refusal) for node, refusal in refusals),
         )
 
 
@@ -88,40 +123,26 @@ class Overview:
             if notice.time >= oldest
         ]
 
-    async def progress(self, owner: str, rollout: Rollout) -> Progress:
-        """Return how the candidate of a rollout fares in its step."""
-        revision = Revision(rollout.candidate_revision)
-        nodes = await self.nodes()
-        refusals = [(node, refusal) for node in nodes for refusal in node.refuses(owner, revision)]
-        rejecting = {node.node for node, _ in refusals}
-        pending = sum(node.revision < revision for node in nodes)
-        key = StepKey(rollout.id, step_of(rollout))
-        measured = [
-            NodeSamples.from_notice(notice)
-            for notice in await self._store.notices(SAMPLES)
-            if notice.body["rollout"] == rollout.id
-        ]
-        of_step = [samples for samples in measured if samples.step == key]
-        samples = guards.together(one.samples for one in of_step)
-        return Progress(
-            readings=tuple(guards.read(rollout.plan, samples, rejections=len(rejecting))),
-            acknowledged=len(nodes) - pending - len(rejecting),
-            rejected=len(rejecting),
-            pending=pending,
-            changed_answers=sum(one.samples.changed_answers for one in measured),
-            examples=newest_examples(of_step or measured, MAX_EXAMPLES),
-            refusals=tuple((node.node, node.region, refusal) for node, refusal in refusals),
-        )
+    async def look(self) -> Seen:
+        """Return what nodes say now of every rollout that is under way."""
+        return Seen(await self.nodes(), await self._store.notices(SAMPLES))
 
-    async def findings(self, rollout: Rollout) -> Findings | None:
-        """Return what was seen of a rollout that was rolled back, if it is still there."""
-        for notice in await self._store.notices(REPORTS):
-            if notice.name == rollout.id:
-                return Findings.from_notice(notice)
-        return None
+    async def findings(self, rollout_ids: Collection[str]) -> dict[str, Findings]:
+        """Return what was seen of rollouts that were rolled back, as far as it is still there."""
+        if not rollout_ids:
+            return {}
+        return {
+            notice.name: Findings.from_notice(notice)
+            for notice in await self._store.notices(REPORTS)
+            if notice.name in rollout_ids
+        }
 
-    async def node_revisions(self, tenant: str, *, region: str = "") -> list[NodeRevision]:
-        """Return what each node decides a tenant's requests by, in order of region and node.
+    async def node_revisions(
+        self, tenant: str, *, region: str = ""
+    ) -> tuple[Revision, list[NodeRevision]]:
+        """Return a tenant's newest revision, and what each node decides its requests by.
+
+        Nodes are in order of region and name.
 
         Raises:
             TenantUnknown: nobody published anything for the tenant.
@@ -131,22 +152,21 @@ class Overview:
             raise TenantUnknown(tenant or "the platform")
         nodes = [node for node in await self.nodes() if region in ("", node.region)]
         nodes.sort(key=lambda node: (node.region, node.node))
-        return [self._of_node(tenant, node, newest) for node in nodes]
+        return newest[0].revision, [self._of_node(tenant, node, newest) for node in nodes]
 
     def _of_node(self, tenant: str, node: Standing, newest: list[CommitSummary]) -> NodeRevision:
-        refusal = next(
-            (
-                refusal
-                for refusal in node.refusals
-                if tenant in (refusal.tenant, refusal.owner) or not refusal.owner
-            ),
-            None,
-        )
+        # A refusal without a tenant is everybody's. That of a revision of the platform's for one
+        # tenant is that tenant's and the platform's: it speaks of the tenant's policies.
+        refusals = [
+            refusal
+            for refusal in node.refusals
+            if tenant in (refusal.tenant, refusal.owner) or not refusal.tenant
+        ]
+        refused = {refusal.revision for refusal in refusals}
         reached = [
             commit
             for commit in newest
-            if commit.revision <= node.revision
-            and (refusal is None or commit.revision != refusal.revision)
+            if commit.revision <= node.revision and commit.revision not in refused
         ]
         in_force = reached[0] if reached else newest[-1]
         lag_s = 0.0
@@ -161,7 +181,7 @@ class Overview:
             propagation_s=max((enforced - in_force.time).total_seconds(), 0.0)
             if enforced is not None
             else None,
-            refusal=refusal,
+            refusal=refusals[0] if refusals else None,
         )
 
 

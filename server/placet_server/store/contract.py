@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -56,6 +57,17 @@ class RevisionUnknown(StoreError):
         self.head = head
 
 
+class LeadershipLost(StoreError):
+    """Somebody else leads by now. Nothing was committed; leave to them what a leader does."""
+
+    def __init__(self, fence: Fence, term: int) -> None:
+        super().__init__(
+            f"the leadership of `{fence.role}` of term {fence.term} is over, the term is {term}; "
+            "leave it to who leads now"
+        )
+        self.fence = fence
+
+
 class StoreUnavailable(StoreError):
     """The store does not answer now. Nothing is known to have been committed; try again later."""
 
@@ -93,6 +105,33 @@ class CommitSummary:
     deletes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A leadership as what is done under it carries it: who leads next makes it void."""
+
+    role: str
+    term: int
+    """Grows with every leader."""
+
+
+class Leadership(Protocol):
+    """Leave to do what only one process does, for as long as it lasts."""
+
+    @property
+    def fence(self) -> Fence:
+        """What appends under it are to carry."""
+        ...
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is known to be over. It may be over and not known to be: see the fence."""
+        ...
+
+    async def lost(self) -> None:
+        """Wait until it is over."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """What somebody last put up under a name. Not versioned, and not watched."""
@@ -123,7 +162,13 @@ class Store(Protocol):
         ...
 
     async def append(
-        self, owner: str, edits: Sequence[Edit], *, expected: Revision, info: CommitInfo
+        self,
+        owner: str,
+        edits: Sequence[Edit],
+        *,
+        expected: Revision,
+        info: CommitInfo,
+        fence: Fence | None = None,
     ) -> Commit:
         """Commit edits to one owner as one revision.
 
@@ -134,9 +179,11 @@ class Store(Protocol):
         that the owner's history has already, nothing is committed and the
         first commit is returned, whatever is asked for now; ``compact``
         forgets request ids with their commits, and the repeat conflicts.
+        With a ``fence`` it commits only while nobody has come to lead after.
 
         Raises:
             RevisionConflict: the owner is at another revision. Nothing changed.
+            LeadershipLost: somebody else leads. Nothing changed.
             ValueError: there are no edits, two edits of one key, an edit of
                 another key than its body's, a removal of what is not there, a
                 time without zone, or text that is not valid UTF-8.
@@ -255,10 +302,23 @@ class Store(Protocol):
         """Remove the notices of a topic that were put up before a time."""
         ...
 
+    def lead(self, role: str, *, holder: str) -> AbstractAsyncContextManager[Leadership]:
+        """Lead for the length of the block, alone among all who share the data.
+
+        Entering it waits for as long as somebody else leads. A leader that dies, or is not heard
+        of for some 5 s, is followed by another at once; it may not know, which is what fences
+        are for. ``holder`` is a name for people.
+
+        Raises, when it is entered:
+            ValueError: a role or holder that is not valid UTF-8.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Release what the store holds, once what is under way has ended.
 
-        Further calls raise ``StoreUnavailable``, and so do open watches.
+        Further calls raise ``StoreUnavailable``, and so do open watches. Whoever leads has to
+        have stopped.
         Closing twice is harmless.
         """
         ...

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import uuid
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
@@ -16,6 +19,9 @@ from placet_engine.items import Item, ItemKey, Revision
 from placet_server.store.contract import (
     CommitInfo,
     CommitSummary,
+    Fence,
+    Leadership,
+    LeadershipLost,
     Notice,
     RevisionCompacted,
     RevisionConflict,
@@ -24,6 +30,7 @@ from placet_server.store.contract import (
 )
 from placet_server.store.edits import apply_edits, check_limit, write_notice, write_out
 from placet_server.store.following import Bell, follow
+from placet_server.store.leading import OpenLeadership, check_names
 
 
 class _Entry(NamedTuple):
@@ -45,6 +52,8 @@ class MemoryStore:
         self._earliest = Revision(0)
         self._log: list[_Entry] = []  # revision `earliest + 1` comes first
         self._notices: dict[tuple[str, str], Notice] = {}
+        self._terms: Counter[str] = Counter()
+        self._leading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._bell = Bell()
         self._is_closed = False
 
@@ -53,7 +62,13 @@ class MemoryStore:
         return self._store_id
 
     async def append(
-        self, owner: str, edits: Sequence[Edit], *, expected: Revision, info: CommitInfo
+        self,
+        owner: str,
+        edits: Sequence[Edit],
+        *,
+        expected: Revision,
+        info: CommitInfo,
+        fence: Fence | None = None,
     ) -> Commit:
         self._check_open()
         written = await write_out(owner, edits, info)
@@ -61,6 +76,8 @@ class MemoryStore:
         repeated = self._find_request(owner, info.request_id)
         if repeated is not None:
             return repeated
+        if fence is not None and fence.term != self._terms[fence.role]:
+            raise LeadershipLost(fence, self._terms[fence.role])
         current = self._items_of(owner)
         if current.revision != expected:
             raise RevisionConflict(owner, expected, current.revision)
@@ -158,6 +175,18 @@ class MemoryStore:
         for key, notice in list(self._notices.items()):
             if key[0] == topic and notice.time < before:
                 del self._notices[key]
+
+    @asynccontextmanager
+    async def lead(self, role: str, *, holder: str) -> AsyncIterator[Leadership]:
+        check_names(role, holder)
+        self._check_open()
+        async with self._leading[role]:
+            self._terms[role] += 1
+            leadership = OpenLeadership(Fence(role, self._terms[role]))
+            try:
+                yield leadership
+            finally:
+                leadership.lose()
 
     async def aclose(self) -> None:
         self._is_closed = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
@@ -32,15 +32,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from placet_engine.changes import Commit, ItemChange, ItemSet
 from placet_engine.items import Item, ItemKey, ItemKind, Revision
+from placet_server.store import long_texts
+from placet_server.store.columns import Nonce
 from placet_server.store.contract import (
     CommitInfo,
     CommitSummary,
+    Fence,
     RevisionCompacted,
     RevisionConflict,
     RevisionUnknown,
     StoreDamaged,
 )
 from placet_server.store.edits import WrittenEdit, apply_edits, in_slices, read_body
+from placet_server.store.leading import check_fence
 from placet_server.store.tables import changes, items, owners, revisions, store_meta
 
 _Row: TypeAlias = "Row[*tuple[Any, ...]]"
@@ -112,12 +116,22 @@ async def append(
     *,
     expected: Revision,
     info: CommitInfo,
+    fence: Fence | None = None,
+    nonce: Nonce | None = None,
 ) -> Commit:
-    """See ``Store.append``."""
+    """See ``Store.append``.
+
+    With a nonce, an append without request id can be repeated as well, by whoever does not know
+    what became of it.
+    """
     extent = await _extent(connection, for_update=True)
-    repeated = await find_commit(connection, owner, request_id=info.request_id)
+    request_id = info.request_id or nonce or None
+    repeated = await find_commit(connection, owner, request_id=request_id or "")
     if repeated is not None:
+        await confirm(connection)
         return repeated
+    if fence is not None:
+        await check_fence(connection, fence)
     actual = await _owner_revision(connection, owner)
     if actual != expected:
         raise RevisionConflict(owner, expected, actual)
@@ -132,10 +146,28 @@ async def append(
         message=info.message,
         request_id=info.request_id,
     )
-    await _write_revision(connection, commit, parent=expected)
+    await long_texts.keep(connection, _key_texts(commit))
+    await _write_revision(connection, commit, parent=expected, request_id=request_id)
     await _write_changes(connection, commit, [text for _, text in edits])
     await _move_items(connection, commit)
     return commit
+
+
+async def confirm(connection: AsyncConnection) -> None:
+    """Write, so that the transaction's own commit makes what it has read as durable as itself.
+
+    A commit that others see need not have reached a replica that is waited for: a database that
+    is killed while it waits shows it when it is back. Whoever says that it was made says so
+    after this.
+    """
+    await connection.execute(update(store_meta).values(head=store_meta.c.head))
+
+
+def _key_texts(commit: Commit) -> set[str]:
+    """Return the texts of a commit that are in indexes."""
+    keys = [change.key for change in commit.changes]
+    texts = {commit.owner, commit.request_id}
+    return texts.union((key.type for key in keys), (key.id for key in keys))
 
 
 async def find_commit(connection: AsyncConnection, owner: str, *, request_id: str) -> Commit | None:
@@ -177,7 +209,9 @@ async def _present_items(
 _IDS_AT_ONCE = 500  # far below the 32,766 parameters that either database takes
 
 
-async def _write_revision(connection: AsyncConnection, commit: Commit, parent: Revision) -> None:
+async def _write_revision(
+    connection: AsyncConnection, commit: Commit, *, parent: Revision, request_id: str | None
+) -> None:
     owner, revision = commit.owner, commit.revision
     if parent:
         move = update(owners).where(owners.c.owner == owner).values(revision=revision)
@@ -191,7 +225,7 @@ async def _write_revision(connection: AsyncConnection, commit: Commit, parent: R
         "time": commit.time,
         "author": commit.author,
         "message": commit.message,
-        "request_id": commit.request_id or None,
+        "request_id": request_id,
         "upserts": commit.upserts,
         "deletes": commit.deletes,
     }
@@ -287,8 +321,9 @@ async def earliest(connection: AsyncConnection) -> Revision:
 
 async def list_owners(connection: AsyncConnection) -> dict[str, Revision]:
     """See ``Store.owners``."""
-    rows = await connection.execute(select(owners.c.owner, owners.c.revision))
-    return {owner: Revision(revision) for owner, revision in rows}
+    rows = (await connection.execute(select(owners.c.owner, owners.c.revision))).all()
+    long = await long_texts.find(connection, (owner for owner, _ in rows))
+    return {long.get(owner, owner): Revision(revision) for owner, revision in rows}
 
 
 async def read(connection: AsyncConnection, owner: str) -> ItemSet:
@@ -373,23 +408,26 @@ async def _load_commits(connection: AsyncConnection, rows: Sequence[_Row]) -> li
     """Add their changes to rows of revisions that follow each other."""
     if not rows:
         return []
-    made = await _load_changes(connection, rows[0].revision, rows[-1].revision)
+    long = await long_texts.find(
+        connection, (text for row in rows for text in (row.owner, row.request_id))
+    )
+    made = await _load_changes(connection, rows[0].revision, rows[-1].revision, long)
     return [
         Commit(
             revision=Revision(row.revision),
-            owner=row.owner,
+            owner=long.get(row.owner, row.owner),
             time=row.time,
             changes=tuple(sorted(made[row.revision], key=lambda change: change.key)),
             author=row.author,
             message=row.message,
-            request_id=row.request_id or "",
+            request_id=long.get(row.request_id, row.request_id or ""),
         )
         for row in rows
     ]
 
 
 async def _load_changes(
-    connection: AsyncConnection, first: int, last: int
+    connection: AsyncConnection, first: int, last: int, long: Mapping[str, str]
 ) -> dict[int, list[ItemChange]]:
     before = changes.alias("before")
     replaced = and_(before.c.revision == changes.c.before_revision, _is_same_item(before, changes))
@@ -400,17 +438,18 @@ async def _load_changes(
     )
     rows = (await connection.execute(statement)).all()
     made: dict[int, list[ItemChange]] = defaultdict(list)
-    for row, change in zip(rows, await in_slices(_to_change, rows), strict=True):
+    read_all = in_slices(lambda row: _to_change(row, long.get(row.owner, row.owner)), rows)
+    for row, change in zip(rows, await read_all, strict=True):
         made[row.revision].append(change)
     return made
 
 
-def _to_change(row: _Row) -> ItemChange:
+def _to_change(row: _Row, owner: str) -> ItemChange:
     before = after = None
     if row.before_revision is not None:
-        before = _to_item(row.owner, row.before_revision, row.kind, row.before_body)
+        before = _to_item(owner, row.before_revision, row.kind, row.before_body)
     if row.body is not None:
-        after = _to_item(row.owner, row.revision, row.kind, row.body)
+        after = _to_item(owner, row.revision, row.kind, row.body)
     return ItemChange(before, after)
 
 
@@ -437,7 +476,7 @@ async def list_history(
     return [
         CommitSummary(
             revision=Revision(row.revision),
-            owner=row.owner,
+            owner=owner,
             time=row.time,
             author=row.author,
             message=row.message,

@@ -1,4 +1,4 @@
-"""The tables of the SQL stores, and how their columns keep what the domain may hold.
+"""The tables of the SQL stores.
 
 Portable: SQLite and PostgreSQL take them alike. Migrations make them; a test compares the two.
 
@@ -8,63 +8,22 @@ changes that are current, and a change at the one it replaced.
 
 from __future__ import annotations
 
-import datetime
-import re
-
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    Dialect,
     ForeignKey,
     Index,
     MetaData,
     SmallInteger,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-
-class AnyText(TypeDecorator[str]):
-    r"""Text that may hold NUL, which PostgreSQL refuses and SQLite's functions stop at.
-
-    NUL is written as ``\0`` and a backslash twice, so that texts that differ still do.
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None or ("\\" not in value and "\0" not in value):
-            return value
-        return value.replace("\\", r"\\").replace("\0", r"\0")
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None or "\\" not in value:
-            return value
-        return _ESCAPED.sub(lambda match: "\0" if match[0] == r"\0" else "\\", value)
-
-
-_ESCAPED = re.compile(r"\\[\\0]")
-
-
-class Instant(TypeDecorator[datetime.datetime]):
-    """A point in time, kept as microseconds since 1970: SQLite has no type for one."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime.datetime | None:
-        return None if value is None else _EPOCH + value * _MICROSECOND
-
-
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MICROSECOND = datetime.timedelta(microseconds=1)
+from placet_server.store.columns import AnyText, Instant, KeyText, RequestId
 
 metadata = MetaData(
     naming_convention={
@@ -90,7 +49,7 @@ store_meta = Table(
 owners = Table(
     "owners",
     metadata,
-    Column("owner", AnyText, primary_key=True),
+    Column("owner", KeyText, primary_key=True),
     Column("revision", BigInteger, nullable=False),
 )
 
@@ -98,12 +57,12 @@ revisions = Table(
     "revisions",
     metadata,
     Column("revision", BigInteger, primary_key=True, autoincrement=False),
-    Column("owner", AnyText, ForeignKey(owners.c.owner), nullable=False),
+    Column("owner", KeyText, ForeignKey(owners.c.owner), nullable=False),
     Column("parent", BigInteger, nullable=False, comment="the owner's revision before this one"),
     Column("time", Instant, nullable=False),
     Column("author", AnyText, nullable=False),
     Column("message", AnyText, nullable=False),
-    Column("request_id", AnyText, comment="null: none, and then it need not be unique"),
+    Column("request_id", RequestId, comment="null: none, and then it need not be unique"),
     Column("upserts", BigInteger, nullable=False),
     Column("deletes", BigInteger, nullable=False),
     UniqueConstraint("owner", "request_id"),
@@ -115,9 +74,9 @@ changes = Table(
     metadata,
     Column("revision", BigInteger, primary_key=True, autoincrement=False),
     Column("kind", SmallInteger, primary_key=True, autoincrement=False),
-    Column("type", AnyText, primary_key=True),
-    Column("id", AnyText, primary_key=True),
-    Column("owner", AnyText, ForeignKey(owners.c.owner), nullable=False),
+    Column("type", KeyText, primary_key=True),
+    Column("id", KeyText, primary_key=True),
+    Column("owner", KeyText, ForeignKey(owners.c.owner), nullable=False),
     Column("body", Text, comment="canonical JSON; null: the item was removed"),
     Column("before_revision", BigInteger, comment="null: the item was not there"),
     Index(None, "owner", "kind", "type", "id", "revision"),
@@ -127,8 +86,8 @@ changes = Table(
 notices = Table(
     "notices",
     metadata,
-    Column("topic", AnyText, primary_key=True),
-    Column("name", AnyText, primary_key=True),
+    Column("topic", KeyText, primary_key=True),
+    Column("name", KeyText, primary_key=True),
     Column("time", Instant, nullable=False),
     Column("body", Text, nullable=False, comment="JSON"),
     comment="what processes on one store tell each other; the last one counts",
@@ -137,9 +96,33 @@ notices = Table(
 items = Table(
     "items",
     metadata,
-    Column("owner", AnyText, ForeignKey(owners.c.owner), primary_key=True),
+    Column("owner", KeyText, ForeignKey(owners.c.owner), primary_key=True),
     Column("kind", SmallInteger, primary_key=True, autoincrement=False),
-    Column("type", AnyText, primary_key=True),
-    Column("id", AnyText, primary_key=True),
+    Column("type", KeyText, primary_key=True),
+    Column("id", KeyText, primary_key=True),
     Column("revision", BigInteger, nullable=False),
 )
+
+long_texts = Table(
+    "long_texts",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("body", AnyText, nullable=False),
+    comment="what stands in the other tables as a digest; none in sqlite",
+)
+
+leaders = Table(
+    "leaders",
+    metadata,
+    Column("role", KeyText, primary_key=True),
+    Column("term", BigInteger, nullable=False),
+    Column("holder", AnyText, nullable=False),
+    comment="who leads; a higher term makes the ones below it void",
+)
+
+
+def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT that can say ON CONFLICT, which is not portable."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)

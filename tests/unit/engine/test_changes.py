@@ -50,6 +50,16 @@ def resolved(change_set: ChangeSet, *current: Content) -> list[Edit]:
 # ------------------------------------------------------------------------------ resolve
 
 
+def test_replacing_kinds_removes_what_nothing_is_written_of() -> None:
+    kinds = frozenset({ItemKind.ENTITY, ItemKind.SETTINGS})
+    change_set = ChangeSet(upserts=(READ,), replace_all=True, replace_kinds=kinds)
+
+    assert resolved(change_set, READ, ANN, SCHEMA, SETTINGS) == [
+        Edit(ANN.key, None),
+        Edit(SETTINGS.key, None),
+    ]
+
+
 def test_writing_something_new_is_an_edit() -> None:
     assert resolved(ChangeSet(upserts=(READ,))) == [Edit(READ.key, READ)]
 

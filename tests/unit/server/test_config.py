@@ -92,7 +92,7 @@ def test_variables_of_the_command_line_are_no_configuration() -> None:
         ("[cache]\nmax_bytes = 0\n", "`cache.max_bytes` is `0` .*at least 1"),
         ("[cache]\nmax_bytes = true\n", "not a whole number"),
         ("[subscribe]\nheartbeat_s = 9.0\n", "at most 5"),
-        ("[store]\nkind = 'mysql'\n", "use one of sqlite, memory"),
+        ("[store]\nkind = 'mysql'\n", "use one of sqlite, postgres, memory"),
         ("[log]\nlevel = 'loud'\n", "use one of debug"),
         ("[server]\nfront = 'nginx'\n", "use one of grpc, envoy"),
         ("[server]\nworkers = 0\n", "`server.workers` is `0` .*at least 1"),

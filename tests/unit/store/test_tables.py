@@ -13,7 +13,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from placet_server.store import migrations
-from placet_server.store.tables import AnyText, metadata, owners
+from placet_server.store.columns import AnyText
+from placet_server.store.tables import metadata, owners
 
 
 def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:

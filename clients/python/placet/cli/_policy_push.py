@@ -35,7 +35,7 @@ from placet.cli.publish_reports import (
     show_trial,
     size_text,
 )
-from placet.cli.publishing import publish_folder, published_changes, try_folder
+from placet.cli.publishing import has_other_entities, publish_folder, published_changes, try_folder
 
 
 def push(
@@ -54,6 +54,9 @@ def push(
 
     All of it or nothing: what does not compile is not stored. The tenant comes into being with its
     first push. What is pushed decides at once; to go step by step: `placet rollout start`.
+
+    What is no longer in a folder is removed. Entities and the schema are left to others where the
+    folder says nothing of them; an empty list, `entities: []`, says that there are none.
     """
     whose = owner(tenant, platform=platform)
     with terminal.working("reading"):
@@ -71,7 +74,13 @@ def push(
                 client, change_set, folder, message=message, expected=expected_revision
             )
             changes = published_changes(client, publication)
+        keeps_entities = replace_all and has_other_entities(client, folder)
     show_publication(publication, changes, folder, whose, as_json=as_json)
+    if keeps_entities and not as_json:
+        terminal.note(
+            "the folder says nothing of entities: those that are there stay; "
+            "`entities: []` in a document removes them"
+        )
     return ExitCode.OK
 
 

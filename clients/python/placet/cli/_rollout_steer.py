@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Annotated, TypeAlias
 
@@ -11,8 +10,8 @@ import typer
 from placet import Client, Rollout, RolloutState
 from placet.cli import items, rollouts, terminal
 from placet.cli._rollout_show import RolloutId
+from placet.cli.asking import Yes, ask
 from placet.cli.candidates import candidate_changes
-from placet.cli.failures import ExitCode, Failure
 from placet.cli.options import (
     DEFAULT_ADDRESS,
     MANAGING_TIMEOUT_S,
@@ -34,7 +33,7 @@ def approve(
     tenant: Tenant = "",
     platform: Platform = False,
     message: Message = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     actor: Actor = "",
     groups: Groups = "",
     address: Address = DEFAULT_ADDRESS,
@@ -67,14 +66,11 @@ def _show_candidate(client: Client, rollout: Rollout) -> None:
 
 
 def _ask(rollout: Rollout) -> None:
-    """Go on after a person's yes only."""
-    if not sys.stdin.isatty():
-        raise Failure(
-            "there is nobody to ask whether to approve it; --yes approves without asking",
-            ExitCode.USAGE,
-        )
-    if not typer.confirm(f"approve rollout {rollout.id}?", err=True):
-        raise Failure("not approved; nothing was changed")
+    ask(
+        f"approve rollout {rollout.id}?",
+        nobody="there is nobody to ask whether to approve it; --yes approves without asking",
+        refused="not approved; nothing was changed",
+    )
 
 
 def promote(

@@ -24,10 +24,14 @@ def serve(
         typer.Option(help="Address to serve on; port 0 takes any free one.", metavar="HOST:PORT"),
     ] = None,
     store: Annotated[
-        str | None, typer.Option(help="sqlite or memory.", metavar="KIND", show_default=False)
+        str | None,
+        typer.Option(help="sqlite, postgres or memory.", metavar="KIND", show_default=False),
     ] = None,
     store_path: Annotated[
         Path | None, typer.Option(help="File of the sqlite store.", metavar="FILE")
+    ] = None,
+    store_url: Annotated[
+        str | None, typer.Option(help="Database of the postgres store.", metavar="URL")
     ] = None,
     node: Annotated[
         str | None, typer.Option(help="Name of this node in decisions.", metavar="NAME")
@@ -80,6 +84,7 @@ def serve(
             "server.drain_s": drain_s,
             "store.kind": store,
             "store.path": str(store_path) if store_path is not None else None,
+            "store.url": store_url,
             "log.level": log_level,
             "log.format": log_format,
         },
@@ -95,7 +100,8 @@ def serve(
 
 
 def _greeting(serving: Serving, config: Config) -> str:
-    where = "memory" if config.store.kind == "memory" else config.store.path
+    from placet_server.stores import place_of
+
     address = "" if serving.address == DEFAULT_ADDRESS else f" --address {serving.address}"
     next_step = (
         f"ask it: placet evaluate{address} --help"
@@ -103,6 +109,6 @@ def _greeting(serving: Serving, config: Config) -> str:
         else f"publish policies: placet policy push{address} --tenant NAME FOLDER"
     )
     return (
-        f"placet serves on {serving.address}, store {where} at revision {serving.revision}; "
-        f"{next_step}"
+        f"placet serves on {serving.address}, store {place_of(config.store)} at revision "
+        f"{serving.revision}; {next_step}"
     )

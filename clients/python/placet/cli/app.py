@@ -38,6 +38,7 @@ from placet.cli._rollout_show import watch as watch_rollout
 from placet.cli._rollout_start import start
 from placet.cli._rollout_steer import approve, pause, promote, resume, rollback
 from placet.cli._serve import serve
+from placet.cli._store import accept, check, copy, migrate
 from placet.cli._template_apply import apply
 from placet.cli._template_read import list_ as list_templates
 from placet.cli._template_read import show
@@ -131,6 +132,7 @@ _add(
     "serve",
     "placet serve",
     "placet serve --listen 127.0.0.1:0 --store memory",
+    "placet serve --store postgres --store-url postgresql://placet@db1,db2/placet",
     "placet serve --config /etc/placet.toml --log-format json",
 )
 _add(app, quickstart, "quickstart", "placet quickstart", "placet quickstart --keep-data")
@@ -356,6 +358,24 @@ _add(
     "placet bundle import demo.bundle -t demo --key placet-bundle.pub.pem --dry-run",
     "placet bundle import demo.bundle -t demo --key placet-bundle.pub.pem",
 )
+
+store = _group("store", "Look after the store that nodes keep policies in.")
+_add(
+    store,
+    migrate,
+    "migrate",
+    "placet store migrate",
+    "placet store migrate postgresql://owner@db1,db2/placet",
+)
+_add(store, check, "check", "placet store check", "placet store check placet.db --json")
+_add(
+    store,
+    copy,
+    "copy",
+    "placet store copy placet.db postgresql://placet@db1,db2/placet",
+    "placet store copy postgresql://placet@db1/placet placet.db",
+)
+_add(store, accept, "accept", "placet store accept postgresql://placet@db1,db2/placet")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

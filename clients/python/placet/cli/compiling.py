@@ -81,7 +81,7 @@ def checked(compilation: Compilation, documents: Documents) -> tuple[Program, li
     return compilation.program, found
 
 
-def to_engine(documents: Documents, owner: str) -> ChangeSet:
+def to_engine(documents: Documents, owner: str, *, replace_all: bool = False) -> ChangeSet:
     """Read documents as the server reads them off the wire: limits, ids and layers are checked.
 
     Raises:
@@ -90,7 +90,7 @@ def to_engine(documents: Documents, owner: str) -> ChangeSet:
     reader = Reader()
     try:
         change_set = read_change_set(
-            change_set_to_wire(documents.change_set()), reader, owner=owner
+            change_set_to_wire(documents.change_set(replace_all=replace_all)), reader, owner=owner
         )
         reader.finish()
     except (Malformed, InvalidRequest) as error:

@@ -31,6 +31,8 @@ class Documents:
     settings: TenantSettings | None = None
     places: Mapping[ItemKey, Position] = field(default_factory=dict)
     """Where each part stands."""
+    lists_entities: bool = False
+    """Whether there is a list of entities, be it an empty one; without, they are left to others."""
     indents: Mapping[str, int] = field(default_factory=dict)
     """By policy id, how far its text is indented where it stands."""
 
@@ -65,6 +67,7 @@ class Documents:
             entities=(*kept, *extra.entities),
             schema=extra.schema or self.schema,
             settings=extra.settings or self.settings,
+            lists_entities=self.lists_entities or extra.lists_entities,
             places={**self.places, **extra.places},
             indents={**self.indents, **extra.indents},
         )
@@ -95,6 +98,7 @@ class Documents:
             schema=self.schema,
             settings=self.settings,
             replace_all=replace_all,
+            replace_kinds=(ItemKind.ENTITY,) if replace_all and self.lists_entities else (),
         )
 
     def at_subject(self, subject: str) -> Position:

@@ -4,7 +4,7 @@
 ``*.cedar``                   policies and templates, each with an ``@id``; one alone in its file
                               is named by the file's path
 ``*.cedarschema[.json]``      the schema
-``entities.json``             entities in Cedar's JSON form
+``entities.json``             entities in Cedar's JSON form; an empty list: there are none
 ``*.yaml``, ``*.json``        documents with ``policies``, ``links``, ``entities``, ``schema``,
                               ``settings``
 ============================  =================================================================
@@ -87,6 +87,7 @@ class Gathered:
         self._policies: list[Policy] = []
         self._links: list[TemplateLink] = []
         self._entities: list[Entity] = []
+        self._lists_entities = False
         self._schema: Schema | None = None
         self._settings: TenantSettings | None = None
         self._places: dict[ItemKey, Position] = {}
@@ -101,6 +102,7 @@ class Gathered:
             entities=tuple(self._entities),
             schema=self._schema,
             settings=self._settings,
+            lists_entities=self._lists_entities,
             places=self._places,
             indents=self._indents,
         )
@@ -239,6 +241,7 @@ class Gathered:
         if not isinstance(node.value, list):
             self._findings.refuse(f"entities are {kind(node)}; write a list", node.position)
             return
+        self._lists_entities = True
         for child in node.value:
             entity = values.entity(child, self._findings)
             if entity is not None and self._claim(

@@ -59,6 +59,13 @@ def publish_folder(
         )
 
 
+def has_other_entities(client: Client, folder: Folder) -> bool:
+    """Whether there are entities that a folder says nothing of."""
+    if folder.documents.lists_entities:
+        return False
+    return next(client.list_items(kinds=[ItemKind.ENTITY], page_size=1), None) is not None
+
+
 @contextmanager
 def naming_places(client: Client, change_set: ChangeSet, folder: Folder) -> Iterator[None]:
     """Let a change set's problems that leave the block name the places in its files.
@@ -143,7 +150,7 @@ def publish_missing(
     """
     for attempt in range(1, _ATTEMPTS + 1):
         current = read_current(client)
-        edits = with_removals(change_set, current) if is_whole else change_set
+        edits = _whole(change_set) if is_whole else change_set
         if not planned_changes(edits, current.items, owner=whose):
             return Publication(revision=current.revision, warnings=(), upserts=0, deletes=0)
         try:
@@ -170,19 +177,14 @@ def read_current(client: Client) -> Current:
     return Current(revision=revision, items=items_now)
 
 
-def with_removals(change_set: ChangeSet, current: Current) -> ChangeSet:
+def _whole(change_set: ChangeSet) -> ChangeSet:
     """Return a change set that removes all it does not write.
 
     Replacing all leaves entities, schema and settings alone if the change set has none of them,
     since a folder may leave these to others.
     """
-    kept = {
-        ItemKind.ENTITY: bool(change_set.entities),
-        ItemKind.SCHEMA: change_set.schema is not None,
-        ItemKind.SETTINGS: change_set.settings is not None,
-    }
-    removed = [item.key for item in current.items if not kept.get(item.key.kind, True)]
-    return replace(change_set, replace_all=True, deletes=removed)
+    kinds = (ItemKind.ENTITY, ItemKind.SCHEMA, ItemKind.SETTINGS)
+    return replace(change_set, replace_all=True, replace_kinds=kinds)
 
 
 def try_folder(
@@ -190,7 +192,7 @@ def try_folder(
 ) -> tuple[Validation, Planned]:
     """Return what a server says of a change set, and what it would change."""
     current = read_current(client)
-    edits = with_removals(change_set, current) if is_whole else change_set
+    edits = _whole(change_set) if is_whole else change_set
     validation = client.validate(edits)
     if not validation.valid:
         return validation, []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from placet._channel import Endpoint
+from placet._channel import Destination
 from placet._errors import DeadlineExceeded
 from placet._loop_thread import background_loop
 from placet._mirror import Snapshot
@@ -19,12 +19,14 @@ def published_sets(target: str, *, tenant: str, timeout_s: float) -> tuple[ItemS
         DeadlineExceeded: they were not there in time.
         PlacetError: what makes waiting pointless, such as ``NotFound`` for the tenant.
     """
-    return background_loop().run(_fetch(Endpoint(target), tenant, timeout_s))
+    return background_loop().run(_fetch(Destination(target), tenant, timeout_s))
 
 
-async def _fetch(endpoint: Endpoint, tenant: str, timeout_s: float) -> tuple[ItemSet, ItemSet]:
+async def _fetch(
+    destination: Destination, tenant: str, timeout_s: float
+) -> tuple[ItemSet, ItemSet]:
     request = subscribe_request(tenant)
-    async with following(endpoint, request, ENGINE_ITEMS, FollowOptions()) as subscription:
+    async with following(destination, request, ENGINE_ITEMS, FollowOptions()) as subscription:
         try:
             event = await subscription.next_event(timeout_s=timeout_s)
         except TimeoutError:

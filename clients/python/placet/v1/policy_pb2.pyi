@@ -430,6 +430,7 @@ class ChangeSet(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     DELETES_FIELD_NUMBER: _builtins.int
     REPLACE_ALL_FIELD_NUMBER: _builtins.int
+    REPLACE_KINDS_FIELD_NUMBER: _builtins.int
     replace_all: _builtins.bool
     """Remove every policy, template, link and, when the change set has any,
     entity and schema of the owner that this change set does not write: the
@@ -453,6 +454,12 @@ class ChangeSet(_message.Message):
     def deletes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemKey]:
         """Removed. Removing what is not there is an error."""
 
+    @_builtins.property
+    def replace_kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___ItemKind.ValueType]:
+        """With `replace_all`: entities, schema or settings of which the change set
+        has none, and of which the owner is to have none either.
+        """
+
     def __init__(
         self,
         *,
@@ -463,10 +470,11 @@ class ChangeSet(_message.Message):
         settings: Global___TenantSettings | None = ...,
         deletes: _abc.Iterable[Global___ItemKey] | None = ...,
         replace_all: _builtins.bool = ...,
+        replace_kinds: _abc.Iterable[Global___ItemKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletes", b"deletes", "entities", b"entities", "policies", b"policies", "replace_all", b"replace_all", "schema", b"schema", "settings", b"settings", "template_links", b"template_links"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletes", b"deletes", "entities", b"entities", "policies", b"policies", "replace_all", b"replace_all", "replace_kinds", b"replace_kinds", "schema", b"schema", "settings", b"settings", "template_links", b"template_links"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -341,7 +341,9 @@ class DiffRequest(_message.Message):
     tenant: _builtins.str
     from_revision: _builtins.int
     to_revision: _builtins.int
-    """0: the newest."""
+    """0: the newest. The candidate of a rollout, whose revision changes nothing
+    by itself, is compared where its revision is named here.
+    """
     def __init__(
         self,
         *,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from placet.v1 import policy_pb2, subscribe_service_pb2
 from placet.wire.items import item_to_wire, read_contents
-from placet.wire.keys import key_to_wire, read_key
+from placet.wire.keys import key_to_wire, read_key, read_kind
 from placet.wire.limits import LIMITS
 from placet.wire.reader import Reader
 from placet_engine.changes import ChangeSet, ItemChange
-from placet_engine.items import ItemKey
+from placet_engine.items import ItemKey, ItemKind
 
 
 def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str) -> ChangeSet:
@@ -25,8 +25,10 @@ def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str
         )
         return ChangeSet()
     for index, deleted in enumerate(message.deletes):
-        if (instead := _NOT_DELETED.get(deleted.kind)) is not None:
+        if (instead := _NOT_WRITTEN.get(deleted.kind)) is not None:
             reader.refuse(f"change_set.deletes[{index}].kind", instead)
+    if message.replace_kinds and not message.replace_all:
+        reader.refuse("change_set.replace_kinds", "goes with `replace_all`; set it, too")
     return ChangeSet(
         upserts=tuple(read_contents(message, reader, "change_set", owner)),
         deletes=tuple(
@@ -34,10 +36,21 @@ def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str
             for index, key in enumerate(message.deletes)
         ),
         replace_all=message.replace_all,
+        replace_kinds=frozenset(
+            _replaced_kind(kind, reader, f"change_set.replace_kinds[{index}]")
+            for index, kind in enumerate(message.replace_kinds)
+        ),
     )
 
 
-_NOT_DELETED = {
+def _replaced_kind(number: int, reader: Reader, field: str) -> ItemKind:
+    if (instead := _NOT_WRITTEN.get(number)) is not None:
+        reader.refuse(field, instead)
+    return read_kind(number, reader, field)
+
+
+# Kinds that authors do not write, and what they do instead.
+_NOT_WRITTEN: dict[int, str] = {
     policy_pb2.ITEM_KIND_ROLLOUT: "is of a rollout; roll it back instead",
     policy_pb2.ITEM_KIND_CANDIDATE: "is of a rollout; roll it back instead",
     policy_pb2.ITEM_KIND_PLACEMENT: "says where a tenant is placed; place it anew instead",

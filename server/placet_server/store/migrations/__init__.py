@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 
 from placet_server.store.contract import StoreIncompatible
 
-HEAD = "0002"
+HEAD = "0003"
 """The layout that this code knows: what the newest migration is called."""
 
 
@@ -21,7 +21,7 @@ def upgrade(connection: Connection) -> None:
         StoreIncompatible: a newer placet was here.
     """
     # What is there already needs none of the tools, which take a tenth of a node's memory.
-    if _heads(connection) == {HEAD}:
+    if heads(connection) == {HEAD}:
         return
     from alembic import command
     from alembic.config import Config
@@ -43,7 +43,7 @@ def upgrade(connection: Connection) -> None:
         command.upgrade(config, "head")
 
 
-def _heads(connection: Connection) -> set[str]:
+def heads(connection: Connection) -> set[str]:
     """Return what the store says about its layout; nothing if it is new."""
     if not inspect(connection).has_table("alembic_version"):
         return set()

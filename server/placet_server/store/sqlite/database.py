@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from placet_server.store.contract import StoreDamaged, StoreIncompatible, StoreUnavailable
-
-Answer = TypeVar("Answer")
-Work = Callable[[AsyncConnection], Awaitable[Answer]]
+from placet_server.store.sql_store import Answer, Work
+from placet_server.store.undisturbed import Undisturbed
 
 _READERS = 4
 
@@ -28,9 +26,6 @@ class Database:
     """Runs work in transactions: any number that read beside one that writes.
 
     Each connection has a thread of its own, so that no statement keeps the event loop waiting.
-
-    A transaction that has begun runs to its end even if its caller is cancelled meanwhile: a
-    driver that is let go of in the middle of a statement leaves a connection nobody can use.
     """
 
     def __init__(self, path: Path, *, busy_timeout_s: float) -> None:
@@ -41,32 +36,23 @@ class Database:
         self._readers = _engine(self.path, busy_timeout_s, begin="BEGIN", connections=_READERS)
         event.listen(self._writer.sync_engine, "connect", _set_up_writer)
         event.listen(self._readers.sync_engine, "connect", _set_up_reader)
-        self._turn = asyncio.Lock()
-        self._running: set[asyncio.Task[Any]] = set()
-        self._is_closed = False
+        self._transactions = Undisturbed()
 
     async def read(self, work: Work[Answer]) -> Answer:
         """Run work that reads, on one unchanging state of the data."""
-        return await asyncio.shield(self._start(self._readers, work))
+        return await self._transactions.run(lambda: self._transact(self._readers, work))
 
     async def write(self, work: Work[Answer]) -> Answer:
         """Run work that writes, alone, and make it durable."""
-        await self._turn.acquire()
-        try:
-            task = self._start(self._writer, work)
-        except BaseException:
-            self._turn.release()
-            raise
-        task.add_done_callback(lambda _: self._turn.release())
-        return await asyncio.shield(task)
+        return await self._transactions.run_alone(lambda: self._transact(self._writer, work))
 
-    def _start(self, engine: AsyncEngine, work: Work[Answer]) -> asyncio.Task[Answer]:
-        if self._is_closed:
-            raise StoreUnavailable("the store is closed")
-        task = asyncio.create_task(self._transact(engine, work))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return task
+    # The file waits for nobody but those who have it locked.
+    post = write_long = write
+    read_long = read
+
+    async def is_in_use(self) -> bool:
+        """Whether anybody else has the file open."""
+        return await asyncio.to_thread(_is_open_elsewhere, self.path)
 
     async def _transact(self, engine: AsyncEngine, work: Work[Answer]) -> Answer:
         with self._reporting():
@@ -75,9 +61,7 @@ class Database:
 
     async def aclose(self) -> None:
         """Let the transactions that have begun end, then close the connections."""
-        self._is_closed = True
-        if self._running:
-            await asyncio.wait(self._running)
+        await self._transactions.aclose()
         await self._readers.dispose()
         await self._writer.dispose()
 
@@ -100,6 +84,23 @@ class Database:
             if hint := _DAMAGED.get(code):
                 raise StoreDamaged(f"`{self.path}`: {reason}; {hint}") from error
             raise
+
+
+def _is_open_elsewhere(path: Path) -> bool:
+    """Try to have the file alone, which SQLite grants when nobody else has it open."""
+    if not path.exists():
+        return False
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as file:
+        try:
+            file.execute("PRAGMA locking_mode = EXCLUSIVE")
+            file.execute("BEGIN EXCLUSIVE")
+            file.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        except sqlite3.DatabaseError:
+            # No store: whoever opens it says so.
+            return False
+    return False
 
 
 _RESTORE = "restore it from a backup, or move it away to start with an empty store"

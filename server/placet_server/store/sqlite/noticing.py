@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 
-class ChangeNotice:
+class FileNotice:
     """Calls back, on the event loop it was made in, soon after anybody committed to a file.
 
     ``PRAGMA data_version`` on a connection that is kept open costs microseconds and reads no

@@ -6,7 +6,7 @@ Both are compiled in this process, by the engine that servers run. Needs the ext
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from placet.cli.compiling import TENANT, checked, item_sets, to_engine
 from placet.cli.contents import Documents
@@ -61,7 +61,7 @@ class Sets:
         sets = self
         for owner, documents in candidate.parts():
             current = sets.platform if owner == PLATFORM else sets.own
-            change_set = replace(to_engine(documents, owner), replace_all=candidate.replaces_all)
+            change_set = to_engine(documents, owner, replace_all=candidate.replaces_all)
             edits, _ = resolve(change_set, current)
             if edits:
                 edited = current.editing(edits, Revision(current.revision + 1))

@@ -8,6 +8,9 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+# Text in byte order, whatever the database's own order is.
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Make the tables of the first release."""
@@ -23,21 +26,21 @@ def upgrade() -> None:
     )
     op.create_table(
         "owners",
-        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("owner", _TEXT, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("owner", name="pk_owners"),
     )
     op.create_table(
         "revisions",
         sa.Column("revision", sa.BigInteger, autoincrement=False, nullable=False),
-        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("owner", _TEXT, nullable=False),
         sa.Column(
             "parent", sa.BigInteger, nullable=False, comment="the owner's revision before this one"
         ),
         sa.Column("time", sa.BigInteger, nullable=False),
-        sa.Column("author", sa.Text, nullable=False),
-        sa.Column("message", sa.Text, nullable=False),
-        sa.Column("request_id", sa.Text, comment="null: none, and then it need not be unique"),
+        sa.Column("author", _TEXT, nullable=False),
+        sa.Column("message", _TEXT, nullable=False),
+        sa.Column("request_id", _TEXT, comment="null: none, and then it need not be unique"),
         sa.Column("upserts", sa.BigInteger, nullable=False),
         sa.Column("deletes", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("revision", name="pk_revisions"),
@@ -49,9 +52,9 @@ def upgrade() -> None:
         "changes",
         sa.Column("revision", sa.BigInteger, autoincrement=False, nullable=False),
         sa.Column("kind", sa.SmallInteger, autoincrement=False, nullable=False),
-        sa.Column("type", sa.Text, nullable=False),
-        sa.Column("id", sa.Text, nullable=False),
-        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("type", _TEXT, nullable=False),
+        sa.Column("id", _TEXT, nullable=False),
+        sa.Column("owner", _TEXT, nullable=False),
         sa.Column("body", sa.Text, comment="canonical JSON; null: the item was removed"),
         sa.Column("before_revision", sa.BigInteger, comment="null: the item was not there"),
         sa.PrimaryKeyConstraint("revision", "kind", "type", "id", name="pk_changes"),
@@ -65,10 +68,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "items",
-        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("owner", _TEXT, nullable=False),
         sa.Column("kind", sa.SmallInteger, autoincrement=False, nullable=False),
-        sa.Column("type", sa.Text, nullable=False),
-        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("type", _TEXT, nullable=False),
+        sa.Column("id", _TEXT, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("owner", "kind", "type", "id", name="pk_items"),
         sa.ForeignKeyConstraint(["owner"], ["owners.owner"], name="fk_items_owner"),

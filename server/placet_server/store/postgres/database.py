@@ -1,0 +1,210 @@
+"""A PostgreSQL database as transactions: connections, isolation, retries, what errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from placet_server.store.contract import StoreDamaged, StoreIncompatible, StoreUnavailable
+from placet_server.store.postgres.address import APPLICATION, Address
+from placet_server.store.postgres.troubles import Trouble, diagnose
+from placet_server.store.postgres.witness import Witness
+from placet_server.store.sql_store import Answer, Work
+from placet_server.store.undisturbed import Undisturbed
+
+_CONNECTIONS = 4
+_POOL_TIMEOUT_S = 5.0
+_RETRY_FIRST_S, _RETRY_MOST_S = 0.01, 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mode:
+    """What a kind of transaction is like."""
+
+    isolation: str
+    begin: tuple[str, ...] = ()
+    """What comes before all other statements."""
+    is_read_only: bool = False
+    timeout_s: float
+
+
+_READ = _Mode(isolation="REPEATABLE READ", is_read_only=True, timeout_s=60.0)
+# LOCK TABLE takes no snapshot: what is read after it is what the one before left. Without it,
+# of those that write at the same time all but one would fail, at the end, and begin again.
+_WRITE = _Mode(
+    isolation="SERIALIZABLE",
+    begin=("LOCK TABLE store_meta IN SHARE ROW EXCLUSIVE MODE",),
+    timeout_s=20.0,
+)
+# Notices may be lost in a crash, so nobody waits for a disk or a replica.
+_POST = _Mode(
+    isolation="READ COMMITTED", begin=("SET LOCAL synchronous_commit = off",), timeout_s=20.0
+)
+_PATIENT = ("SET LOCAL idle_in_transaction_session_timeout = 0", "SET LOCAL lock_timeout = '120s'")
+_READ_LONG = replace(_READ, begin=_PATIENT, timeout_s=3600.0)
+_WRITE_LONG = replace(_WRITE, begin=(*_PATIENT, *_WRITE.begin), timeout_s=3600.0)
+_LAYOUT = _Mode(isolation="READ COMMITTED", begin=_PATIENT, timeout_s=3600.0)
+
+
+class Database:
+    """Runs work in transactions, again when it lost against others or the server went away.
+
+    What is tried again may have been committed before: of a commit whose answer never came
+    nobody knows. So work that writes finds out by itself whether it is done already.
+
+    A transaction is never cancelled by request, since a server that is waiting for its replica
+    would then end the wait and keep the commit. One that takes too long loses its connection.
+    """
+
+    def __init__(self, address: Address, *, patience_s: float) -> None:
+        self.address = address
+        self.witness = Witness()
+        self._patience_s = patience_s
+        self._engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=address.connect,
+            pool_size=_CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=_POOL_TIMEOUT_S,
+            pool_pre_ping=True,
+            pool_use_lifo=True,
+        )
+        self._transactions = Undisturbed()
+        self._open: set[Any] = set()
+
+    async def read(self, work: Work[Answer]) -> Answer:
+        """Run work that reads, on one unchanging state of the data."""
+        return await self._transactions.run(lambda: self._transact(_READ, work))
+
+    async def write(self, work: Work[Answer]) -> Answer:
+        """Run work that writes to the log, alone, and make it durable."""
+        return await self._transactions.run_alone(lambda: self._transact(_WRITE, work))
+
+    async def read_long(self, work: Work[Answer]) -> Answer:
+        """Run work that reads for up to an hour."""
+        return await self._transactions.run(lambda: self._transact(_READ_LONG, work))
+
+    async def write_long(self, work: Work[Answer]) -> Answer:
+        """Run work that writes to the log for up to an hour."""
+        return await self._transactions.run_alone(lambda: self._transact(_WRITE_LONG, work))
+
+    async def post(self, work: Work[Answer]) -> Answer:
+        """Run work that writes to the board, which need not be durable."""
+        return await self._transactions.run(lambda: self._transact(_POST, work))
+
+    async def change_layout(self, work: Work[Answer]) -> Answer:
+        """Run work that makes tables; each statement sees what others did before it."""
+        return await self._transactions.run_alone(lambda: self._transact(_LAYOUT, work))
+
+    async def is_in_use(self) -> bool:
+        """Whether a node is connected. Other users' sessions show to those who may see them."""
+        return bool(await self.read(_count_others))
+
+    def abandon(self) -> None:
+        """Drop the connections in use: whoever waits for an answer on them waits in vain."""
+        for connection in list(self._open):
+            connection.terminate()
+
+    async def aclose(self) -> None:
+        """Let the transactions that have begun end, then close the connections."""
+        await self._transactions.aclose()
+        await self._engine.dispose()
+
+    async def _transact(self, mode: _Mode, work: Work[Answer]) -> Answer:
+        deadline_s = time.monotonic() + self._patience_s
+        attempt = _Attempt()
+        delay_s = _RETRY_FIRST_S
+        while True:
+            try:
+                with self._naming():
+                    return await self._try(mode, work, attempt)
+            except Exception as error:
+                trouble = diagnose(error)
+                if trouble is None:
+                    raise
+                attempt.is_unknown |= attempt.is_committing and trouble.is_lost
+                is_over = time.monotonic() + delay_s > deadline_s or self._transactions.is_closed
+                if is_over or not (trouble.is_passing or trouble.is_lost):
+                    raise self._reported(trouble, attempt) from error
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
+            delay_s = min(delay_s * 2, _RETRY_MOST_S)
+
+    async def _try(self, mode: _Mode, work: Work[Answer], attempt: _Attempt) -> Answer:
+        attempt.is_committing = False
+        async with self._engine.connect() as connection:
+            await connection.execution_options(
+                isolation_level=mode.isolation, postgresql_readonly=mode.is_read_only
+            )
+            async with self._bounded(connection, mode.timeout_s):
+                async with connection.begin():
+                    for statement in mode.begin:
+                        await connection.execute(text(statement))
+                    await self._check_new(connection)
+                    answer = await work(connection)
+                    attempt.is_committing = not mode.is_read_only
+                return answer
+
+    async def _check_new(self, connection: AsyncConnection) -> None:
+        """Look at the server of a connection that is new: it may be another one than before."""
+        known = connection.sync_connection.info if connection.sync_connection else {}
+        if not known.get(_CHECKED):
+            await self.witness.check(connection)
+            known[_CHECKED] = True
+
+    @asynccontextmanager
+    async def _bounded(self, connection: AsyncConnection, timeout_s: float) -> AsyncIterator[None]:
+        """Drop the connection if the block takes too long."""
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None
+        timer = asyncio.get_running_loop().call_later(timeout_s, raw.terminate)
+        self._open.add(raw)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._open.discard(raw)
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Say which database a finding is about."""
+        try:
+            yield
+        except (StoreDamaged, StoreIncompatible) as error:
+            raise type(error)(f"`{self.address.shown}`: {error}") from error
+
+    def _reported(self, trouble: Trouble, attempt: _Attempt) -> Exception:
+        error = trouble.to_error(self.address.shown)
+        if attempt.is_unknown and isinstance(error, StoreUnavailable):
+            return StoreUnavailable(
+                f"{error}; it is not known whether it was committed: ask again with the same "
+                "request id"
+            )
+        return error
+
+
+_CHECKED = "placet_checked"
+
+
+async def _count_others(connection: AsyncConnection) -> int:
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = :name AND pid <> pg_backend_pid()"
+    )
+    return int(await connection.scalar(others, {"name": APPLICATION}) or 0)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What is known of a transaction that is tried again and again."""
+
+    is_committing: bool = False
+    is_unknown: bool = False
+    """Whether a connection was lost while its transaction was committed."""
