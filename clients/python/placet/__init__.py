@@ -56,6 +56,11 @@ asyncio. Every call has a deadline, and takes ``tenant`` and ``timeout_s`` where
     tenants(*, page_size=0) -> iterator of Placement
     regions() -> list[Region]
     route(place=None) -> Route                              # where its callers go
+    watch_route(place=None, *, patience_s=60.0) -> iterator of Route
+
+    nodes(*, regions=()) -> list[Node]
+    update_node(node or id, *, weight=None, draining=None) -> Node
+    watch_topology(*, kinds=(), patience_s=60.0) -> iterator of TopologyState
 
     subscribe(*, policy_ids=(), kinds=(), subscriber="", region="", stale_after_s=15.0,
               on_state_change=None) -> Subscription     # a context manager
@@ -156,7 +161,16 @@ from placet._errors import (
 )
 from placet._freshness import State, StateChange, Status
 from placet._mirror import Delta, Snapshot
-from placet._nodes import CacheReport, CacheStatistics
+from placet._nodes import (
+    CacheReport,
+    CacheStatistics,
+    Node,
+    NodeHealth,
+    NodeLoad,
+    NodeRole,
+    TopologyKind,
+    TopologyState,
+)
 from placet._policies import (
     PLATFORM,
     TOPOLOGY,
@@ -277,8 +291,12 @@ __all__ = [
     "LogOnlyReport",
     "Manual",
     "MatchedPolicy",
+    "Node",
+    "NodeHealth",
+    "NodeLoad",
     "NodeRevision",
     "NodeRevisions",
+    "NodeRole",
     "NodeSettings",
     "NodeTally",
     "NotAllowed",
@@ -331,6 +349,8 @@ __all__ = [
     "TemplateLink",
     "TenantSettings",
     "Topology",
+    "TopologyKind",
+    "TopologyState",
     "Unauthenticated",
     "Unavailable",
     "UnknownObligation",

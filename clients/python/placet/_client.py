@@ -28,6 +28,7 @@ from placet._managing import Management
 from placet._mirror import ITEMS
 from placet._opening import following, subscribe_request
 from placet._operating import Operations
+from placet._overseeing import Oversight
 from placet._placing import Placements
 from placet._policies import Item, ItemKind
 from placet._requests import (
@@ -53,7 +54,7 @@ from placet.v1 import (
 )
 
 
-class Client(Enforcement, Management, Operations, Placements, Rollouts):
+class Client(Enforcement, Management, Operations, Oversight, Placements, Rollouts):
     """Asks a Placet server for decisions, and manages policies there. Thread-safe.
 
     Every call has a deadline, and may raise any ``PlacetError`` but

@@ -508,6 +508,31 @@ def _route_region(message: topology_pb2.RouteRegion) -> topology.RouteRegion:
     )
 
 
+def node(message: topology_pb2.Node) -> nodes.Node:
+    """Return a node with all that is known about it."""
+    load = message.load
+    return nodes.Node(
+        id=message.id,
+        instance=message.instance,
+        region=message.region,
+        role=_known(nodes.NodeRole, message.role),
+        address=message.address,
+        upstreams=tuple(message.upstreams),
+        weight=message.weight,
+        version=message.version,
+        health=_known(nodes.NodeHealth, message.health),
+        health_reason=message.health_reason,
+        draining=message.draining,
+        load=nodes.NodeLoad(load.utilization, load.requests_per_second, load.subscribers),
+        revision=message.revision,
+        staleness=message.staleness.ToTimedelta(),
+        register_time=_time(message.register_time),
+        renew_time=_time(message.renew_time),
+        lease_expire_time=_time(message.lease_expire_time),
+        etag=message.etag,
+    )
+
+
 def _node_settings(message: topology_pb2.NodeSettings) -> topology.NodeSettings:
     return topology.NodeSettings(
         node=message.node,

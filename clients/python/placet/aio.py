@@ -1,8 +1,8 @@
 """The client for asyncio: ``placet.aio.Client``, with the methods of ``placet.Client``.
 
 What they do, take and raise is said there. ``evaluate_stream``, ``search``, ``list_items``,
-``history``, ``list_rollouts`` and ``watch_rollout`` are async iterators; everything that acts
-is awaited.
+``history``, ``list_rollouts``, ``tenants`` and what begins with ``watch_`` are async iterators;
+everything that acts is awaited.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from placet._managing import AsyncManagement
 from placet._mirror import ITEMS
 from placet._opening import opener, subscribe_request
 from placet._operating import AsyncOperations
+from placet._overseeing import AsyncOversight
 from placet._placing import AsyncPlacements
 from placet._policies import Item, ItemKind
 from placet._requests import (
@@ -59,7 +60,14 @@ from placet.v1 import (
 __all__ = ["Client", "Subscription"]
 
 
-class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncPlacements, AsyncRollouts):
+class Client(
+    AsyncEnforcement,
+    AsyncManagement,
+    AsyncOperations,
+    AsyncOversight,
+    AsyncPlacements,
+    AsyncRollouts,
+):
     """Asks a Placet server for decisions, and manages policies there. For one event loop."""
 
     def __init__(

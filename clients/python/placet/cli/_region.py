@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from placet import Country, GeoPoint, InRegion, Place, Region, Route
+from placet import Country, GeoPoint, InRegion, PermissionDenied, Place, Region, Route
 from placet.cli import terminal
 from placet.cli.as_json import to_json
 from placet.cli.completing import region_names
 from placet.cli.failures import ExitCode, Failure
+from placet.cli.fleet import NO_NODES, Tally, tallies
 from placet.cli.live import show
 from placet.cli.options import (
     DEFAULT_ADDRESS,
@@ -30,21 +33,45 @@ def list_(
     timeout_s: Timeout = MANAGING_TIMEOUT_S,
     as_json: Json = False,
 ) -> None:
-    """List the regions there are, and the law each is under."""
+    """List the regions there are, the law each is under, and how its nodes fare."""
     with connected(address, timeout_s=timeout_s) as client:
         regions = client.regions()
-    show(regions, view=_regions_view, document=to_json, as_json=as_json)
+        try:
+            counts = tallies(client.nodes())
+        except PermissionDenied:
+            # Whoever may only ask for decisions may still see where that can be done.
+            counts = None
+    show(
+        regions,
+        view=partial(_regions_view, counts=counts),
+        document=partial(_regions_document, counts=counts),
+        as_json=as_json,
+    )
 
 
-def _regions_view(regions: list[Region]) -> RenderableType:
-    table = terminal.table("region", "where", "jurisdiction", "regulations", "coordinates")
+def _regions_document(
+    regions: list[Region], counts: Mapping[str, Tally] | None
+) -> list[dict[str, Any]]:
+    return [
+        {
+            **to_json(region),
+            "nodes": counts.get(region.name, NO_NODES).to_json() if counts is not None else None,
+        }
+        for region in regions
+    ]
+
+
+def _regions_view(regions: list[Region], counts: Mapping[str, Tally] | None) -> RenderableType:
+    table = terminal.table("region", "where", "jurisdiction", "regulations", "coordinates", "nodes")
     for region in regions:
+        tally = counts.get(region.name, NO_NODES) if counts is not None else None
         table.add_row(
             terminal.safe(region.name),
             terminal.safe(region.title) or "-",
             terminal.safe(region.jurisdiction) or "not known",
             terminal.safe(", ".join(region.regulations)) or "-",
             _coordinates(region.location),
+            tally.words() if tally is not None else "not shown",
         )
     return table
 

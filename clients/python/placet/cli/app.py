@@ -19,6 +19,8 @@ from placet.cli._config import config
 from placet.cli._demo_canary import canary
 from placet.cli._evaluate import evaluate, explain
 from placet.cli._init import init
+from placet.cli._node import drain, undrain, weight
+from placet.cli._node import list_ as list_nodes
 from placet.cli._policy_impact import impact
 from placet.cli._policy_log_only import log_only
 from placet.cli._policy_push import push, validate
@@ -28,6 +30,7 @@ from placet.cli._policy_test import run_tests
 from placet.cli._quickstart import quickstart
 from placet.cli._region import list_ as list_regions
 from placet.cli._region import route
+from placet.cli._region_map import map_
 from placet.cli._rollout_show import list_ as list_rollouts
 from placet.cli._rollout_show import nodes
 from placet.cli._rollout_show import show as show_rollout
@@ -284,6 +287,28 @@ _add(
     "placet region route -t acme --at=-33.9,151.2",
     "placet region route -t acme --from-region us-east --json",
 )
+
+_add(
+    region,
+    map_,
+    "map",
+    "placet region map",
+    "placet region map --watch",
+    "placet region map --svg regions.svg",
+)
+
+node = _group("node", "The processes that answer: how they fare, and who gets calls.")
+_add(
+    node,
+    list_nodes,
+    "list",
+    "placet node list",
+    "placet node list --region eu-west --watch",
+    "placet node list --json",
+)
+_add(node, drain, "drain", "placet node drain eu1")
+_add(node, undrain, "undrain", "placet node undrain eu1")
+_add(node, weight, "weight", "placet node weight eu1 50")
 
 template = _group(
     "template", "Policies that ship with Placet: look at them, fill them in, publish them."

@@ -62,5 +62,16 @@ def region_names(context: typer.Context, incomplete: str) -> list[tuple[str, str
     return [(region.name, region.title) for region in regions if region.name.startswith(incomplete)]
 
 
+def node_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer nodes by id, each with its region; none when no server tells at once."""
+    address = context.params.get("address") or os.environ.get("PLACET_ADDRESS") or DEFAULT_ADDRESS
+    try:
+        with Client(address, management_timeout_s=_NO_LONGER_S) as client:
+            nodes = client.nodes()
+    except PlacetError:
+        return []
+    return [(node.id, node.region) for node in nodes if node.id.startswith(incomplete)]
+
+
 _NO_LONGER_S = 1.0
 _MOST = 20
