@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -22,6 +23,7 @@ from placet_server.store.undisturbed import Undisturbed
 
 _CONNECTIONS = 4
 _POOL_TIMEOUT_S = 5.0
+_CLOSE_TIMEOUT_S = 2.0
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.01, 0.5
 
 
@@ -36,7 +38,7 @@ class _Mode:
     timeout_s: float
 
 
-_READ = _Mode(isolation="REPEATABLE READ", is_read_only=True, timeout_s=60.0)
+_READ = _Mode(isolation="REPEATABLE READ", is_read_only=True, timeout_s=30.0)
 # LOCK TABLE takes no snapshot: what is read after it is what the one before left. Without it,
 # of those that write at the same time all but one would fail, at the end, and begin again.
 _WRITE = _Mode(
@@ -70,15 +72,15 @@ class Database:
         self._patience_s = patience_s
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=address.connect,
+            async_creator=self._connect,
             pool_size=_CONNECTIONS,
             max_overflow=0,
+            # A connection is not tried before it is used: what fails is done again on another.
             pool_timeout=_POOL_TIMEOUT_S,
-            pool_pre_ping=True,
             pool_use_lifo=True,
         )
         self._transactions = Undisturbed()
-        self._open: set[Any] = set()
+        self._connections: WeakSet[Any] = WeakSet()
 
     async def read(self, work: Work[Answer]) -> Answer:
         """Run work that reads, on one unchanging state of the data."""
@@ -109,14 +111,24 @@ class Database:
         return bool(await self.read(_count_others))
 
     def abandon(self) -> None:
-        """Drop the connections in use: whoever waits for an answer on them waits in vain."""
-        for connection in list(self._open):
+        """Drop all connections: whoever waits for an answer on one of them waits in vain."""
+        for connection in list(self._connections):
             connection.terminate()
 
     async def aclose(self) -> None:
         """Let the transactions that have begun end, then close the connections."""
         await self._transactions.aclose()
-        await self._engine.dispose()
+        # A connection that is closed in order waits for the server's word.
+        timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_S, self.abandon)
+        try:
+            await self._engine.dispose()
+        finally:
+            timer.cancel()
+
+    async def _connect(self) -> Any:
+        connection = await self.address.connect()
+        self._connections.add(connection)
+        return connection
 
     async def _transact(self, mode: _Mode, work: Work[Answer]) -> Answer:
         deadline_s = time.monotonic() + self._patience_s
@@ -165,12 +177,10 @@ class Database:
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None
         timer = asyncio.get_running_loop().call_later(timeout_s, raw.terminate)
-        self._open.add(raw)
         try:
             yield
         finally:
             timer.cancel()
-            self._open.discard(raw)
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
