@@ -11,9 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import asyncpg
 
 _HOST_TIMEOUT_S = 3.0
-APPLICATION = "placet"
 _SETTINGS: Mapping[str, str] = {
-    "application_name": APPLICATION,
+    "application_name": "placet",
     # What was acknowledged is on the disk, and at the replicas that the server waits for.
     "synchronous_commit": "on",
     # A node that hangs while it has the log's lock does not keep it from the others for long.

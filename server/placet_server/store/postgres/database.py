@@ -15,7 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from placet_server.store.contract import StoreDamaged, StoreIncompatible, StoreUnavailable
-from placet_server.store.postgres.address import APPLICATION, Address
+from placet_server.store.postgres.address import Address
+from placet_server.store.postgres.locks import SCHEMA, Lock
 from placet_server.store.postgres.troubles import Trouble, diagnose
 from placet_server.store.postgres.witness import Witness
 from placet_server.store.sql_store import Answer, Work
@@ -107,8 +108,8 @@ class Database:
         return await self._transactions.run_alone(lambda: self._transact(_LAYOUT, work))
 
     async def is_in_use(self) -> bool:
-        """Whether a node is connected. Other users' sessions show to those who may see them."""
-        return bool(await self.read(_count_others))
+        """Whether a node is connected."""
+        return bool(await self.read(_is_marked))
 
     def abandon(self) -> None:
         """Drop all connections: whoever waits for an answer on one of them waits in vain."""
@@ -167,9 +168,12 @@ class Database:
     async def _check_new(self, connection: AsyncConnection) -> None:
         """Look at the server of a connection that is new: it may be another one than before."""
         known = connection.sync_connection.info if connection.sync_connection else {}
-        if not known.get(_CHECKED):
-            await self.witness.check(connection)
-            known[_CHECKED] = True
+        if not self.witness.store_id or known.get(_CHECKED):
+            return
+        await self.witness.check(connection)
+        # For as long as the connection lasts: see `is_in_use`.
+        await connection.execute(text(f"SELECT pg_advisory_lock_shared({int(Lock.USE)}, {SCHEMA})"))
+        known[_CHECKED] = True
 
     @asynccontextmanager
     async def _bounded(self, connection: AsyncConnection, timeout_s: float) -> AsyncIterator[None]:
@@ -203,12 +207,9 @@ class Database:
 _CHECKED = "placet_checked"
 
 
-async def _count_others(connection: AsyncConnection) -> int:
-    others = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND application_name = :name AND pid <> pg_backend_pid()"
-    )
-    return int(await connection.scalar(others, {"name": APPLICATION}) or 0)
+async def _is_marked(connection: AsyncConnection) -> bool:
+    mark = text(f"SELECT NOT pg_try_advisory_xact_lock({int(Lock.USE)}, {SCHEMA})")
+    return bool(await connection.scalar(mark))
 
 
 @dataclass(slots=True)
