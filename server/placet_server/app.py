@@ -30,6 +30,8 @@ from placet_server.api.subscribe import SubscribeService
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError, RolloutsConfig
 from placet_server.decisions.decider import Decided, Decider
+from placet_server.identity.callers import Callers
+from placet_server.identity.opening import Identity
 from placet_server.listening import Listening
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
@@ -46,6 +48,7 @@ from placet_server.store.memory import MemoryStore
 from placet_server.store.sqlite import SqliteStore
 from placet_server.telemetry.decision_log.opening import masker_of
 from placet_server.telemetry.running import NodeTelemetry, running_telemetry
+from placet_server.tls.opening import Tls
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,8 @@ class Node:
     hub: Hub
     admission: AdmissionControl
     api: ApiServer
+    callers: Callers | None
+    """Knows who calls. None: everybody may do everything."""
     telemetry: NodeTelemetry
     evaluate: EvaluateService
 
@@ -88,9 +93,12 @@ async def running_node(
         AddressUnavailable: the address cannot be listened on.
         StoreError: the store cannot be opened.
     """
-    for address in filter(None, (config.server.listen, config.telemetry.prometheus_listen)):
+    plain = [config.telemetry.prometheus_listen]
+    if not config.tls.cert:
+        plain.append(config.server.listen)
+    for address in filter(None, plain):
         _refuse_open_address(address, config.server.allow_insecure)
-    clock = clock or SystemClock()
+    clock, is_given = clock or SystemClock(), listening is not None
     node, region = config.server.node or socket.gethostname(), config.server.region
     async with AsyncExitStack() as stack:
         telemetry = await stack.enter_async_context(
@@ -102,6 +110,16 @@ async def running_node(
                 now=clock.now,
             )
         )
+        listening = listening or Listening(address=config.server.listen)
+        identity = Identity(config, clock, telemetry.metrics) if config.identity.access else None
+        # Who stands behind Envoy is reached by nobody else.
+        is_first = not listening.is_behind_envoy
+        tls = Tls(config.tls, clock, telemetry.metrics) if config.tls.cert and is_first else None
+        if identity is None and not _is_loopback(config.server.listen):
+            log.warning(
+                "whoever reaches this server may do everything; see identity.access",
+                extra={"address": config.server.listen},
+            )
         store = await _open_store(config)
         stack.push_async_callback(store.aclose)
         executor = stack.enter_context(
@@ -206,23 +224,30 @@ async def running_node(
                 start_time=clock.now(),
             ),
         )
-        for running, name in ((feed.run(), "feed"), (driver.run(), "rollouts")):
+        for running, name in (
+            (feed.run(), "feed"),
+            (driver.run(), "rollouts"),
+            *(identity.tasks() if identity is not None else ()),
+            *(tls.tasks() if tls is not None else ()),
+        ):
             task = asyncio.create_task(running, name=name)
             task.add_done_callback(_tell_of_mistake)
             stack.push_async_callback(_ended, task)
         api = ApiServer(
-            listening=listening or Listening(address=config.server.listen),
+            listening=listening,
             services=services,
             hub=hub,
             admission=admission,
             write_timeout_s=config.subscribe.write_timeout_s,
             drain_s=config.server.drain_s,
             telemetry=telemetry.rpc,
+            callers=identity.callers if identity is not None else None,
+            credentials=tls.credentials() if tls is not None else None,
         )
         host, _, _ = config.server.listen.rpartition(":")
         port = await api.start()
         stack.push_async_callback(api.drain)
-        address = config.server.listen if listening else f"{host}:{port}"
+        address = config.server.listen if is_given else f"{host}:{port}"
         log.info(
             "serving",
             extra={"address": address, "revision": active.revision, "path": native.path()},
@@ -236,6 +261,7 @@ async def running_node(
             hub=hub,
             admission=admission,
             api=api,
+            callers=identity.callers if identity is not None else None,
             telemetry=telemetry,
             evaluate=services.evaluate,
         )
@@ -288,15 +314,16 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 def _refuse_open_address(address: str, allow_insecure: bool) -> None:
     """Keep plain-text ports on this machine unless somebody says they know better."""
-    host = address.rpartition(":")[0].strip("[]")
-    if allow_insecure or host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not (allow_insecure or _is_loopback(address)):
         raise ConfigError(
-            f"`{address}` can be reached by others and this server has no TLS; "
-            "listen on 127.0.0.1, or set server.allow_insecure where the network is yours"
+            f"`{address}` can be reached by others and is plain text; listen on 127.0.0.1, give "
+            "the server TLS (tls.cert), or set server.allow_insecure where the network is yours"
         )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

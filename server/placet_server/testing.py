@@ -12,6 +12,7 @@ from placet_server.clock import Clock
 from placet_server.config import (
     CacheConfig,
     Config,
+    IdentityConfig,
     LimitsConfig,
     LogConfig,
     RolloutsConfig,
@@ -19,6 +20,7 @@ from placet_server.config import (
     StoreConfig,
     SubscribeConfig,
     TelemetryConfig,
+    TlsConfig,
 )
 
 
@@ -33,6 +35,8 @@ async def running_server(
     drain_s: float = 1.0,
     telemetry: TelemetryConfig | None = None,
     rollouts: RolloutsConfig | None = None,
+    tls: TlsConfig | None = None,
+    identity: IdentityConfig | None = None,
     node: str = "test-node",
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
@@ -50,6 +54,8 @@ async def running_server(
         log=LogConfig(),
         telemetry=telemetry or TelemetryConfig(),
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
+        tls=tls or TlsConfig(),
+        identity=identity or IdentityConfig(),
     )
     async with running_node(config, clock=clock) as running:
         yield running

@@ -14,6 +14,8 @@ from placet_engine.items import ItemKey, ItemKind, Revision
 from placet_engine.model import Problem, Severity, Undecidable
 from placet_server import errors
 from placet_server.api.failures import TABLE, to_status
+from placet_server.identity import refusals
+from placet_server.identity.refusals import CredentialsRefused, Refusal
 from placet_server.policies.hub import FellBehind, NodeLeaving
 from placet_server.store import contract
 from tests.wire.details import info
@@ -42,6 +44,10 @@ _EXAMPLES: list[Exception] = [
     errors.RolloutRefused("it has ended", "ROLLOUT_STATE"),
     errors.RolloutChanged("r1"),
     errors.ApprovalRefused("not you"),
+    errors.NotAllowed("`bob`", ["publish"], "acme"),
+    errors.ActorDiffers("alice", "bob"),
+    errors.CallerChanged("its token has expired"),
+    CredentialsRefused(Refusal.TOKEN_EXPIRED),
     errors.Draining(),
     contract.RevisionConflict("t", Revision(1), Revision(2)),
     contract.RevisionCompacted(Revision(1), Revision(2)),
@@ -55,7 +61,7 @@ _EXAMPLES: list[Exception] = [
 def _classes() -> set[type[Exception]]:
     return {
         found
-        for module in (errors, contract)
+        for module in (errors, contract, refusals)
         for found in vars(module).values()
         if inspect.isclass(found)
         and issubclass(found, Exception)

@@ -16,6 +16,7 @@ from placet.v1 import decision_pb2
 from placet.wire import Malformed, Violation, duration
 from placet_engine.model import Undecidable
 from placet_server import errors
+from placet_server.identity.refusals import CredentialsRefused
 from placet_server.store import contract
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,10 @@ def _always(
     return lambda error: Failure(code, reason, retry_after_s=retry_after_s)
 
 
+def _unauthenticated(error: CredentialsRefused) -> Failure:
+    return Failure(grpc.StatusCode.UNAUTHENTICATED, error.refusal.name)
+
+
 _Code = grpc.StatusCode
 
 # Every exception class that may leave a handler. `tests/wire/test_failures.py`
@@ -163,6 +168,10 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.RolloutRefused: _rollout_refused,
     errors.RolloutChanged: _always(_Code.ABORTED, "ROLLOUT_CHANGED"),
     errors.ApprovalRefused: _always(_Code.PERMISSION_DENIED, "APPROVAL_REFUSED"),
+    CredentialsRefused: _unauthenticated,
+    errors.NotAllowed: _always(_Code.PERMISSION_DENIED, "NOT_ALLOWED"),
+    errors.ActorDiffers: _always(_Code.PERMISSION_DENIED, "ACTOR_DIFFERS"),
+    errors.CallerChanged: _always(_Code.UNAVAILABLE, "CALLER_CHANGED"),
     errors.Draining: _always(_Code.UNAVAILABLE, "DRAINING", retry_after_s=_RETRY_SOON_S),
     contract.RevisionConflict: _conflict,
     contract.RevisionCompacted: _always(_Code.OUT_OF_RANGE, "REVISION_COMPACTED"),

@@ -73,6 +73,7 @@ class EnvoyWorker:
             node.evaluate,
             node.admission,
             node.telemetry.rpc,
+            callers=node.callers,
             write_timeout_s=assignment.config.subscribe.write_timeout_s,
         )
         self._started.set_result(app)
