@@ -12,6 +12,7 @@ from placet.v1 import policy_pb2, subscribe_service_pb2, subscribe_service_pb2_g
 from placet.wire import Reader, change_to_wire, duration, item_to_wire, read_kind
 from placet_engine.changes import Commit, ItemSet
 from placet_engine.items import CHECKSUM_MODULUS, Item, Revision, checksum
+from placet_server.api.identity import visible
 from placet_server.clock import Clock
 from placet_server.errors import CursorRefused, RevisionNotReached, TenantUnknown
 from placet_server.policies.active import ActivePolicies
@@ -187,9 +188,10 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
     async def _known_cursor(self, data: bytes, selection: Selection) -> Cursor | _Reset:
         """Read a cursor; if it is of another store, or this node is far behind it, a reset."""
         cursor = Cursor.from_bytes(data)
-        if cursor.fingerprint != selection.fingerprint:
+        if not cursor.fingerprint.startswith(selection.filter_fingerprint):
             raise CursorRefused("is of another tenant or filter")
-        if cursor.store_id != self._store_id:
+        may_see_the_same = cursor.fingerprint == selection.fingerprint
+        if cursor.store_id != self._store_id or not may_see_the_same:
             return self._reset(_Reset.REASON_UNKNOWN_CURSOR)
         try:
             await self._active.wait_for(cursor.position, _CATCH_UP_S)
@@ -202,8 +204,11 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
 
     def _sets(self, selection: Selection) -> list[ItemSet]:
         """Return what there is now of the owners that concern the subscriber."""
-        owners = [selection.tenant] if selection.tenant else list(self._active.tenants)
-        return [self._active.platform, *(self._active.items(owner) for owner in owners)]
+        owners = [selection.tenant] if selection.tenant else self._active.tenants
+        return [
+            self._active.platform,
+            *(self._active.items(owner) for owner in owners if selection.takes_owner(owner)),
+        ]
 
     def _reset(self, reason: _Reset.Reason.ValueType) -> _Reset:
         return _Reset(reason=reason, earliest_revision=self._feed.window.earliest)
@@ -235,7 +240,7 @@ def _selection(request: subscribe_service_pb2.SubscribeRequest) -> Selection:
         for index, kind in enumerate(request.filter.kinds)
     )
     reader.finish()
-    return Selection(tenant, tuple(patterns), kinds)
+    return Selection(tenant, tuple(patterns), kinds, visible())
 
 
 def _snapshot(

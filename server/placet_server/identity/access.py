@@ -14,6 +14,7 @@ its claims. What several entries give adds up. Nothing takes anything away.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -99,6 +100,14 @@ class Reach:
 
     def __bool__(self) -> bool:
         return self.platform or bool(self.tenants)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal ones; empty for every tenant."""
+        if "" in self.tenants.prefixes:
+            return ""
+        named = "\0".join([*sorted(self.tenants.exact), "", *self.tenants.prefixes])
+        return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
 class Rights:

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from placet_engine.changes import Commit, ItemChange
 from placet_engine.items import PLATFORM, ItemKey, ItemKind, canonical_json
+
+
+class Owners(Protocol):
+    """Some tenants, and perhaps the platform."""
+
+    def __contains__(self, owner: str, /) -> bool: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal ones; empty for all there are."""
+
+
+class _All:
+    def __contains__(self, owner: str, /) -> bool:
+        return True
+
+    @property
+    def fingerprint(self) -> str:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +40,25 @@ class Selection:
     """Ids, or prefixes that end in ``*``. Empty: all."""
     kinds: frozenset[ItemKind] = frozenset()
     """Empty: all."""
+    visible: Owners = field(default_factory=_All)
+    """What the subscriber may see of every owner's."""
 
     @property
     def fingerprint(self) -> str:
         """Equal for equal selections: a cursor is good for one of them only."""
+        return f"{self.filter_fingerprint}{self.visible.fingerprint}"
+
+    @property
+    def filter_fingerprint(self) -> str:
+        """Equal for selections that were asked for with the same words."""
         document = [self.tenant, sorted(self.id_patterns), sorted(self.kinds)]
         return hashlib.sha256(canonical_json(document)).hexdigest()[:16]
 
     def takes_owner(self, owner: str) -> bool:
         """Whether the owner's items concern the subscriber. The platform's concern everybody."""
-        return not self.tenant or owner in (self.tenant, PLATFORM)
+        if owner == PLATFORM:
+            return True
+        return owner == self.tenant if self.tenant else owner in self.visible
 
     def takes(self, key: ItemKey) -> bool:
         """Whether the filter lets an item through."""
