@@ -114,7 +114,9 @@ class Issuer:
             **claims,
         }
         given = {claim: value for claim, value in given.items() if value is not None}
-        return jwt.encode(given, key, "ES256", headers={"kid": key_id, **(header or {})})
+        headers = {"kid": key_id, **(header or {})}
+        headers = {name: value for name, value in headers.items() if value is not None}
+        return jwt.encode(given, key, "ES256", headers=headers)
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

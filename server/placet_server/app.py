@@ -68,6 +68,7 @@ class Node:
     api: ApiServer
     callers: Callers | None
     """Knows who calls. None: everybody may do everything."""
+    tls: Tls | None
     telemetry: NodeTelemetry
     evaluate: EvaluateService
 
@@ -112,9 +113,9 @@ async def running_node(
         )
         listening = listening or Listening(address=config.server.listen)
         identity = Identity(config, clock, telemetry.metrics) if config.identity.access else None
-        # Who stands behind Envoy is reached by nobody else.
-        is_first = not listening.is_behind_envoy
-        tls = Tls(config.tls, clock, telemetry.metrics) if config.tls.cert and is_first else None
+        tls = Tls(config.tls, clock, telemetry.metrics) if config.tls.cert else None
+        # Who stands behind Envoy is reached by nobody else, and that shows the certificate.
+        credentials = tls.credentials() if tls and not listening.is_behind_envoy else None
         if identity is None and not _is_loopback(config.server.listen):
             log.warning(
                 "whoever reaches this server may do everything; see identity.access",
@@ -242,7 +243,7 @@ async def running_node(
             drain_s=config.server.drain_s,
             telemetry=telemetry.rpc,
             callers=identity.callers if identity is not None else None,
-            credentials=tls.credentials() if tls is not None else None,
+            credentials=credentials,
         )
         host, _, _ = config.server.listen.rpartition(":")
         port = await api.start()
@@ -262,6 +263,7 @@ async def running_node(
             admission=admission,
             api=api,
             callers=identity.callers if identity is not None else None,
+            tls=tls,
             telemetry=telemetry,
             evaluate=services.evaluate,
         )

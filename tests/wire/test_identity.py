@@ -406,8 +406,9 @@ async def test_health_is_for_everybody_and_channelz_for_operators(
         health: Any = health_pb2_grpc.HealthStub(service.channel)
         answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        channelz: Any = channelz_pb2_grpc.ChannelzStub(service.channel)
-        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(service.channel)
+        untyped: Any = service.channel
+        channelz: Any = channelz_pb2_grpc.ChannelzStub(untyped)
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(untyped)
         for name, codes in (
             ("", (_Code.UNAUTHENTICATED, _Code.UNAUTHENTICATED)),
             ("eve", (_Code.PERMISSION_DENIED, _Code.OK)),

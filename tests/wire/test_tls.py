@@ -18,6 +18,7 @@ from placet_server.app import running_node
 from placet_server.config import Config, ConfigError, ServerConfig, StoreConfig
 from placet_server.tls.credentials import upstream_credentials
 from placet_server.tls.files import TlsRefused
+from tests.cli.shell import BIN
 from tests.identities import (
     LIFETIME,
     TlsFolder,
@@ -261,7 +262,7 @@ async def test_nodes_call_nodes_with_what_they_show_themselves(tmp_path: Path) -
 
 
 async def test_grpcurl_gets_in_with_a_certificate(tmp_path: Path) -> None:
-    binary = shutil.which("grpcurl", path=f"{Path(os.sys.executable).parent}:{os.environ['PATH']}")
+    binary = shutil.which("grpcurl", path=f"{BIN}:{os.environ['PATH']}")
     if binary is None:
         pytest.skip("needs grpcurl")
     ca, folder = authority(), TlsFolder(tmp_path)

@@ -53,8 +53,14 @@ _OTHER_SERVICES: tuple[str, ...] = (
 )
 
 
+# A token and a certificate together take some kilobytes.
+_METADATA_BYTES = 32 * 1024
+
+
 def _options(listening: Listening) -> list[tuple[str, int]]:
     options = [
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * _METADATA_BYTES),
         ("grpc.max_receive_message_length", TRANSPORT_BYTES),
         # A second server on a taken port has to fail, not to share its connections.
         ("grpc.so_reuseport", int(listening.is_shared)),

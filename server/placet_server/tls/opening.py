@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -35,6 +35,8 @@ class Tls:
 
     def __init__(self, config: TlsConfig, clock: Clock, metrics: Metrics | None = None) -> None:
         self._clock = clock
+        self.when_renewed: Callable[[], None] = lambda: None
+        """Called when there are other files, and they are good."""
         self._reload_s = config.reload_s
         self._files = ChangingFiles(
             paths(config), lambda: read_material(config, clock.now()), what="the TLS certificate"
@@ -64,6 +66,7 @@ class Tls:
     def _replace(self, material: Material) -> None:
         self._certificate.replace(material)
         self._warn(material)
+        self.when_renewed()
 
     def _warn(self, material: Material) -> None:
         if material.expires - self._clock.now() < _SOON:

@@ -118,7 +118,7 @@ def _begun(
 
 
 def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)] if common else [])
 
 
 def _alternative(name: str) -> x509.GeneralName:
