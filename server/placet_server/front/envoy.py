@@ -168,7 +168,7 @@ def _listener(front: Front) -> _Document:
                         ".HttpConnectionManager",
                         **_connections(front),
                     )
-                ]
+                ],
             }
         ],
     }

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
@@ -150,7 +151,13 @@ def _get(address: str) -> bytes:
     request = urllib.request.Request(address, headers={"accept": "application/json"})  # noqa: S310  # checked at the start
     opener = urllib.request.build_opener(_NoRedirects)
     data = bytearray()
-    with opener.open(request, timeout=_TIMEOUT_S) as response:
+    try:
+        opened = opener.open(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        # It is an answer too, with a connection.
+        error.close()
+        raise OSError(f"the answer is HTTP {error.code}") from None
+    with opened as response:
         # What is left of the time is for each part, so that who sends slowly is not waited for.
         while part := response.read1(_PART_BYTES):
             data += part

@@ -104,11 +104,11 @@ def test_entries_add_up_and_each_for_itself(tmp_path: Path) -> None:
 def test_a_claim_may_say_whose_a_caller_is(tmp_path: Path) -> None:
     text = '[[access]]\nnames = ["*"]\npermissions = ["decide"]\ntenants_claim = "org"'
     access = _access(tmp_path, text)
-    for claim, tenants in (("acme", {"acme"}), (["acme", "other"], {"acme", "other"})):
-        assert _tenants(access.rights(_token(org=claim))) == tenants
+    for named, tenants in (("acme", {"acme"}), (["acme", "other"], {"acme", "other"})):
+        assert _tenants(access.rights(_token(org=named))) == tenants
     # A name is a name: neither a pattern, nor the platform's.
-    for claim in ("*", "acme*", "", [""], 7, None, {"acme": 1}):
-        assert _tenants(access.rights(_token(org=claim))) == set()
+    for odd in ("*", "acme*", "", [""], 7, None, {"acme": 1}):
+        assert _tenants(access.rights(_token(org=odd))) == set()
 
 
 def test_regions_hold_for_where_data_goes(tmp_path: Path) -> None:
