@@ -273,6 +273,13 @@ _OTHER_VARIABLES = frozenset(
         "PLACET_TENANT",
         "PLACET_ACTOR",
         "PLACET_GROUPS",
+        "PLACET_CLIENT_TLS",
+        "PLACET_CLIENT_CA",
+        "PLACET_CLIENT_CERT",
+        "PLACET_CLIENT_KEY",
+        "PLACET_SERVER_NAME",
+        "PLACET_TOKEN_FILE",
+        "PLACET_TOKEN",
         native.VARIABLE,
     }
 )

@@ -96,6 +96,7 @@ from __future__ import annotations
 
 from placet import aio
 from placet._client import Client
+from placet._credentials import Credentials, TokenFile
 from placet._decisions import (
     Cause,
     Decision,
@@ -209,6 +210,7 @@ __all__ = [
     "Client",
     "Conflict",
     "CouldNotDecide",
+    "Credentials",
     "CursorCompacted",
     "DeadlineExceeded",
     "Decision",
@@ -281,6 +283,7 @@ __all__ = [
     "Subscription",
     "TemplateLink",
     "TenantSettings",
+    "TokenFile",
     "Unauthenticated",
     "Unavailable",
     "UnknownObligation",

@@ -1,8 +1,8 @@
-"""Who calls: told with every call of a client, and not proved by it."""
+"""Who calls: told with every call of a client. Proofs are in ``_credentials.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from placet._calls import Metadata
@@ -40,11 +40,13 @@ def _checked(name: str, path: str) -> str:
 class TellingChannel:
     """A channel, for threads or asyncio, whose calls all carry some metadata of the client's.
 
+    The metadata may be what returns it, which is then asked for each call.
+
     Not gRPC's interceptors: those for asyncio put objects of their own in the place of calls,
     which behave differently when they are cancelled.
     """
 
-    def __init__(self, channel: Any, metadata: Metadata) -> None:
+    def __init__(self, channel: Any, metadata: Metadata | Callable[[], Metadata]) -> None:
         self._channel = channel
         self._metadata = metadata
 
@@ -70,6 +72,7 @@ class TellingChannel:
 
     def _telling(self, method: Any) -> Any:
         def call(*request: Any, metadata: Metadata = (), **options: Any) -> Any:
-            return method(*request, metadata=(*metadata, *self._metadata), **options)
+            own = self._metadata() if callable(self._metadata) else self._metadata
+            return method(*request, metadata=(*metadata, *own), **options)
 
         return call

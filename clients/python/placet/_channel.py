@@ -11,6 +11,7 @@ import grpc
 
 from placet._callers import TellingChannel
 from placet._calls import Metadata
+from placet._credentials import Credentials, opened
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, "int | str"]]
 
@@ -21,7 +22,7 @@ class Endpoint:
 
     target: str
     """A gRPC target, such as ``localhost:7717`` or ``dns:///placet.internal:7717``."""
-    credentials: grpc.ChannelCredentials | None = None
+    credentials: grpc.ChannelCredentials | Credentials | None = None
     """Plain text without."""
     options: tuple[tuple[str, int | str], ...] = ()
     """Channel arguments, over the defaults below."""
@@ -30,20 +31,12 @@ class Endpoint:
 
     def open(self) -> grpc.Channel:
         """Return a channel for threads."""
-        options = self._options()
-        if self.credentials is None:
-            channel = grpc.insecure_channel(self.target, options)
-        else:
-            channel = grpc.secure_channel(self.target, self.credentials, options)
+        channel = opened(grpc, self.target, self.credentials, self._options())
         return cast("grpc.Channel", self._telling(channel))
 
     def open_aio(self) -> grpc.aio.Channel:
         """Return a channel for the running event loop."""
-        options = self._options()
-        if self.credentials is None:
-            channel = grpc.aio.insecure_channel(self.target, options)
-        else:
-            channel = grpc.aio.secure_channel(self.target, self.credentials, options)
+        channel = opened(grpc.aio, self.target, self.credentials, self._options())
         return cast("grpc.aio.Channel", self._telling(channel))
 
     def _telling(self, channel: object) -> object:

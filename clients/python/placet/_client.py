@@ -18,6 +18,7 @@ from placet import _requests as building
 from placet._callers import caller_metadata
 from placet._calls import Defaults, call, pages
 from placet._channel import ChannelOptions, Endpoint
+from placet._credentials import Credentials
 from placet._decisions import Decision, Explanation, SearchHit
 from placet._enforcing import Enforcement
 from placet._errors import DecisionError
@@ -66,7 +67,7 @@ class Client(Enforcement, Management, Operations, Rollouts):
         management_timeout_s: float = 30.0,
         actor: str = "",
         groups: Iterable[str] = (),
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
     ) -> None:
         """Prepare to talk to a server; the first call connects.
@@ -78,10 +79,11 @@ class Client(Enforcement, Management, Operations, Rollouts):
             management_timeout_s: the same for calls about policies, rollouts and nodes,
                 which may take longer.
             actor: who calls, for the history, and for approvals, which authors cannot give
-                themselves. Said by the caller, not proved: until callers have identities of
-                their own, a server takes everybody's word for it.
-            groups: the groups the actor is in, for approvals that need one; not proved either.
-            credentials: how to encrypt and authenticate; plain text without.
+                themselves. Where a server wants that proved, ``credentials`` do it, and this is
+                best left out: it refuses who says something else.
+            groups: the groups the actor is in, for approvals that need one; the same holds.
+            credentials: how to know the server and prove who calls: ``Credentials``, or gRPC's own;
+                plain text without.
             options: gRPC channel arguments, over this package's own.
         """
         self._defaults = Defaults(

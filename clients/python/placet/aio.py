@@ -21,6 +21,7 @@ from placet import _requests as building
 from placet._callers import caller_metadata
 from placet._calls import Defaults, call_aio, pages_aio
 from placet._channel import ChannelOptions, Endpoint
+from placet._credentials import Credentials
 from placet._decisions import Decision, Explanation, SearchHit
 from placet._enforcing import AsyncEnforcement
 from placet._errors import DecisionError
@@ -65,7 +66,7 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncRollouts):
         management_timeout_s: float = 30.0,
         actor: str = "",
         groups: Iterable[str] = (),
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
     ) -> None:
         """Prepare to talk to a server; the first call connects. See ``placet.Client``."""

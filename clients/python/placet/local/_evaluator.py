@@ -13,6 +13,7 @@ import grpc
 from placet import _requests as building
 from placet._channel import ChannelOptions, Endpoint
 from placet._client import Client
+from placet._credentials import Credentials
 from placet._decisions import Decision
 from placet._enforcing import Enforcement
 from placet._errors import DecisionError, PlacetError, Unavailable
@@ -45,7 +46,7 @@ class LocalEvaluator(Enforcement):
         stale_after_s: float = 15.0,
         subscriber: str = "",
         region: str = "",
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
         on_state_change: Callable[[StateChange], None] | None = None,
     ) -> None:
@@ -62,7 +63,8 @@ class LocalEvaluator(Enforcement):
             stale_after_s: without a sign of life for this long the connection is made anew.
             subscriber: name for the operators' lists, such as ``orders-api/7f9c``.
             region: where this process is, which the tenant's residency must allow.
-            credentials: how to encrypt and authenticate; plain text without.
+            credentials: how to know the server and prove who calls: ``Credentials``, or gRPC's own;
+                plain text without.
             options: gRPC channel arguments, over this package's own.
             on_state_change: called from another thread; must not block.
         """

@@ -13,6 +13,7 @@ import grpc
 from placet import _requests as building
 from placet import aio
 from placet._channel import ChannelOptions, Endpoint
+from placet._credentials import Credentials
 from placet._decisions import Decision
 from placet._enforcing import AsyncEnforcement
 from placet._errors import DecisionError, PlacetError, Unavailable
@@ -46,7 +47,7 @@ class LocalEvaluator(AsyncEnforcement):
         stale_after_s: float = 15.0,
         subscriber: str = "",
         region: str = "",
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
         on_state_change: Callable[[StateChange], None] | None = None,
     ) -> None:
