@@ -24,9 +24,11 @@ from placet_server.api.evaluate import EvaluateService
 from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
 from placet_server.api.requests import read_reported
+from placet_server.api.residency import ResidencyGuard
 from placet_server.api.rollout import RolloutService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
+from placet_server.api.topology import TopologyService
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError, RolloutsConfig
 from placet_server.decisions.decider import Decided, Decider
@@ -38,6 +40,10 @@ from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
 from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
+from placet_server.policies.residency import Residency
+from placet_server.regions.directory import Directory
+from placet_server.regions.file import load_regions
+from placet_server.regions.placing import Placer
 from placet_server.rollouts.controller import RolloutController
 from placet_server.rollouts.driver import RolloutDriver, Timing
 from placet_server.rollouts.observing import RolloutTelemetry
@@ -101,6 +107,7 @@ async def running_node(
         _refuse_open_address(address, config.server.allow_insecure)
     clock, is_given = clock or SystemClock(), listening is not None
     node, region = config.server.node or socket.gethostname(), config.server.region
+    regions = load_regions(config.topology.file, here=region)
     async with AsyncExitStack() as stack:
         telemetry = await stack.enter_async_context(
             running_telemetry(
@@ -127,7 +134,9 @@ async def running_node(
             ThreadPoolExecutor(config.server.compile_threads, thread_name_prefix="compile")
         )
         compiler = Compiler()
-        active = ActivePolicies(clock, node)
+        residency = Residency(regions)
+        directory = Directory(residency)
+        active = ActivePolicies(clock, node, directory.refusal)
         hub = Hub(
             max_subscriptions=config.subscribe.max_subscriptions,
             max_waiting=config.subscribe.max_waiting,
@@ -138,6 +147,7 @@ async def running_node(
             executor=executor,
             active=active,
             hub=hub,
+            residency=residency,
             max_window_commits=config.subscribe.max_window_commits,
             telemetry=telemetry.propagation,
         )
@@ -151,6 +161,8 @@ async def running_node(
             lasting_part(node=node, region=region),
             CACHED,
         )
+        feed.when_gone(lambda tenant: compiler.forget())
+        feed.when_gone(decider.forget)
         observe_node(telemetry.metrics, active=active, cache=cache, hub=hub)
         publisher = Publisher(
             store=store,
@@ -171,6 +183,7 @@ async def running_node(
             per_second=config.rollouts.shadow_per_second,
             monotonic=clock.monotonic,
         )
+        feed.when_gone(meter.forget)
         rollout_telemetry = RolloutTelemetry(telemetry.metrics, active)
         rollout_telemetry.observe(telemetry.metrics, meter)
         driver = RolloutDriver(
@@ -214,6 +227,7 @@ async def running_node(
                 feed=feed,
                 hub=hub,
                 clock=clock,
+                directory=directory,
                 store_id=store.store_id,
                 heartbeat_s=config.subscribe.heartbeat_s,
             ),
@@ -223,6 +237,11 @@ async def running_node(
                 node=node,
                 region=region,
                 start_time=clock.now(),
+            ),
+            topology=TopologyService(
+                directory=directory,
+                placer=Placer(store=store, residency=residency, active=active, clock=clock),
+                active=active,
             ),
         )
         for running, name in (
@@ -239,6 +258,7 @@ async def running_node(
             services=services,
             hub=hub,
             admission=admission,
+            guard=ResidencyGuard(directory),
             write_timeout_s=config.subscribe.write_timeout_s,
             drain_s=config.server.drain_s,
             telemetry=telemetry.rpc,

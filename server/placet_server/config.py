@@ -31,7 +31,7 @@ class ServerConfig:
     node: str = ""
     """Name of this node in decisions. Empty: the host's name."""
     region: str = "local"
-    """Region of this node in decisions."""
+    """Region of this node: one of those in `topology.file`, or `local`, which is none."""
     allow_insecure: bool = False
     """Whether to listen without TLS on addresses others can reach."""
     drain_s: float = 10.0
@@ -105,6 +105,14 @@ class StoreConfig:
     """`sqlite` keeps everything in one file; `memory` forgets it at the end."""
     path: str = "placet.db"
     """File of the sqlite store. Made when it is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopologyConfig:
+    """``[topology]``."""
+
+    file: str = ""
+    """TOML file of the regions there are, see docs/regions.md. Empty: the six that ship."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +253,7 @@ class Config:
     tls: TlsConfig = field(default_factory=TlsConfig)
     identity: IdentityConfig = field(default_factory=IdentityConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
+    topology: TopologyConfig = field(default_factory=TopologyConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     subscribe: SubscribeConfig = field(default_factory=SubscribeConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -504,7 +513,7 @@ def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
             yield f"{where}; use one of {', '.join(_CHOICES[origin.key])}"
         elif (origin.key, value) == _NOT_LISTENING:
             continue
-        elif origin.key in _ADDRESSES and not _is_address(str(value)):
+        elif origin.key in _ADDRESSES and not is_address(str(value)):
             yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"
 
 
@@ -618,6 +627,7 @@ def for_worker(config: Config, number: int) -> Config:
     )
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a text is written as ``host:port``."""
     host, colon, port = text.rpartition(":")
     return bool(host and colon) and port.isdigit() and int(port) < 65_536

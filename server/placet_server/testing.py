@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from placet_engine.placement.regions import LOCAL
 from placet_server.app import Node, running_node
 from placet_server.clock import Clock
 from placet_server.config import (
@@ -21,6 +22,7 @@ from placet_server.config import (
     SubscribeConfig,
     TelemetryConfig,
     TlsConfig,
+    TopologyConfig,
 )
 
 
@@ -38,6 +40,8 @@ async def running_server(
     tls: TlsConfig | None = None,
     identity: IdentityConfig | None = None,
     node: str = "test-node",
+    region: str = LOCAL,
+    topology: TopologyConfig | None = None,
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
 
@@ -46,7 +50,7 @@ async def running_server(
     whoever asks for much at once has to wait.
     """
     config = Config(
-        server=ServerConfig(listen="127.0.0.1:0", node=node, drain_s=drain_s),
+        server=ServerConfig(listen="127.0.0.1:0", node=node, region=region, drain_s=drain_s),
         store=StoreConfig(kind="sqlite", path=str(path)) if path else StoreConfig(kind="memory"),
         subscribe=subscribe or SubscribeConfig(heartbeat_s=0.2),
         cache=cache or CacheConfig(),
@@ -56,6 +60,7 @@ async def running_server(
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
         tls=tls or TlsConfig(),
         identity=identity or IdentityConfig(),
+        topology=topology or TopologyConfig(),
     )
     async with running_node(config, clock=clock) as running:
         yield running

@@ -20,6 +20,9 @@ from placet.v1 import (
     policy_service_pb2_grpc,
     rollout_service_pb2_grpc,
     subscribe_service_pb2_grpc,
+    topology_pb2,
+    topology_service_pb2,
+    topology_service_pb2_grpc,
 )
 from placet.wire import attributes_to_wire
 from placet_server.app import Node
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from placet.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
     from placet.v1.rollout_service_pb2_grpc import RolloutServiceAsyncStub
     from placet.v1.subscribe_service_pb2_grpc import SubscribeServiceAsyncStub
+    from placet.v1.topology_service_pb2_grpc import TopologyServiceAsyncStub
 
 TENANT = "acme"
 TIMEOUT_S = 10.0
@@ -46,6 +50,7 @@ class Connection:
     subscribe: SubscribeServiceAsyncStub
     nodes: NodeServiceAsyncStub
     rollouts: RolloutServiceAsyncStub
+    topology: TopologyServiceAsyncStub
 
     async def publish(
         self, *policies: policy_pb2.Policy, tenant: str = TENANT, **change_set: Any
@@ -58,6 +63,27 @@ class Connection:
             ),
             timeout=TIMEOUT_S,
         )
+
+    async def place(
+        self,
+        residency: topology_pb2.ResidencyRule.ValueType,
+        *,
+        tenant: str = TENANT,
+        **placed: Any,
+    ) -> topology_pb2.Tenant:
+        """Place a tenant, wherever it was placed before."""
+        known = topology_pb2.Tenant()
+        try:
+            request = topology_service_pb2.GetTenantRequest(tenant=tenant)
+            known = (await self.topology.GetTenant(request, timeout=TIMEOUT_S)).tenant
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+        placement = topology_pb2.Tenant(name=tenant, residency=residency, etag=known.etag, **placed)
+        response = await self.topology.PutTenant(
+            topology_service_pb2.PutTenantRequest(tenant=placement), timeout=TIMEOUT_S
+        )
+        return response.tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +119,7 @@ def stubs(channel: grpc.aio.Channel) -> dict[str, Any]:
         "subscribe": subscribe_service_pb2_grpc.SubscribeServiceStub(channel),
         "nodes": node_service_pb2_grpc.NodeServiceStub(channel),
         "rollouts": rollout_service_pb2_grpc.RolloutServiceStub(channel),
+        "topology": topology_service_pb2_grpc.TopologyServiceStub(channel),
     }
 
 

@@ -12,6 +12,8 @@ from placet.v1 import decision_pb2
 from placet.v1 import evaluate_service_pb2 as evaluate_pb2
 from placet_engine.items import ItemKey, ItemKind, Revision
 from placet_engine.model import Problem, Severity, Undecidable
+from placet_engine.placement.residency import ResidencyRule
+from placet_engine.placement.routing import Route
 from placet_server import errors
 from placet_server.api.failures import TABLE, to_status
 from placet_server.identity import refusals
@@ -22,10 +24,17 @@ from tests.wire.details import info
 from tests.wire.service import TENANT, TIMEOUT_S, policy, request, running_service
 
 _PROBLEM = Problem(severity=Severity.ERROR, reason="POLICY_SYNTAX", message="no", field="f")
+_ROUTE = Route(tenant="t", rule=ResidencyRule.EU_ONLY, regions=())
 
 # One of each, with what its constructor takes.
 _EXAMPLES: list[Exception] = [
     errors.TenantUnknown("t"),
+    errors.WrongRegion(_ROUTE, region="us-east", jurisdiction="US"),
+    errors.RegionForbidden("t", ResidencyRule.EU_ONLY, "us-east"),
+    errors.TenantHeld("t", ResidencyRule.EU_ONLY, "us-east", 3),
+    errors.TenantChanged("t"),
+    errors.PlacementRefused("t", ResidencyRule.EU_ONLY, ["us-east"], ["eu-west"]),
+    errors.RegionUnknown("mars", ["eu-west"]),
     errors.ItemUnknown(ItemKey(ItemKind.POLICY, "p"), "t", Revision(1)),
     errors.ChangeSetRefused([_PROBLEM]),
     errors.Undecided(Undecidable("REQUEST_REFUSED", "no")),

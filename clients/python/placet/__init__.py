@@ -145,6 +145,7 @@ from placet._mirror import Delta, Snapshot
 from placet._nodes import CacheReport, CacheStatistics
 from placet._policies import (
     PLATFORM,
+    TOPOLOGY,
     CandidateEdits,
     CandidateReport,
     ChangeSet,
@@ -189,10 +190,12 @@ from placet._rollouts import (
     Scheduled,
 )
 from placet._sync_subscription import Subscription
+from placet._topology import NodeSettings, Placement, ResidencyRule
 from placet._values import Entity, EntityRef, Extension, Value
 
 __all__ = [
     "PLATFORM",
+    "TOPOLOGY",
     "Action",
     "AnyOf",
     "ApprovalRequired",
@@ -242,6 +245,7 @@ __all__ = [
     "MatchedPolicy",
     "NodeRevision",
     "NodeRevisions",
+    "NodeSettings",
     "NodeTally",
     "NotAllowed",
     "NotFound",
@@ -250,6 +254,7 @@ __all__ = [
     "Outcome",
     "Override",
     "PermissionDenied",
+    "Placement",
     "PlacetError",
     "Policy",
     "PolicyError",
@@ -259,6 +264,7 @@ __all__ = [
     "Publication",
     "Reason",
     "Request",
+    "ResidencyRule",
     "Resource",
     "ResourceExhausted",
     "Revision",

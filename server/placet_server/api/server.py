@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -20,6 +21,7 @@ from placet.v1 import (
     rollout_service_pb2_grpc,
     subscribe_service_pb2,
     subscribe_service_pb2_grpc,
+    topology_service_pb2,
 )
 from placet_server.admission.control import AdmissionControl
 from placet_server.api.admitting import AdmissionInterceptor
@@ -31,8 +33,10 @@ from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
 from placet_server.api.probe import Prober
 from placet_server.api.reflection import add_reflection
+from placet_server.api.residency import ResidencyGuard
 from placet_server.api.rollout import RolloutService
 from placet_server.api.subscribe import SubscribeService
+from placet_server.api.topology import TopologyService
 from placet_server.identity.callers import Callers
 from placet_server.listening import AddressUnavailable, Listening
 from placet_server.policies.hub import Hub
@@ -46,6 +50,7 @@ PLACET_SERVICES: tuple[str, ...] = (
     subscribe_service_pb2.DESCRIPTOR.services_by_name["SubscribeService"].full_name,
     rollout_service_pb2.DESCRIPTOR.services_by_name["RolloutService"].full_name,
     node_service_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name,
+    topology_service_pb2.DESCRIPTOR.services_by_name["TopologyService"].full_name,
 )
 _OTHER_SERVICES: tuple[str, ...] = (
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
@@ -84,6 +89,7 @@ class Services:
     rollout: RolloutService
     subscribe: SubscribeService
     node: NodeService
+    topology: TopologyService
 
 
 class ApiServer:
@@ -108,6 +114,7 @@ class ApiServer:
         services: Services,
         hub: Hub,
         admission: AdmissionControl,
+        guard: ResidencyGuard,
         write_timeout_s: float,
         drain_s: float,
         telemetry: RpcTelemetry | None = None,
@@ -130,6 +137,7 @@ class ApiServer:
             interceptors.append(
                 IdentityInterceptor(callers, is_behind_envoy=listening.is_behind_envoy)
             )
+        interceptors.append(guard)
         self._server = grpc.aio.server(
             interceptors=interceptors,
             options=_options(listening),
@@ -143,6 +151,7 @@ class ApiServer:
             services.subscribe, self._server
         )
         node_service_pb2_grpc.add_NodeServiceServicer_to_server(services.node, self._server)
+        self._server.add_generic_rpc_handlers((_topology_handlers(services.topology),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))
@@ -200,6 +209,19 @@ def _evaluate_handlers(service: EvaluateService) -> grpc.GenericRpcHandler:
             ),
         },
     )
+
+
+def _topology_handlers(service: TopologyService) -> grpc.GenericRpcHandler:
+    """Register what of the service there is; the rest is answered as what is not served."""
+    pb = topology_service_pb2
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        name: grpc.unary_unary_rpc_method_handler(
+            getattr(service, name), getattr(pb, f"{name}Request").FromString, _serialized
+        )
+        for name in ("ListRegions", "PutTenant", "GetTenant", "ListTenants", "GetRoute")
+    }
+    name = pb.DESCRIPTOR.services_by_name["TopologyService"].full_name
+    return grpc.method_handlers_generic_handler(name, handlers)
 
 
 def _serialized(message: Message) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from placet_engine.changes import Commit, ItemChange
-from placet_engine.items import PLATFORM, ItemKey, ItemKind, canonical_json
+from placet_engine.items import PLATFORM, TOPOLOGY, ItemKey, ItemKind, canonical_json
 
 
 class Owners(Protocol):
@@ -46,23 +46,20 @@ class Selection:
     @property
     def fingerprint(self) -> str:
         """Equal for equal selections: a cursor is good for one of them only."""
-        return f"{self.filter_fingerprint}{self.visible.fingerprint}"
-
-    @property
-    def filter_fingerprint(self) -> str:
-        """Equal for selections that were asked for with the same words."""
         document = [self.tenant, sorted(self.id_patterns), sorted(self.kinds)]
         return hashlib.sha256(canonical_json(document)).hexdigest()[:16]
 
     def takes_owner(self, owner: str) -> bool:
         """Whether the owner's items concern the subscriber. The platform's concern everybody."""
-        if owner == PLATFORM:
-            return True
-        return owner == self.tenant if self.tenant else owner in self.visible
+        if owner == PLATFORM or self.tenant:
+            return owner in (self.tenant, PLATFORM)
+        return owner == TOPOLOGY or owner in self.visible
 
     def takes(self, key: ItemKey) -> bool:
         """Whether the filter lets an item through."""
         if self.kinds and key.kind not in self.kinds:
+            return False
+        if key.kind is ItemKind.PLACEMENT and key.id not in self.visible:
             return False
         if not self.id_patterns or key.kind not in (ItemKind.POLICY, ItemKind.TEMPLATE_LINK):
             return True
