@@ -1,4 +1,4 @@
-"""Networks that a test can break: a wire that delays or swallows, a namespace that is cut off."""
+"""Networks that can be broken: a wire that delays or swallows, a namespace that is cut off."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _NUMBERS = itertools.count(1)
 
@@ -82,6 +86,26 @@ async def wire_to(target: str) -> AsyncIterator[Wire]:
         server.close()
         wire.close()
         await server.wait_closed()
+
+
+@contextmanager
+def wire_in_background(target: str) -> Iterator[Wire]:
+    """Do the same in a thread, for whoever has no event loop."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="wire", daemon=True)
+    thread.start()
+
+    def run(coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+    stack = AsyncExitStack()
+    try:
+        yield run(stack.enter_async_context(wire_to(target)))
+    finally:
+        run(stack.aclose())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @dataclass(frozen=True, slots=True)
