@@ -28,6 +28,9 @@ class Wire:
     """How long bytes are on their way to the server."""
     is_cut: bool = False
     """Whether nothing comes through any more. Nobody is told: connections stay."""
+    connections: int = 0
+    """How many there were."""
+    _connected: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,6 +42,8 @@ class Wire:
         try:
             host, _, port = self.target.rpartition(":")
             there_reader, there = await asyncio.open_connection(host, int(port))
+            self.connections += 1
+            self._connected.set()
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(reader, there, is_late=True))
                 pumps.create_task(self._pump(there_reader, writer, is_late=False))
@@ -67,10 +72,16 @@ class Wire:
         """Let nothing through any more."""
         self.is_cut = True
 
-    def close(self) -> None:
-        """Drop every connection."""
+    def drop(self) -> None:
+        """End every connection there is, in the middle of whatever is on it."""
+        self._connected.clear()
         for task in self._tasks:
             task.cancel()
+
+    async def wait_connected(self, *, timeout_s: float) -> None:
+        """Wait until somebody has come back after the last drop."""
+        async with asyncio.timeout(timeout_s):
+            await self._connected.wait()
 
 
 @asynccontextmanager
@@ -84,7 +95,7 @@ async def wire_to(target: str) -> AsyncIterator[Wire]:
         yield wire
     finally:
         server.close()
-        wire.close()
+        wire.drop()
         await server.wait_closed()
 
 
