@@ -69,6 +69,7 @@ class TenantCache(Generic[_Value]):
     __slots__ = (
         "_by_age",
         "_entries",
+        "_largest",
         "_whole",
         "bytes",
         "evictions",
@@ -79,6 +80,7 @@ class TenantCache(Generic[_Value]):
 
     def __init__(self, whole: DecisionCache[_Value]) -> None:
         self._whole = whole
+        self._largest = whole.max_bytes // _LARGEST_PART
         # The least recently used first, and the oldest first: all live equally long. cachetools'
         # `TTLCache` does the same, in Python, for four times the time that a new decision has.
         self._entries: OrderedDict[Hashable, _Entry[_Value]] = OrderedDict()
@@ -102,7 +104,7 @@ class TenantCache(Generic[_Value]):
         """Remember a value that takes, with its key, so many bytes."""
         whole = self._whole
         bytes_ += ENTRY_BYTES
-        if bytes_ > whole.max_bytes // _LARGEST_PART:
+        if bytes_ > self._largest:
             return
         if whole.bytes + bytes_ > whole.max_bytes:
             whole.make_room(bytes_, self)
@@ -130,6 +132,12 @@ class TenantCache(Generic[_Value]):
         while self.bytes > goal:
             self._remove(next(iter(self._entries)))
             self.evictions += 1
+
+    def close(self) -> None:
+        """Forget everything, and remember nothing from now on: there may be who still holds it."""
+        self._largest = 0
+        while self._entries:
+            self._remove(next(iter(self._entries)))
 
     def _remove(self, key: Hashable) -> None:
         size = self._entries.pop(key).bytes
@@ -173,6 +181,12 @@ class DecisionCache(Generic[_Value]):
         if part is None:
             part = self._tenants[tenant] = TenantCache(self)
         return part
+
+    def forget(self, tenant: str) -> None:
+        """Let go of all that a tenant has, and of its counts."""
+        part = self._tenants.pop(tenant, None)
+        if part is not None:
+            part.close()
 
     def make_room(self, bytes_: int, part: TenantCache[_Value]) -> None:
         """See that a tenant can add so many bytes."""

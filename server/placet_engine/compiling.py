@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from placet_engine import conditions, reads, scopes
 from placet_engine.changes import ItemSet
 from placet_engine.compiled_items import CompiledItems, compile_items
 from placet_engine.findings import Change, find, to_problems
@@ -117,6 +118,16 @@ class Compiler:
         found = find(compiled, beside, change)
         problems = to_problems(found, own, None if beside is None else platform)
         return replace(compilation, problems=(*known, *problems))
+
+    def forget(self) -> None:
+        """Remember nothing of any policy beside what programs are made of.
+
+        What is remembered does not say whose it is. All of it can be made again when it is needed.
+        """
+        self._parser.forget()
+        self._slices.forget()
+        for module in (conditions, reads, scopes):
+            module.forget()
 
     def _compiled_platform(self, platform: ItemSet) -> CompiledItems:
         """Compile the platform once for all tenants."""

@@ -67,6 +67,11 @@ def _shared(conditions: Conditions) -> Conditions:
     return conditions
 
 
+def forget() -> None:
+    """Keep no object for those to come that are equal to it."""
+    _shared.cache_clear()
+
+
 def _conjuncts(conditions: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
     """Go through what has to hold, in Cedar's order."""
     for condition in conditions:

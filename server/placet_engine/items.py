@@ -1,11 +1,14 @@
 """What a store keeps for a tenant: policies, links, entities, schema, settings, a rollout.
 
+Beside tenants it keeps where they are placed, and what operators set of nodes.
+
 Each item has a key, unique within its owner, and a digest over its canonical
 form. Digests make two sets comparable without comparing what is in them.
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -15,6 +18,8 @@ from functools import cached_property
 from typing import Any, NamedTuple, NewType, TypeAlias
 
 from placet_engine.model import NOWHERE, Entity, EntityUid, Layer, Position
+from placet_engine.placement.residency import ResidencyRule
+from placet_engine.rollouts.plan import time_from_json, time_to_json
 from placet_engine.rollouts.record import Rollout
 
 Revision = NewType("Revision", int)
@@ -25,6 +30,9 @@ NO_REVISION = Revision(0)
 
 PLATFORM = ""
 """The owner of what applies to every tenant."""
+
+TOPOLOGY = ".topology"
+"""The owner of placements and of nodes' settings. No tenant can be called that."""
 
 PLATFORM_LAYERS = frozenset({Layer.PLATFORM, Layer.JURISDICTION})
 """Layers whose policies are the platform's; those of the others are a tenant's."""
@@ -42,18 +50,32 @@ class ItemKind(IntEnum):
     """The owner's newest rollout: how far its candidate reaches, and how it ended."""
     CANDIDATE = 7
     """What the rollout under way would change."""
+    PLACEMENT = 8
+    """Where a tenant's data may be. The topology's, one for each tenant that was placed."""
+    NODE_SETTINGS = 9
+    """What was set of a node. The topology's, one for each node that anything was set of."""
 
     @property
     def is_content(self) -> bool:
-        """Whether authors write it, and not rollouts."""
-        return self not in (ItemKind.ROLLOUT, ItemKind.CANDIDATE)
+        """Whether authors write it, and not rollouts or operators."""
+        return self in _CONTENT
+
+
+_CONTENT = (
+    ItemKind.POLICY,
+    ItemKind.TEMPLATE_LINK,
+    ItemKind.ENTITY,
+    ItemKind.SCHEMA,
+    ItemKind.SETTINGS,
+)
 
 
 class ItemKey(NamedTuple):
     """The name of one item within its owner.
 
     For policies and links ``id`` is theirs; for entities ``type`` and ``id``
-    are the uid's; schema and settings have neither, there is one of each.
+    are the uid's; for placements it is the tenant, and for nodes' settings the
+    node. The others have neither, there is one of each.
     """
 
     kind: ItemKind
@@ -68,6 +90,8 @@ class ItemKey(NamedTuple):
                 return f"policy {self.id}"
             case ItemKind.TEMPLATE_LINK:
                 return f"template link {self.id}"
+            case ItemKind.PLACEMENT | ItemKind.NODE_SETTINGS:
+                return f"{self.kind.name.lower().replace('_', ' ')} {self.id}"
             case _:
                 return self.kind.name.lower()
 
@@ -186,7 +210,43 @@ class CandidateEdits:
 ROLLOUT_KEY = ItemKey(ItemKind.ROLLOUT)
 CANDIDATE_KEY = ItemKey(ItemKind.CANDIDATE)
 
-Body: TypeAlias = Content | RolloutRecord | CandidateEdits
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a tenant's data may be and where its callers should go."""
+
+    tenant: str
+    rule: ResidencyRule = ResidencyRule.ANY
+    home_region: str = ""
+    """Where its resident records are kept. Empty: not said."""
+    affinity_regions: tuple[str, ...] = ()
+    """Where its callers go before they go to nearer regions, in order."""
+    update_time: datetime.datetime | None = None
+    """When it was written. With time zone."""
+
+    @property
+    def key(self) -> ItemKey:
+        """Name of the item within its owner."""
+        return ItemKey(ItemKind.PLACEMENT, self.tenant)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """What was set of a node, whoever it is told by. Outlasts the node's restarts."""
+
+    node: str
+    weight: int | None = None
+    """Share of traffic relative to the other nodes of its region; None: as the node says."""
+    draining: bool | None = None
+    """Whether it is to take no new calls; None: as the node says."""
+
+    @property
+    def key(self) -> ItemKey:
+        """Name of the item within its owner."""
+        return ItemKey(ItemKind.NODE_SETTINGS, self.node)
+
+
+Body: TypeAlias = Content | RolloutRecord | CandidateEdits | Placement | NodeSettings
 
 
 @dataclass(frozen=True)
@@ -264,6 +324,16 @@ def body_to_json(body: Body) -> dict[str, object]:
                 ],
                 "deletes": [[int(key.kind), key.id, key.type] for key in body.deletes],
             }
+        case Placement():
+            document = {
+                "tenant": body.tenant,
+                "rule": int(body.rule),
+                "home_region": body.home_region or None,
+                "affinity_regions": list(body.affinity_regions) or None,
+                "update_time": body.update_time and time_to_json(body.update_time),
+            }
+        case NodeSettings():
+            document = {"node": body.node, "weight": body.weight, "draining": body.draining}
     return {name: value for name, value in document.items() if value is not None}
 
 
@@ -320,12 +390,26 @@ def body_from_json(kind: ItemKind, document: Mapping[str, Any]) -> Body:
                     for number, id_, type_ in document["deletes"]
                 ),
             )
+        case ItemKind.PLACEMENT:
+            return Placement(
+                tenant=document["tenant"],
+                rule=ResidencyRule(document["rule"]),
+                home_region=document.get("home_region", ""),
+                affinity_regions=tuple(document.get("affinity_regions", ())),
+                update_time=time_from_json(document.get("update_time")),
+            )
+        case ItemKind.NODE_SETTINGS:
+            return NodeSettings(
+                node=document["node"],
+                weight=document.get("weight"),
+                draining=document.get("draining"),
+            )
 
 
 def _content_from_json(kind: ItemKind, document: Mapping[str, Any]) -> Content:
     body = body_from_json(kind, document)
-    if isinstance(body, RolloutRecord | CandidateEdits):
-        raise ValueError("a candidate within a candidate")
+    if not isinstance(body, Policy | TemplateLink | StoredEntity | SchemaText | Settings):
+        raise ValueError(f"a candidate that would change a {kind.name}")
     return body
 
 

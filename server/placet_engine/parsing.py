@@ -151,6 +151,11 @@ class PolicyParser:
             self._parsed[cedar] = parsed
         return parsed
 
+    def forget(self) -> None:
+        """Remember nothing of what was parsed so far."""
+        with self._lock:
+            self._parsed.clear()
+
 
 def _parse(cedar: str) -> ParsedPolicy:
     try:

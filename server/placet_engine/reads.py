@@ -97,6 +97,11 @@ def _shared(reads: Reads) -> Reads:
     return reads
 
 
+def forget() -> None:
+    """Keep no object for those to come that are equal to it."""
+    _shared.cache_clear()
+
+
 _ACCESSES = frozenset({".", "has"})
 _TAG_ACCESSES = frozenset({"getTag", "hasTag"})
 _CONTEXT = {"Var": "context"}

@@ -82,6 +82,11 @@ def _own_keys(uid: EntityUid) -> tuple[Key, ...]:
     return (None, uid, uid.type, Within(None, *uid), Within(uid.type, *uid))
 
 
+def forget() -> None:
+    """Keep no object for those to come that are equal to it."""
+    _own_keys.cache_clear()
+
+
 def _key(constraint: dict[str, Any]) -> Key:
     entity = slot_holder(constraint).get("entity")
     named: str | None = constraint.get("entity_type")

@@ -133,3 +133,8 @@ class SliceCache:
         with self._lock:
             self._slices[key] = built
         return built
+
+    def forget(self) -> None:
+        """Remember no slice. Those in use stay as long as they are."""
+        with self._lock:
+            self._slices.clear()

@@ -24,18 +24,26 @@ from placet_server.api.evaluate import EvaluateService
 from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
 from placet_server.api.requests import read_reported
+from placet_server.api.residency import ResidencyGuard
 from placet_server.api.rollout import RolloutService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
+from placet_server.api.topology import TopologyService
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError, RolloutsConfig
 from placet_server.decisions.decider import Decided, Decider
+from placet_server.identity.callers import Callers
+from placet_server.identity.opening import Identity
 from placet_server.listening import Listening
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
 from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
+from placet_server.policies.residency import Residency
+from placet_server.regions.directory import Directory
+from placet_server.regions.file import load_regions
+from placet_server.regions.placing import Placer
 from placet_server.rollouts.controller import RolloutController
 from placet_server.rollouts.driver import RolloutDriver, Timing
 from placet_server.rollouts.observing import RolloutTelemetry
@@ -46,6 +54,7 @@ from placet_server.store.memory import MemoryStore
 from placet_server.store.sqlite import SqliteStore
 from placet_server.telemetry.decision_log.opening import masker_of
 from placet_server.telemetry.running import NodeTelemetry, running_telemetry
+from placet_server.tls.opening import Tls
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +72,9 @@ class Node:
     hub: Hub
     admission: AdmissionControl
     api: ApiServer
+    callers: Callers | None
+    """Knows who calls. None: everybody may do everything."""
+    tls: Tls | None
     telemetry: NodeTelemetry
     evaluate: EvaluateService
 
@@ -88,10 +100,14 @@ async def running_node(
         AddressUnavailable: the address cannot be listened on.
         StoreError: the store cannot be opened.
     """
-    for address in filter(None, (config.server.listen, config.telemetry.prometheus_listen)):
+    plain = [config.telemetry.prometheus_listen]
+    if not config.tls.cert:
+        plain.append(config.server.listen)
+    for address in filter(None, plain):
         _refuse_open_address(address, config.server.allow_insecure)
-    clock = clock or SystemClock()
+    clock, is_given = clock or SystemClock(), listening is not None
     node, region = config.server.node or socket.gethostname(), config.server.region
+    regions = load_regions(config.topology.file, here=region)
     async with AsyncExitStack() as stack:
         telemetry = await stack.enter_async_context(
             running_telemetry(
@@ -102,13 +118,25 @@ async def running_node(
                 now=clock.now,
             )
         )
+        listening = listening or Listening(address=config.server.listen)
+        identity = Identity(config, clock, telemetry.metrics) if config.identity.access else None
+        tls = Tls(config.tls, clock, telemetry.metrics) if config.tls.cert else None
+        # Who stands behind Envoy is reached by nobody else, and that shows the certificate.
+        credentials = tls.credentials() if tls and not listening.is_behind_envoy else None
+        if identity is None and not _is_loopback(config.server.listen):
+            log.warning(
+                "whoever reaches this server may do everything; see identity.access",
+                extra={"address": config.server.listen},
+            )
         store = await _open_store(config)
         stack.push_async_callback(store.aclose)
         executor = stack.enter_context(
             ThreadPoolExecutor(config.server.compile_threads, thread_name_prefix="compile")
         )
         compiler = Compiler()
-        active = ActivePolicies(clock, node)
+        residency = Residency(regions)
+        directory = Directory(residency)
+        active = ActivePolicies(clock, node, directory.refusal)
         hub = Hub(
             max_subscriptions=config.subscribe.max_subscriptions,
             max_waiting=config.subscribe.max_waiting,
@@ -119,6 +147,7 @@ async def running_node(
             executor=executor,
             active=active,
             hub=hub,
+            residency=residency,
             max_window_commits=config.subscribe.max_window_commits,
             telemetry=telemetry.propagation,
         )
@@ -132,6 +161,8 @@ async def running_node(
             lasting_part(node=node, region=region),
             CACHED,
         )
+        feed.when_gone(lambda tenant: compiler.forget())
+        feed.when_gone(decider.forget)
         observe_node(telemetry.metrics, active=active, cache=cache, hub=hub)
         publisher = Publisher(
             store=store,
@@ -152,6 +183,7 @@ async def running_node(
             per_second=config.rollouts.shadow_per_second,
             monotonic=clock.monotonic,
         )
+        feed.when_gone(meter.forget)
         rollout_telemetry = RolloutTelemetry(telemetry.metrics, active)
         rollout_telemetry.observe(telemetry.metrics, meter)
         driver = RolloutDriver(
@@ -195,6 +227,7 @@ async def running_node(
                 feed=feed,
                 hub=hub,
                 clock=clock,
+                directory=directory,
                 store_id=store.store_id,
                 heartbeat_s=config.subscribe.heartbeat_s,
             ),
@@ -205,24 +238,37 @@ async def running_node(
                 region=region,
                 start_time=clock.now(),
             ),
+            topology=TopologyService(
+                directory=directory,
+                placer=Placer(store=store, residency=residency, active=active, clock=clock),
+                active=active,
+            ),
         )
-        for running, name in ((feed.run(), "feed"), (driver.run(), "rollouts")):
+        for running, name in (
+            (feed.run(), "feed"),
+            (driver.run(), "rollouts"),
+            *(identity.tasks() if identity is not None else ()),
+            *(tls.tasks() if tls is not None else ()),
+        ):
             task = asyncio.create_task(running, name=name)
             task.add_done_callback(_tell_of_mistake)
             stack.push_async_callback(_ended, task)
         api = ApiServer(
-            listening=listening or Listening(address=config.server.listen),
+            listening=listening,
             services=services,
             hub=hub,
             admission=admission,
+            guard=ResidencyGuard(directory),
             write_timeout_s=config.subscribe.write_timeout_s,
             drain_s=config.server.drain_s,
             telemetry=telemetry.rpc,
+            callers=identity.callers if identity is not None else None,
+            credentials=credentials,
         )
         host, _, _ = config.server.listen.rpartition(":")
         port = await api.start()
         stack.push_async_callback(api.drain)
-        address = config.server.listen if listening else f"{host}:{port}"
+        address = config.server.listen if is_given else f"{host}:{port}"
         log.info(
             "serving",
             extra={"address": address, "revision": active.revision, "path": native.path()},
@@ -236,6 +282,8 @@ async def running_node(
             hub=hub,
             admission=admission,
             api=api,
+            callers=identity.callers if identity is not None else None,
+            tls=tls,
             telemetry=telemetry,
             evaluate=services.evaluate,
         )
@@ -288,15 +336,16 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 def _refuse_open_address(address: str, allow_insecure: bool) -> None:
     """Keep plain-text ports on this machine unless somebody says they know better."""
-    host = address.rpartition(":")[0].strip("[]")
-    if allow_insecure or host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not (allow_insecure or _is_loopback(address)):
         raise ConfigError(
-            f"`{address}` can be reached by others and this server has no TLS; "
-            "listen on 127.0.0.1, or set server.allow_insecure where the network is yours"
+            f"`{address}` can be reached by others and is plain text; listen on 127.0.0.1, give "
+            "the server TLS (tls.cert), or set server.allow_insecure where the network is yours"
         )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -31,7 +31,7 @@ class ServerConfig:
     node: str = ""
     """Name of this node in decisions. Empty: the host's name."""
     region: str = "local"
-    """Region of this node in decisions."""
+    """Region of this node: one of those in `topology.file`, or `local`, which is none."""
     allow_insecure: bool = False
     """Whether to listen without TLS on addresses others can reach."""
     drain_s: float = 10.0
@@ -48,6 +48,56 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """``[tls]``. Files are PEM, and may be replaced while the server runs."""
+
+    cert: str = ""
+    """File with this node's certificate, followed by those between it and its CA. Empty: plain
+    text."""
+    key: str = ""
+    """File with its private key, not encrypted."""
+    client_ca: str = ""
+    """File with the CAs whose certificates callers may show. Empty: they are not asked for any."""
+    require_client_cert: bool = True
+    """Whether callers must show one, where there is `client_ca`. They need not only with the
+    envoy front."""
+    min_version: str = "1.2"
+    """Oldest version of TLS that is spoken: `1.2`, or `1.3` with the envoy front."""
+    reload_s: float = 5.0
+    """How often the files are looked at for changes, in seconds."""
+    upstream_ca: str = ""
+    """File with the CAs of the nodes this one follows, to which it shows `cert`; `system`: those
+    this machine trusts. Empty: plain text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityConfig:
+    """``[identity]``."""
+
+    access: str = ""
+    """TOML file that says who may do what. Needed where callers can prove who they are."""
+    jwks: str = ""
+    """File or address (https://) of the keys that bearer tokens are signed with. Empty: no tokens
+    are taken."""
+    jwks_refresh_s: float = 300.0
+    """How often the keys are fetched from an address, in seconds."""
+    issuer: str = ""
+    """Who has to have issued tokens, their claim `iss`."""
+    audience: str = ""
+    """Whom they have to be for, in their claim `aud`."""
+    algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    """Algorithms they may be signed with. None that works without a public key is taken."""
+    name_claim: str = "sub"
+    """Claim with the caller's name."""
+    groups_claim: str = "groups"
+    """Claim with the names of the caller's groups."""
+    leeway_s: float = 30.0
+    """How far clocks may be apart, in seconds."""
+    reload_s: float = 5.0
+    """How often the files are looked at for changes, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreConfig:
     """``[store]``."""
 
@@ -55,6 +105,14 @@ class StoreConfig:
     """`sqlite` keeps everything in one file; `memory` forgets it at the end."""
     path: str = "placet.db"
     """File of the sqlite store. Made when it is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopologyConfig:
+    """``[topology]``."""
+
+    file: str = ""
+    """TOML file of the regions there are, see docs/regions.md. Empty: the six that ship."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +250,10 @@ class Config:
     """Everything that can be configured."""
 
     server: ServerConfig = field(default_factory=ServerConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    identity: IdentityConfig = field(default_factory=IdentityConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
+    topology: TopologyConfig = field(default_factory=TopologyConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     subscribe: SubscribeConfig = field(default_factory=SubscribeConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -221,6 +282,13 @@ _OTHER_VARIABLES = frozenset(
         "PLACET_TENANT",
         "PLACET_ACTOR",
         "PLACET_GROUPS",
+        "PLACET_CLIENT_TLS",
+        "PLACET_CLIENT_CA",
+        "PLACET_CLIENT_CERT",
+        "PLACET_CLIENT_KEY",
+        "PLACET_SERVER_NAME",
+        "PLACET_TOKEN_FILE",
+        "PLACET_TOKEN",
         native.VARIABLE,
     }
 )
@@ -368,6 +436,10 @@ _AT_LEAST: Mapping[str, float] = {
     "server.compile_threads": 1,
     "server.workers": 1,
     "server.max_connection_age_s": 0,
+    "tls.reload_s": 0.01,
+    "identity.jwks_refresh_s": 1,
+    "identity.leeway_s": 0,
+    "identity.reload_s": 0.01,
     "cache.max_bytes": 1,
     "cache.ttl_s": 0.001,
     "subscribe.heartbeat_s": 0.01,
@@ -409,6 +481,7 @@ _AT_MOST: Mapping[str, float] = {
     "rollouts.deny_rate_change": 1,
     "rollouts.shadow_percent": 100,
     "server.workers": 256,
+    "identity.leeway_s": 300,
     "subscribe.heartbeat_s": 5,
     # Times twelve outcomes, causes and caches is what the SDK takes of one metric: 2,000 points.
     "telemetry.max_tenants": 150,
@@ -416,6 +489,7 @@ _AT_MOST: Mapping[str, float] = {
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "server.front": ("grpc", "envoy"),
+    "tls.min_version": ("1.2", "1.3"),
     "store.kind": ("sqlite", "memory"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("text", "json"),
@@ -439,7 +513,7 @@ def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
             yield f"{where}; use one of {', '.join(_CHOICES[origin.key])}"
         elif (origin.key, value) == _NOT_LISTENING:
             continue
-        elif origin.key in _ADDRESSES and not _is_address(str(value)):
+        elif origin.key in _ADDRESSES and not is_address(str(value)):
             yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"
 
 
@@ -449,6 +523,66 @@ def _refuse_contradictions(config: Config) -> None:
             f"`server.workers` is `{config.server.workers}` and `store.kind` is `memory`, which "
             "processes cannot share; use `sqlite`, or one worker"
         )
+    _refuse_half_of_tls(config)
+    _refuse_half_of_identity(config)
+
+
+def _refuse_half_of_tls(config: Config) -> None:
+    tls = config.tls
+    if bool(tls.cert) is not bool(tls.key):
+        has, lacks = ("cert", "key") if tls.cert else ("key", "cert")
+        raise ConfigError(f"there is `tls.{has}` and no `tls.{lacks}`; TLS needs both")
+    if tls.client_ca and not tls.cert:
+        raise ConfigError(
+            "there is `tls.client_ca` and no `tls.cert`; only with TLS callers show certificates"
+        )
+    if config.server.front == "grpc" and tls.cert:
+        if tls.min_version != "1.2":
+            raise ConfigError(
+                f"`tls.min_version` is `{tls.min_version}`, and gRPC's own server cannot be kept "
+                'from speaking 1.2; use `server.front = "envoy"`, or 1.2'
+            )
+        if tls.client_ca and not tls.require_client_cert:
+            raise ConfigError(
+                "`tls.require_client_cert` is `False`, and gRPC's own server asks everybody for a "
+                'certificate or nobody; use `server.front = "envoy"`, or require them'
+            )
+
+
+def _refuse_half_of_identity(config: Config) -> None:
+    identity = config.identity
+    proofs = [
+        key
+        for key, value in (
+            ("tls.client_ca", config.tls.client_ca),
+            ("identity.jwks", identity.jwks),
+        )
+        if value
+    ]
+    if proofs and not identity.access:
+        raise ConfigError(
+            f"with `{proofs[0]}` callers prove who they are, and nothing says what they may do; "
+            "write a file of who may do what and name it as `identity.access`"
+        )
+    if identity.jwks:
+        for key in ("issuer", "audience"):
+            if not getattr(identity, key):
+                raise ConfigError(
+                    f"there is `identity.jwks` and no `identity.{key}`; without it tokens that "
+                    "were made for somebody else would be taken"
+                )
+    for algorithm in identity.algorithms:
+        if algorithm not in _SIGNATURES:
+            raise ConfigError(
+                f"`identity.algorithms` has `{algorithm}`; use some of {', '.join(_SIGNATURES)}"
+            )
+
+
+# Those whose keys can be public: whoever can check a token cannot make one.
+_SIGNATURES = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
 
 
 def to_document(config: Config) -> dict[str, dict[str, Any]]:
@@ -493,6 +627,7 @@ def for_worker(config: Config, number: int) -> Config:
     )
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a text is written as ``host:port``."""
     host, colon, port = text.rpartition(":")
     return bool(host and colon) and port.isdigit() and int(port) < 65_536

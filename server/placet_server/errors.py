@@ -2,6 +2,12 @@
 
 PlacetError
 ├── TenantUnknown          nobody published anything for the tenant
+├── WrongRegion            the tenant's data may not be on this node
+├── RegionForbidden        the tenant's data may not go where the caller wants it
+├── TenantHeld             a tenant cannot be placed elsewhere while it is held here
+├── TenantChanged          a placement is not as the caller read it
+├── PlacementRefused       a rule does not allow a region that was named with it
+├── RegionUnknown          no such region
 ├── ItemUnknown            an item asked for is not there
 ├── ChangeSetRefused       a change set has problems; nothing was stored
 ├── Undecided              a well-formed request the policies cannot be asked
@@ -20,6 +26,9 @@ PlacetError
 ├── RolloutRefused         a rollout's state does not let something happen
 ├── RolloutChanged         a rollout is not as the caller read it
 ├── ApprovalRefused        the caller may not approve
+├── NotAllowed             the caller may not do this for the tenant
+├── ActorDiffers           the caller says it is somebody else
+├── CallerChanged          who began a stream is not who it was, or may less
 └── Draining               the node is about to stop
 
 Stores raise their own, see ``store.contract``; malformed messages are
@@ -33,6 +42,8 @@ from collections.abc import Sequence
 
 from placet_engine.items import ItemKey, Revision
 from placet_engine.model import Problem, Undecidable
+from placet_engine.placement.residency import ResidencyRule
+from placet_engine.placement.routing import Route
 
 
 class PlacetError(Exception):
@@ -45,6 +56,79 @@ class TenantUnknown(PlacetError):
     def __init__(self, tenant: str) -> None:
         super().__init__(f"tenant `{tenant}` is not known; publish its policies first")
         self.tenant = tenant
+
+
+class WrongRegion(PlacetError):
+    """The tenant's data may not be on this node."""
+
+    def __init__(self, route: Route, *, region: str, jurisdiction: str) -> None:
+        where = f"(jurisdiction {jurisdiction or 'not known'})"
+        names = ", ".join(f"`{one.region.name}`" for one in route.regions)
+        go = f"go to {names}" if names else "and there is no region where it may be"
+        super().__init__(
+            f"tenant `{route.tenant}` is under the rule {route.rule.name} and may not be in "
+            f"region `{region}` {where}; {go}"
+        )
+        self.route = route
+        """Where to go; without regions when no region is allowed."""
+        self.region = region
+        """The region of this node."""
+
+
+class RegionForbidden(PlacetError):
+    """The tenant's data may not go where the caller wants it."""
+
+    def __init__(self, tenant: str, rule: ResidencyRule, region: str) -> None:
+        where = f"to region `{region}`" if region else "where nobody says which region it is"
+        hint = "follow it from a region that is allowed" if region else "say your region"
+        super().__init__(
+            f"tenant `{tenant}` is under the rule {rule.name}, and its policies may not go "
+            f"{where}; {hint}"
+        )
+        self.tenant = tenant
+
+
+class TenantHeld(PlacetError):
+    """A tenant cannot be placed elsewhere while this control plane's store holds its items."""
+
+    def __init__(self, tenant: str, rule: ResidencyRule, region: str, items: int) -> None:
+        super().__init__(
+            f"the rule {rule.name} does not allow region `{region}`, where this control plane is, "
+            f"and its store holds {items} items of tenant `{tenant}`; take them along with "
+            "`placet bundle export`, import them where they may be, delete them here, and place "
+            "the tenant again"
+        )
+        self.tenant = tenant
+
+
+class TenantChanged(PlacetError):
+    """A placement is not as the caller read it."""
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(
+            f"tenant `{tenant}` is not placed as it was when it was read; read it and try again"
+        )
+        self.tenant = tenant
+
+
+class PlacementRefused(PlacetError):
+    """A rule does not allow a region that was named with it."""
+
+    def __init__(
+        self, tenant: str, rule: ResidencyRule, forbidden: Sequence[str], allowed: Sequence[str]
+    ) -> None:
+        named = ", ".join(f"`{region}`" for region in forbidden)
+        others = ", ".join(f"`{region}`" for region in allowed)
+        instead = f"name one of {others}" if allowed else "and no other region, either"
+        super().__init__(f"the rule {rule.name} does not allow {named}; {instead}")
+        self.tenant = tenant
+
+
+class RegionUnknown(PlacetError):
+    """No such region."""
+
+    def __init__(self, region: str, known: Sequence[str]) -> None:
+        super().__init__(f"there is no region `{region}`; there are {', '.join(known)}")
 
 
 class ItemUnknown(PlacetError):
@@ -211,6 +295,36 @@ class RolloutChanged(PlacetError):
 
 class ApprovalRefused(PlacetError):
     """The caller may not approve."""
+
+
+class NotAllowed(PlacetError):
+    """The caller may not do this for the tenant, whether there is such a tenant or not."""
+
+    def __init__(self, caller: str, permissions: Sequence[str], owner: str | None) -> None:
+        whose = {None: "", "": " for the platform"}.get(
+            owner, f" for tenant `{(owner or '')[:80]}`"
+        )
+        super().__init__(
+            f"{caller} may not {' or '.join(permissions)}{whose}; whoever keeps this server's "
+            "access file can allow it"
+        )
+        self.permissions = permissions
+
+
+class ActorDiffers(PlacetError):
+    """The caller says it is somebody else than it proved to be."""
+
+    def __init__(self, said: str, proved: str) -> None:
+        super().__init__(
+            f"the call says it is `{said}`'s and is `{proved}`'s; say nothing, or the same"
+        )
+
+
+class CallerChanged(PlacetError):
+    """Who began a stream is not who it was, or may not what it might."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}; open the stream again")
 
 
 class Draining(PlacetError):

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from placet_engine.placement.regions import LOCAL
 from placet_server.app import Node, running_node
 from placet_server.clock import Clock
 from placet_server.config import (
     CacheConfig,
     Config,
+    IdentityConfig,
     LimitsConfig,
     LogConfig,
     RolloutsConfig,
@@ -19,6 +21,8 @@ from placet_server.config import (
     StoreConfig,
     SubscribeConfig,
     TelemetryConfig,
+    TlsConfig,
+    TopologyConfig,
 )
 
 
@@ -33,7 +37,11 @@ async def running_server(
     drain_s: float = 1.0,
     telemetry: TelemetryConfig | None = None,
     rollouts: RolloutsConfig | None = None,
+    tls: TlsConfig | None = None,
+    identity: IdentityConfig | None = None,
     node: str = "test-node",
+    region: str = LOCAL,
+    topology: TopologyConfig | None = None,
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
 
@@ -42,7 +50,7 @@ async def running_server(
     whoever asks for much at once has to wait.
     """
     config = Config(
-        server=ServerConfig(listen="127.0.0.1:0", node=node, drain_s=drain_s),
+        server=ServerConfig(listen="127.0.0.1:0", node=node, region=region, drain_s=drain_s),
         store=StoreConfig(kind="sqlite", path=str(path)) if path else StoreConfig(kind="memory"),
         subscribe=subscribe or SubscribeConfig(heartbeat_s=0.2),
         cache=cache or CacheConfig(),
@@ -50,6 +58,9 @@ async def running_server(
         log=LogConfig(),
         telemetry=telemetry or TelemetryConfig(),
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
+        tls=tls or TlsConfig(),
+        identity=identity or IdentityConfig(),
+        topology=topology or TopologyConfig(),
     )
     async with running_node(config, clock=clock) as running:
         yield running

@@ -128,11 +128,9 @@ def test_the_log_is_text_with_fields_or_json(tmp_path: Path) -> None:
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "placet.toml").write_text(
-        '[server]\nregion = "from-file"\nnode = "from-file"\n[store]\nkind = "memory"\n'
+        '[server]\nregion = "us-east"\nnode = "from-file"\n[store]\nkind = "memory"\n'
     )
-    env = environment(
-        PLACET_SERVER_NODE="from-environment", PLACET_SERVER_REGION="from-environment"
-    )
+    env = environment(PLACET_SERVER_NODE="from-environment", PLACET_SERVER_REGION="eu-west")
     with running(
         *["serve", "--listen", "127.0.0.1:0", "--node", "from-flag"], cwd=tmp_path, env=env
     ) as process:
@@ -143,7 +141,7 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -
             decision = client.evaluate(("U", "a"), "v", ("D", "x"))
         process.end()
 
-    assert (decision.node, decision.region) == ("from-flag", "from-environment")
+    assert (decision.node, decision.region) == ("from-flag", "eu-west")
     assert not (tmp_path / "placet.db").exists()
 
 

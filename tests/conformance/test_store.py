@@ -12,12 +12,15 @@ import pytest
 
 from placet_engine.changes import Commit, Edit, ItemChange, ItemSet
 from placet_engine.items import (
+    TOPOLOGY,
     Body,
     CandidateEdits,
     Content,
     Item,
     ItemKey,
     ItemKind,
+    NodeSettings,
+    Placement,
     Policy,
     Revision,
     RolloutRecord,
@@ -28,6 +31,7 @@ from placet_engine.items import (
     TemplateLink,
 )
 from placet_engine.model import Entity, EntityUid, Layer, Position
+from placet_engine.placement.residency import ResidencyRule
 from placet_engine.rollouts.plan import Plan, PlanDefaults
 from placet_engine.rollouts.record import Rollout, RolloutState
 from placet_server.store.contract import (
@@ -1042,6 +1046,27 @@ async def test_a_rollout_and_its_candidate_are_kept(store: Store) -> None:
 
     assert [item.body for item in kept.items.values()] == bodies
     assert kept.rollout == replace(ROLLOUT.rollout, candidate_revision=1)
+
+
+async def test_placements_and_nodes_settings_are_kept(store: Store) -> None:
+    placed = Placement(
+        tenant="acme",
+        rule=ResidencyRule.EU_ONLY,
+        home_region="eu-west",
+        affinity_regions=("eu-west", "eu-central"),
+    )
+    bodies: list[Body] = [
+        placed,
+        replace(placed, tenant="other", affinity_regions=()),
+        NodeSettings(node="acme", weight=5),
+        NodeSettings(node="n2", draining=False),
+    ]
+    made = await commit(store, TOPOLOGY, *(Edit(body.key, body) for body in bodies))
+
+    kept = await store.read(TOPOLOGY)
+
+    assert [item.body for item in kept.items.values()] == bodies
+    assert [change.after for change in made.changes] == list(kept.items.values())
 
 
 # ---------------------------------------------------------------------------------- board

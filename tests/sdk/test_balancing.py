@@ -785,6 +785,27 @@ async def test_who_calls_is_told_to_whoever_answers(kind: str, hedge_after_s: fl
     assert ["ann"] * 4 == told
 
 
+async def test_without_a_token_nobody_is_called_and_with_one_again_everybody(kind: str) -> None:
+    good = threading.Event()
+
+    def token() -> str:
+        if not good.is_set():
+            raise OSError("the token's file is being written")
+        return "good"
+
+    async with fleet(2) as nodes:
+        credentials = placet.Credentials(plaintext=True, token=token)
+        target = addresses(nodes)
+        async with asking(kind, target, ready=False, credentials=credentials) as ask:
+            with pytest.raises(placet.Unauthenticated, match="being written"):
+                await ask.node()
+            good.set()
+            await ask.until(
+                lambda: all(found.state is EndpointState.READY for found in ask.client.endpoints())
+            )
+            assert {"node-0", "node-1"} == set(await ask.nodes())
+
+
 async def test_one_plain_target_can_be_waited_for(kind: str) -> None:
     async with fleet(1) as nodes, asking(kind, nodes[0].address, actor="ann") as ask:
         assert "node-0" == await ask.node()

@@ -20,6 +20,9 @@ from placet.v1 import (
     policy_service_pb2_grpc,
     rollout_service_pb2_grpc,
     subscribe_service_pb2_grpc,
+    topology_pb2,
+    topology_service_pb2,
+    topology_service_pb2_grpc,
 )
 from placet.wire import attributes_to_wire
 from placet_server.app import Node
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from placet.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
     from placet.v1.rollout_service_pb2_grpc import RolloutServiceAsyncStub
     from placet.v1.subscribe_service_pb2_grpc import SubscribeServiceAsyncStub
+    from placet.v1.topology_service_pb2_grpc import TopologyServiceAsyncStub
 
 TENANT = "acme"
 TIMEOUT_S = 10.0
@@ -46,6 +50,7 @@ class Connection:
     subscribe: SubscribeServiceAsyncStub
     nodes: NodeServiceAsyncStub
     rollouts: RolloutServiceAsyncStub
+    topology: TopologyServiceAsyncStub
 
     async def publish(
         self, *policies: policy_pb2.Policy, tenant: str = TENANT, **change_set: Any
@@ -58,6 +63,27 @@ class Connection:
             ),
             timeout=TIMEOUT_S,
         )
+
+    async def place(
+        self,
+        residency: topology_pb2.ResidencyRule.ValueType,
+        *,
+        tenant: str = TENANT,
+        **placed: Any,
+    ) -> topology_pb2.Tenant:
+        """Place a tenant, wherever it was placed before."""
+        known = topology_pb2.Tenant()
+        try:
+            request = topology_service_pb2.GetTenantRequest(tenant=tenant)
+            known = (await self.topology.GetTenant(request, timeout=TIMEOUT_S)).tenant
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+        placement = topology_pb2.Tenant(name=tenant, residency=residency, etag=known.etag, **placed)
+        response = await self.topology.PutTenant(
+            topology_service_pb2.PutTenantRequest(tenant=placement), timeout=TIMEOUT_S
+        )
+        return response.tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +100,7 @@ async def running_service(**options: Any) -> AsyncIterator[Service]:
         running_server(**options) as node,
         grpc.aio.insecure_channel(node.address) as channel,
     ):
-        yield Service(node=node, channel=channel, **_stubs(channel))
+        yield Service(node=node, channel=channel, **stubs(channel))
 
 
 @asynccontextmanager
@@ -82,16 +108,18 @@ async def connected(address: str) -> AsyncIterator[Connection]:
     """Connect to a server, over a connection nobody else in this process uses."""
     options = (("grpc.use_local_subchannel_pool", 1),)
     async with grpc.aio.insecure_channel(address, options=options) as channel:
-        yield Connection(channel=channel, **_stubs(channel))
+        yield Connection(channel=channel, **stubs(channel))
 
 
-def _stubs(channel: grpc.aio.Channel) -> dict[str, Any]:
+def stubs(channel: grpc.aio.Channel) -> dict[str, Any]:
+    """Return a stub for each service, by its name in `Connection`."""
     return {
         "evaluate": evaluate_service_pb2_grpc.EvaluateServiceStub(channel),
         "policy": policy_service_pb2_grpc.PolicyServiceStub(channel),
         "subscribe": subscribe_service_pb2_grpc.SubscribeServiceStub(channel),
         "nodes": node_service_pb2_grpc.NodeServiceStub(channel),
         "rollouts": rollout_service_pb2_grpc.RolloutServiceStub(channel),
+        "topology": topology_service_pb2_grpc.TopologyServiceStub(channel),
     }
 
 

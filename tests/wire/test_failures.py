@@ -12,18 +12,29 @@ from placet.v1 import decision_pb2
 from placet.v1 import evaluate_service_pb2 as evaluate_pb2
 from placet_engine.items import ItemKey, ItemKind, Revision
 from placet_engine.model import Problem, Severity, Undecidable
+from placet_engine.placement.residency import ResidencyRule
+from placet_engine.placement.routing import Route
 from placet_server import errors
 from placet_server.api.failures import TABLE, to_status
+from placet_server.identity import refusals
+from placet_server.identity.refusals import CredentialsRefused, Refusal
 from placet_server.policies.hub import FellBehind, NodeLeaving
 from placet_server.store import contract
 from tests.wire.details import info
 from tests.wire.service import TENANT, TIMEOUT_S, policy, request, running_service
 
 _PROBLEM = Problem(severity=Severity.ERROR, reason="POLICY_SYNTAX", message="no", field="f")
+_ROUTE = Route(tenant="t", rule=ResidencyRule.EU_ONLY, regions=())
 
 # One of each, with what its constructor takes.
 _EXAMPLES: list[Exception] = [
     errors.TenantUnknown("t"),
+    errors.WrongRegion(_ROUTE, region="us-east", jurisdiction="US"),
+    errors.RegionForbidden("t", ResidencyRule.EU_ONLY, "us-east"),
+    errors.TenantHeld("t", ResidencyRule.EU_ONLY, "us-east", 3),
+    errors.TenantChanged("t"),
+    errors.PlacementRefused("t", ResidencyRule.EU_ONLY, ["us-east"], ["eu-west"]),
+    errors.RegionUnknown("mars", ["eu-west"]),
     errors.ItemUnknown(ItemKey(ItemKind.POLICY, "p"), "t", Revision(1)),
     errors.ChangeSetRefused([_PROBLEM]),
     errors.Undecided(Undecidable("REQUEST_REFUSED", "no")),
@@ -42,6 +53,10 @@ _EXAMPLES: list[Exception] = [
     errors.RolloutRefused("it has ended", "ROLLOUT_STATE"),
     errors.RolloutChanged("r1"),
     errors.ApprovalRefused("not you"),
+    errors.NotAllowed("`bob`", ["publish"], "acme"),
+    errors.ActorDiffers("alice", "bob"),
+    errors.CallerChanged("its token has expired"),
+    CredentialsRefused(Refusal.TOKEN_EXPIRED),
     errors.Draining(),
     contract.RevisionConflict("t", Revision(1), Revision(2)),
     contract.RevisionCompacted(Revision(1), Revision(2)),
@@ -55,7 +70,7 @@ _EXAMPLES: list[Exception] = [
 def _classes() -> set[type[Exception]]:
     return {
         found
-        for module in (errors, contract)
+        for module in (errors, contract, refusals)
         for found in vars(module).values()
         if inspect.isclass(found)
         and issubclass(found, Exception)

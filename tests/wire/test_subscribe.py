@@ -12,9 +12,10 @@ import grpc
 import pytest
 
 from placet.v1 import policy_pb2, subscribe_service_pb2
-from placet.wire import item_from_wire
+from placet.wire import item_from_wire, removal_from_wire
 from placet_engine.items import NO_REVISION, ItemKey, checksum
 from placet_server.config import SubscribeConfig
+from placet_server.policies.residency import Step
 from tests.wire.details import info
 from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, running_service
 
@@ -55,8 +56,8 @@ class Follower:
             if change.WhichOneof("change") == "upsert":
                 self.items[_key(change.upsert)] = change.upsert
             else:
-                key = change.removal.key
-                del self.items[change.removal.owner, key.kind, key.id, ""]
+                owner, key = removal_from_wire(change.removal)
+                del self.items[owner, int(key.kind), key.id, key.type]
         self.revisions.append(delta.to_revision)
         self._advance(delta.cursor, delta.checksum)
 
@@ -235,7 +236,7 @@ async def test_a_commit_that_was_in_the_snapshot_already_is_not_sent_again() -> 
         following = asyncio.create_task(_follow(service, follower, until=2))
         await _until(lambda: follower.revisions)
         for commit in await service.node.store.commits(NO_REVISION, limit=1):
-            service.node.hub.broadcast(commit)
+            service.node.hub.broadcast(Step(commit))
         await service.publish(policy("q", _ALLOW))
         await asyncio.wait_for(following, TIMEOUT_S)
 

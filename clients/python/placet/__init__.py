@@ -99,6 +99,7 @@ from placet._balancing.endpoints import Endpoint, EndpointState, EndpointStatist
 from placet._balancing.options import Balancing
 from placet._balancing.sources import Dns, Topology
 from placet._client import Client
+from placet._credentials import Credentials, TokenFile
 from placet._decisions import (
     Cause,
     Decision,
@@ -147,6 +148,7 @@ from placet._mirror import Delta, Snapshot
 from placet._nodes import CacheReport, CacheStatistics
 from placet._policies import (
     PLATFORM,
+    TOPOLOGY,
     CandidateEdits,
     CandidateReport,
     ChangeSet,
@@ -191,10 +193,12 @@ from placet._rollouts import (
     Scheduled,
 )
 from placet._sync_subscription import Subscription
+from placet._topology import NodeSettings, Placement, ResidencyRule
 from placet._values import Entity, EntityRef, Extension, Value
 
 __all__ = [
     "PLATFORM",
+    "TOPOLOGY",
     "Action",
     "AnyOf",
     "ApprovalRequired",
@@ -213,6 +217,7 @@ __all__ = [
     "Client",
     "Conflict",
     "CouldNotDecide",
+    "Credentials",
     "CursorCompacted",
     "DeadlineExceeded",
     "Decision",
@@ -248,6 +253,7 @@ __all__ = [
     "MatchedPolicy",
     "NodeRevision",
     "NodeRevisions",
+    "NodeSettings",
     "NodeTally",
     "NotAllowed",
     "NotFound",
@@ -256,6 +262,7 @@ __all__ = [
     "Outcome",
     "Override",
     "PermissionDenied",
+    "Placement",
     "PlacetError",
     "Policy",
     "PolicyError",
@@ -265,6 +272,7 @@ __all__ = [
     "Publication",
     "Reason",
     "Request",
+    "ResidencyRule",
     "Resource",
     "ResourceExhausted",
     "Revision",
@@ -289,6 +297,7 @@ __all__ = [
     "Subscription",
     "TemplateLink",
     "TenantSettings",
+    "TokenFile",
     "Topology",
     "Unauthenticated",
     "Unavailable",

@@ -1,8 +1,8 @@
-"""Who calls: told with every call of a client, and not proved by it."""
+"""Who calls: told with every call of a client. Proofs are in ``_credentials.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from placet._calls import Metadata
@@ -40,11 +40,13 @@ def _checked(name: str, path: str) -> str:
 class TellingChannel:
     """A channel, for threads or asyncio, whose calls all carry some metadata of the client's.
 
+    The metadata may be what returns it, which is then asked for each call.
+
     Not gRPC's interceptors: those for asyncio put objects of their own in the place of calls,
     which behave differently when they are cancelled.
     """
 
-    def __init__(self, channel: Any, metadata: Metadata) -> None:
+    def __init__(self, channel: Any, metadata: Metadata | Callable[[], Metadata]) -> None:
         self._channel = channel
         self._metadata = metadata
 
@@ -89,13 +91,16 @@ class _TellingMethod:
 
     __slots__ = ("_metadata", "_method")
 
-    def __init__(self, method: Any, metadata: Metadata) -> None:
+    def __init__(self, method: Any, metadata: Metadata | Callable[[], Metadata]) -> None:
         self._method = method
         self._metadata = metadata
 
     def __call__(self, *request: Any, metadata: Metadata = (), **options: Any) -> Any:
-        return self._method(*request, metadata=(*metadata, *self._metadata), **options)
+        return self._method(*request, metadata=(*metadata, *self._own()), **options)
 
     def future(self, *request: Any, metadata: Metadata = (), **options: Any) -> Any:
         """Begin a call whose end is told of; for threads."""
-        return self._method.future(*request, metadata=(*metadata, *self._metadata), **options)
+        return self._method.future(*request, metadata=(*metadata, *self._own()), **options)
+
+    def _own(self) -> Metadata:
+        return self._metadata() if callable(self._metadata) else self._metadata

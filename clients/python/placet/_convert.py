@@ -22,6 +22,7 @@ from placet import _decisions as decisions
 from placet import _nodes as nodes
 from placet import _policies as policies
 from placet import _rollouts as rollouts
+from placet import _topology as topology
 from placet._errors import DecisionError
 from placet._requests import Action, Request, Resource, Subject
 from placet._values import Attributes, Entity, EntityRef, Extension, IPAddress, Value
@@ -33,6 +34,7 @@ from placet.v1 import (
     policy_service_pb2,
     rollout_pb2,
     rollout_service_pb2,
+    topology_pb2,
     value_pb2,
 )
 
@@ -319,6 +321,10 @@ def _body(message: policy_pb2.Item) -> policies.Body | None:
             return rollout(message.rollout)
         case "candidate":
             return _candidate(message.candidate)
+        case "placement":
+            return placement(message.placement)
+        case "node_settings":
+            return _node_settings(message.node_settings)
         case _:
             return None
 
@@ -443,6 +449,29 @@ def candidate_report(message: policy_service_pb2.TestResponse) -> policies.Candi
         warnings=problems(message.warnings),
         unmatched_policy_ids=tuple(message.unmatched_policy_ids),
         revision=message.revision,
+    )
+
+
+# ------------------------------------------------------------------------------ topology
+
+
+def placement(message: topology_pb2.Tenant) -> topology.Placement:
+    """Return where a tenant is placed."""
+    return topology.Placement(
+        tenant=message.name,
+        residency=_known(topology.ResidencyRule, message.residency),
+        home_region=message.home_region,
+        affinity_regions=tuple(message.affinity_regions),
+        update_time=_time(message.update_time) if message.HasField("update_time") else None,
+        etag=message.etag,
+    )
+
+
+def _node_settings(message: topology_pb2.NodeSettings) -> topology.NodeSettings:
+    return topology.NodeSettings(
+        node=message.node,
+        weight=message.weight if message.HasField("weight") else None,
+        draining=message.draining if message.HasField("draining") else None,
     )
 
 

@@ -11,10 +11,14 @@ from typing import TypeAlias
 from placet._decisions import NOWHERE, Decision, Layer, Position
 from placet._errors import DecisionError
 from placet._rollouts import Rollout
+from placet._topology import NodeSettings, Placement
 from placet._values import Entity, EntityRef
 
 PLATFORM = ""
 """Passed as ``tenant`` to manage the policies that apply to every tenant."""
+
+TOPOLOGY = ".topology"
+"""The owner of placements and of nodes' settings, which every tenant's subscription leaves out."""
 
 
 class ItemKind(Enum):
@@ -30,16 +34,32 @@ class ItemKind(Enum):
     """The newest rollout, under way or ended. Only rollouts write it."""
     CANDIDATE = 7
     """What the rollout under way would change. There until it ends."""
+    PLACEMENT = 8
+    """Where a tenant's data may be. Only placing a tenant writes it."""
+    NODE_SETTINGS = 9
+    """What was set of a node. Only updating a node writes it."""
 
     @property
     def is_content(self) -> bool:
-        """Whether authors write it, and not rollouts."""
-        return self not in (ItemKind.ROLLOUT, ItemKind.CANDIDATE)
+        """Whether authors write it, and not rollouts or operators."""
+        return self in _CONTENT
+
+
+_CONTENT = (
+    ItemKind.POLICY,
+    ItemKind.TEMPLATE_LINK,
+    ItemKind.ENTITY,
+    ItemKind.SCHEMA,
+    ItemKind.SETTINGS,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ItemKey:
-    """The name of one item. Policies and links have an id, entities a name of their own."""
+    """The name of one item. Policies and links have an id, entities a name of their own.
+
+    The id of a placement is the tenant's name, and that of a node's settings the node's.
+    """
 
     kind: ItemKind
     id: str = ""
@@ -134,7 +154,15 @@ class CandidateEdits:
 
 
 Body: TypeAlias = (
-    Policy | TemplateLink | Entity | Schema | TenantSettings | Rollout | CandidateEdits
+    Policy
+    | TemplateLink
+    | Entity
+    | Schema
+    | TenantSettings
+    | Rollout
+    | CandidateEdits
+    | Placement
+    | NodeSettings
 )
 
 
@@ -143,7 +171,8 @@ class Item:
     """One stored thing at the revision that wrote it."""
 
     owner: str
-    """Tenant it belongs to; ``PLATFORM`` when it applies to all."""
+    """Tenant it belongs to; ``PLATFORM`` when it applies to all; ``TOPOLOGY`` for placements
+    and nodes' settings."""
     revision: int
     digest: bytes
     """SHA-256 over its canonical form."""
@@ -159,6 +188,10 @@ class Item:
                 return ItemKey(ItemKind.ROLLOUT)
             case CandidateEdits():
                 return ItemKey(ItemKind.CANDIDATE)
+            case Placement():
+                return ItemKey(ItemKind.PLACEMENT, self.body.tenant)
+            case NodeSettings():
+                return ItemKey(ItemKind.NODE_SETTINGS, self.body.node)
             case _:
                 return self.body.key
 

@@ -15,7 +15,10 @@ from grpc_status import rpc_status
 from placet.v1 import decision_pb2
 from placet.wire import Malformed, Violation, duration
 from placet_engine.model import Undecidable
+from placet_engine.placement.routing import NoRegionAllowed
 from placet_server import errors
+from placet_server.api.routes import refusal_to_wire
+from placet_server.identity.refusals import CredentialsRefused
 from placet_server.store import contract
 
 log = logging.getLogger(__name__)
@@ -54,6 +57,8 @@ class Failure:
     metadata: Mapping[str, str] = field(default_factory=dict)
     violations: tuple[Violation, ...] = ()
     retry_after_s: float = 0.0
+    detail: Message | None = None
+    """What this one failure has to say beside the rest."""
 
 
 def _malformed(error: Malformed) -> Failure:
@@ -114,6 +119,21 @@ def _tenant_limited(error: errors.TenantLimited) -> Failure:
     )
 
 
+def _wrong_region(error: errors.WrongRegion) -> Failure:
+    return Failure(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "WRONG_REGION",
+        {"tenant": error.route.tenant, "region": error.region},
+        detail=refusal_to_wire(error.route, region=error.region),
+    )
+
+
+def _about_tenant(
+    code: grpc.StatusCode, reason: str
+) -> Callable[[errors.RegionForbidden | errors.TenantHeld | errors.PlacementRefused], Failure]:
+    return lambda error: Failure(code, reason, {"tenant": error.tenant})
+
+
 def _under_way(error: errors.RolloutUnderWay) -> Failure:
     return Failure(
         grpc.StatusCode.FAILED_PRECONDITION,
@@ -132,6 +152,10 @@ def _always(
     return lambda error: Failure(code, reason, retry_after_s=retry_after_s)
 
 
+def _unauthenticated(error: CredentialsRefused) -> Failure:
+    return Failure(grpc.StatusCode.UNAUTHENTICATED, error.refusal.name)
+
+
 _Code = grpc.StatusCode
 
 # Every exception class that may leave a handler. `tests/wire/test_failures.py`
@@ -145,6 +169,13 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.PageTokenRefused: _always(_Code.ABORTED, "PAGE_TOKEN_REFUSED"),
     errors.CursorRefused: _always(_Code.INVALID_ARGUMENT, "CURSOR_REFUSED"),
     errors.TenantUnknown: _always(_Code.NOT_FOUND, "TENANT_UNKNOWN"),
+    errors.WrongRegion: _wrong_region,
+    errors.RegionForbidden: _about_tenant(_Code.FAILED_PRECONDITION, "REGION_FORBIDDEN"),
+    errors.TenantHeld: _about_tenant(_Code.FAILED_PRECONDITION, "TENANT_HELD"),
+    errors.TenantChanged: _always(_Code.ABORTED, "TENANT_CHANGED"),
+    errors.PlacementRefused: _about_tenant(_Code.FAILED_PRECONDITION, "PLACEMENT_REFUSED"),
+    errors.RegionUnknown: _always(_Code.NOT_FOUND, "REGION_UNKNOWN"),
+    NoRegionAllowed: _always(_Code.FAILED_PRECONDITION, "NO_REGION_ALLOWED"),
     errors.ItemUnknown: _always(_Code.NOT_FOUND, "ITEM_UNKNOWN"),
     errors.NodeStale: _stale,
     errors.DeadlinePassed: _always(_Code.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
@@ -163,6 +194,10 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.RolloutRefused: _rollout_refused,
     errors.RolloutChanged: _always(_Code.ABORTED, "ROLLOUT_CHANGED"),
     errors.ApprovalRefused: _always(_Code.PERMISSION_DENIED, "APPROVAL_REFUSED"),
+    CredentialsRefused: _unauthenticated,
+    errors.NotAllowed: _always(_Code.PERMISSION_DENIED, "NOT_ALLOWED"),
+    errors.ActorDiffers: _always(_Code.PERMISSION_DENIED, "ACTOR_DIFFERS"),
+    errors.CallerChanged: _always(_Code.UNAVAILABLE, "CALLER_CHANGED"),
     errors.Draining: _always(_Code.UNAVAILABLE, "DRAINING", retry_after_s=_RETRY_SOON_S),
     contract.RevisionConflict: _conflict,
     contract.RevisionCompacted: _always(_Code.OUT_OF_RANGE, "REVISION_COMPACTED"),
@@ -242,6 +277,8 @@ def _details(failure: Failure) -> Iterable[any_pb2.Any]:
                 ]
             )
         )
+    if failure.detail is not None:
+        yield _packed(failure.detail)
     if failure.retry_after_s:
         yield _packed(error_details_pb2.RetryInfo(retry_delay=duration(failure.retry_after_s)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -20,18 +21,23 @@ from placet.v1 import (
     rollout_service_pb2_grpc,
     subscribe_service_pb2,
     subscribe_service_pb2_grpc,
+    topology_service_pb2,
 )
 from placet_server.admission.control import AdmissionControl
 from placet_server.api.admitting import AdmissionInterceptor
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.health import HealthService
+from placet_server.api.identity import IdentityInterceptor
 from placet_server.api.interceptor import TRANSPORT_BYTES, EdgeInterceptor
 from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
 from placet_server.api.probe import Prober
 from placet_server.api.reflection import add_reflection
+from placet_server.api.residency import ResidencyGuard
 from placet_server.api.rollout import RolloutService
 from placet_server.api.subscribe import SubscribeService
+from placet_server.api.topology import TopologyService
+from placet_server.identity.callers import Callers
 from placet_server.listening import AddressUnavailable, Listening
 from placet_server.policies.hub import Hub
 from placet_server.telemetry.rpc import RpcTelemetry
@@ -44,6 +50,7 @@ PLACET_SERVICES: tuple[str, ...] = (
     subscribe_service_pb2.DESCRIPTOR.services_by_name["SubscribeService"].full_name,
     rollout_service_pb2.DESCRIPTOR.services_by_name["RolloutService"].full_name,
     node_service_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name,
+    topology_service_pb2.DESCRIPTOR.services_by_name["TopologyService"].full_name,
 )
 _OTHER_SERVICES: tuple[str, ...] = (
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
@@ -51,8 +58,14 @@ _OTHER_SERVICES: tuple[str, ...] = (
 )
 
 
+# A token and a certificate together take some kilobytes.
+_METADATA_BYTES = 32 * 1024
+
+
 def _options(listening: Listening) -> list[tuple[str, int]]:
     options = [
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * _METADATA_BYTES),
         ("grpc.max_receive_message_length", TRANSPORT_BYTES),
         # A second server on a taken port has to fail, not to share its connections.
         ("grpc.so_reuseport", int(listening.is_shared)),
@@ -77,10 +90,23 @@ class Services:
     rollout: RolloutService
     subscribe: SubscribeService
     node: NodeService
+    topology: TopologyService
 
 
 class ApiServer:
-    """One gRPC server on one address."""
+    """One gRPC server on one address.
+
+    Args:
+        listening: where.
+        services: what is served.
+        hub: subscribers, who are told when it stops.
+        admission: decides what is taken.
+        write_timeout_s: for how long a stream's caller may read nothing.
+        drain_s: how long calls under way may take when it stops.
+        telemetry: measures calls. None: nobody does.
+        callers: knows callers. None: everybody may do everything.
+        credentials: TLS. None: plain text.
+    """
 
     def __init__(
         self,
@@ -89,22 +115,32 @@ class ApiServer:
         services: Services,
         hub: Hub,
         admission: AdmissionControl,
+        guard: ResidencyGuard,
         write_timeout_s: float,
         drain_s: float,
         telemetry: RpcTelemetry | None = None,
+        callers: Callers | None = None,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self._listening = listening
+        self._credentials = credentials
         self._hub = hub
         self._drain_s = drain_s
         self._is_drained = False
         self._health = HealthService(PLACET_SERVICES)
         self._admission = admission
         self._prober = Prober(admission)
+        interceptors: list[grpc.aio.ServerInterceptor] = [
+            AdmissionInterceptor(admission, self._prober),
+            EdgeInterceptor(write_timeout_s=write_timeout_s, telemetry=telemetry),
+        ]
+        if callers is not None:
+            interceptors.append(
+                IdentityInterceptor(callers, is_behind_envoy=listening.is_behind_envoy)
+            )
+        interceptors.append(guard)
         self._server = grpc.aio.server(
-            interceptors=(
-                AdmissionInterceptor(admission, self._prober),
-                EdgeInterceptor(write_timeout_s=write_timeout_s, telemetry=telemetry),
-            ),
+            interceptors=interceptors,
             options=_options(listening),
         )
         self._server.add_generic_rpc_handlers((_evaluate_handlers(services.evaluate),))
@@ -116,6 +152,7 @@ class ApiServer:
             services.subscribe, self._server
         )
         node_service_pb2_grpc.add_NodeServiceServicer_to_server(services.node, self._server)
+        self._server.add_generic_rpc_handlers((_topology_handlers(services.topology),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))
@@ -128,7 +165,11 @@ class ApiServer:
         """
         address = self._listening.address
         try:
-            port = self._server.add_insecure_port(address)
+            port = (
+                self._server.add_insecure_port(address)
+                if self._credentials is None
+                else self._server.add_secure_port(address, self._credentials)
+            )
         except RuntimeError as error:
             raise AddressUnavailable(
                 f"cannot listen on `{address}`: it is in use or not an address of this machine; "
@@ -169,6 +210,19 @@ def _evaluate_handlers(service: EvaluateService) -> grpc.GenericRpcHandler:
             ),
         },
     )
+
+
+def _topology_handlers(service: TopologyService) -> grpc.GenericRpcHandler:
+    """Register what of the service there is; the rest is answered as what is not served."""
+    pb = topology_service_pb2
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        name: grpc.unary_unary_rpc_method_handler(
+            getattr(service, name), getattr(pb, f"{name}Request").FromString, _serialized
+        )
+        for name in ("ListRegions", "PutTenant", "GetTenant", "ListTenants", "GetRoute")
+    }
+    name = pb.DESCRIPTOR.services_by_name["TopologyService"].full_name
+    return grpc.method_handlers_generic_handler(name, handlers)
 
 
 def _serialized(message: Message) -> bytes:

@@ -9,15 +9,31 @@ from typing import Any
 import grpc
 
 from placet.v1 import policy_pb2, subscribe_service_pb2, subscribe_service_pb2_grpc
-from placet.wire import Reader, change_to_wire, duration, item_to_wire, read_kind
+from placet.wire import (
+    Reader,
+    change_to_wire,
+    duration,
+    item_to_wire,
+    read_kind,
+    removal_to_wire,
+)
 from placet_engine.changes import Commit, ItemSet
-from placet_engine.items import CHECKSUM_MODULUS, Item, Revision, checksum
+from placet_engine.items import CHECKSUM_MODULUS, TOPOLOGY, Item, Revision, checksum
+from placet_server.api.identity import visible
 from placet_server.clock import Clock
-from placet_server.errors import CursorRefused, RevisionNotReached, TenantUnknown
+from placet_server.errors import (
+    CursorRefused,
+    PlacetError,
+    RegionForbidden,
+    RevisionNotReached,
+)
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import FellBehind, Hub, NodeLeaving, Subscription
-from placet_server.policies.selection import Selection, checksum_steps
+from placet_server.policies.residency import Step
+from placet_server.policies.selection import Selection
+from placet_server.policies.viewing import Seen, Turn, View
+from placet_server.regions.directory import Directory
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Response = subscribe_service_pb2.SubscribeResponse
@@ -68,16 +84,15 @@ class Cursor:
         except ValueError:
             raise CursorRefused("is none this service gave out") from None
 
-    def after(self, commit: Commit, selection: Selection) -> Cursor:
-        """Return where a subscriber stands that has seen the commit."""
-        if not selection.takes_owner(commit.owner):
+    def after(self, commit: Commit, seen: Seen | None) -> Cursor:
+        """Return where a subscriber stands that has got what it gets of a commit."""
+        if seen is None:
             return replace(self, position=commit.revision)
-        total = self.checksum + checksum_steps(selection.changes(commit))
         return replace(
             self,
             position=commit.revision,
             chain=commit.revision,
-            checksum=total % CHECKSUM_MODULUS,
+            checksum=(self.checksum + seen.checksum_step) % CHECKSUM_MODULUS,
         )
 
 
@@ -91,6 +106,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         feed: Feed,
         hub: Hub,
         clock: Clock,
+        directory: Directory,
         store_id: str,
         heartbeat_s: float,
     ) -> None:
@@ -98,6 +114,8 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         self._feed = feed
         self._hub = hub
         self._clock = clock
+        self._directory = directory
+        self._residency = directory.residency
         self._store_id = store_id
         self._heartbeat_s = heartbeat_s
 
@@ -106,23 +124,26 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
     ) -> AsyncIterator[_Response]:
         """Send the subscriber's policy set and then every change to it."""
         selection = _selection(request)
-        if selection.tenant and selection.tenant not in self._active.tenants:
-            raise TenantUnknown(selection.tenant)
-        cursor = await self._known_cursor(request.cursor, selection) if request.cursor else None
+        self._check_tenant(selection.tenant, request.region)
+        origin = self._origin(selection, request.region)
+        cursor = None
+        if request.cursor:
+            cursor = await self._known_cursor(request.cursor, selection, origin)
         if isinstance(cursor, _Reset):
             yield _Response(reset_required=cursor)
             return
         with self._hub.subscription() as subscription:
             # INVARIANT: nothing waits between here and the end of `_missed` or
             # `_sets`: what they do not see is in the subscription.
+            view = View(selection, self._residency, request.region)
             if cursor is not None:
                 missed = self._missed(cursor)
-                if missed is None:
+                if missed is None or view.is_turned_by(missed):
                     yield _Response(reset_required=self._reset(_Reset.REASON_COMPACTED))
                     return
             else:
                 missed = []
-                sets = self._sets(selection)
+                sets = self._sets(view)
                 items = [
                     item
                     for owned in sets
@@ -130,7 +151,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
                     if selection.takes(key)
                 ]
                 cursor = Cursor(
-                    store_id=self._store_id,
+                    store_id=origin,
                     fingerprint=selection.fingerprint,
                     position=self._active.revision,
                     chain=Revision(max(owned.revision for owned in sets)),
@@ -140,27 +161,34 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
                 tenant_revision = own[0].revision if selection.tenant else Revision(0)
                 for response in _snapshot(items, cursor, platform.revision, tenant_revision):
                     yield response
-            async for response in self._follow(subscription, missed, cursor, selection):
+            async for response in self._follow(subscription, missed, cursor, view):
                 yield response
 
+    def _check_tenant(self, tenant: str, region: str) -> None:
+        """See that there is a tenant to follow, and that its policies may go where they are to."""
+        if not tenant:
+            return
+        if tenant not in self._active.tenants:
+            raise self._directory.refusal(tenant)
+        if not self._residency.may_go(tenant, region):
+            raise self._forbidden(tenant, region)
+
     async def _follow(
-        self,
-        subscription: Subscription,
-        missed: Iterable[Commit],
-        cursor: Cursor,
-        selection: Selection,
+        self, subscription: Subscription, missed: Iterable[Commit], cursor: Cursor, view: View
     ) -> AsyncIterator[_Response]:
         """Send a delta for each commit that concerns the subscriber, and heartbeats."""
         for earlier in missed:
-            if selection.takes_owner(earlier.owner):
-                yield _delta(earlier, cursor, selection)
-            cursor = cursor.after(earlier, selection)
+            seen = view.see(Step(earlier))
+            assert not isinstance(seen, Turn), "what was missed turns nothing, or is not sent"
+            if seen is not None:
+                yield _delta(earlier, cursor, seen)
+            cursor = cursor.after(earlier, seen)
         # Tells at once how current what was sent is, and how stale the node.
         yield self._heartbeat(cursor)
         sent_at = self._clock.monotonic()
         while True:
             try:
-                commit = await subscription.next(self._heartbeat_s)
+                step = await subscription.next(self._heartbeat_s)
             except FellBehind:
                 yield _Response(reset_required=self._reset(_Reset.REASON_SLOW_READER))
                 return
@@ -170,26 +198,35 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
                 )
                 return
             response = None
-            if commit is not None:
-                if commit.revision <= cursor.position:
-                    # The node's memory was ahead of the subscription when it was opened.
+            if step is not None:
+                if step.revision <= cursor.position:
+                    # It was in the snapshot already.
                     continue
-                if selection.takes_owner(commit.owner):
-                    response = _delta(commit, cursor, selection)
-                cursor = cursor.after(commit, selection)
+                seen = view.see(step)
+                if seen is Turn.SHOWN_AGAIN:
+                    yield _Response(reset_required=self._reset(_Reset.REASON_COMPACTED))
+                    return
+                if seen is Turn.FORBIDDEN:
+                    raise self._forbidden(view.selection.tenant, view.region)
+                assert not isinstance(seen, Turn)
+                if seen is not None:
+                    response = _delta(step.commit, cursor, seen)
+                cursor = cursor.after(step.commit, seen)
             now = self._clock.monotonic()
-            if response is None and (commit is None or now - sent_at >= self._heartbeat_s):
+            if response is None and (step is None or now - sent_at >= self._heartbeat_s):
                 response = self._heartbeat(cursor)
             if response is not None:
                 yield response
                 sent_at = now
 
-    async def _known_cursor(self, data: bytes, selection: Selection) -> Cursor | _Reset:
+    async def _known_cursor(
+        self, data: bytes, selection: Selection, origin: str
+    ) -> Cursor | _Reset:
         """Read a cursor; if it is of another store, or this node is far behind it, a reset."""
         cursor = Cursor.from_bytes(data)
         if cursor.fingerprint != selection.fingerprint:
             raise CursorRefused("is of another tenant or filter")
-        if cursor.store_id != self._store_id:
+        if cursor.store_id != origin:
             return self._reset(_Reset.REASON_UNKNOWN_CURSOR)
         try:
             await self._active.wait_for(cursor.position, _CATCH_UP_S)
@@ -200,10 +237,32 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
     def _missed(self, cursor: Cursor) -> list[Commit] | None:
         return self._feed.window.after(cursor.position)
 
-    def _sets(self, selection: Selection) -> list[ItemSet]:
+    def _sets(self, view: View) -> list[ItemSet]:
         """Return what there is now of the owners that concern the subscriber."""
-        owners = [selection.tenant] if selection.tenant else list(self._active.tenants)
-        return [self._active.platform, *(self._active.items(owner) for owner in owners)]
+        tenant = view.selection.tenant
+        owners = [tenant] if tenant else [TOPOLOGY, *self._active.tenants]
+        return [
+            self._active.platform,
+            *(self._active.items(owner) for owner in owners if view.takes_owner(owner)),
+        ]
+
+    def _origin(self, selection: Selection, region: str) -> str:
+        """Return what a cursor is good for, beside the selection.
+
+        Who follows everything is not shown what may not be where the node is, or the subscriber,
+        nor what it may not see. Elsewhere, or later, more may be shown, which somebody who goes on
+        from here would never get.
+        """
+        if selection.tenant:
+            return self._store_id
+        regions = self._residency.regions
+        laws = sorted({regions.jurisdiction(regions.here), regions.jurisdiction(region)})
+        return f"{self._store_id}/{'+'.join(laws)}{selection.visible.fingerprint}"
+
+    def _forbidden(self, tenant: str, region: str) -> PlacetError:
+        if not self._residency.is_here(tenant):
+            return self._directory.refusal(tenant)
+        return RegionForbidden(tenant, self._residency.rule(tenant), region)
 
     def _reset(self, reason: _Reset.Reason.ValueType) -> _Reset:
         return _Reset(reason=reason, earliest_revision=self._feed.window.earliest)
@@ -235,7 +294,7 @@ def _selection(request: subscribe_service_pb2.SubscribeRequest) -> Selection:
         for index, kind in enumerate(request.filter.kinds)
     )
     reader.finish()
-    return Selection(tenant, tuple(patterns), kinds)
+    return Selection(tenant, tuple(patterns), kinds, visible())
 
 
 def _snapshot(
@@ -271,12 +330,15 @@ def _chunks(messages: Iterable[policy_pb2.Item]) -> Iterator[list[policy_pb2.Ite
         yield chunk
 
 
-def _delta(commit: Commit, cursor: Cursor, selection: Selection) -> _Response:
-    after = cursor.after(commit, selection)
+def _delta(commit: Commit, cursor: Cursor, seen: Seen) -> _Response:
+    after = cursor.after(commit, seen)
     delta = subscribe_service_pb2.Delta(
         from_revision=cursor.chain,
         to_revision=commit.revision,
-        changes=[change_to_wire(commit.owner, change) for change in selection.changes(commit)],
+        changes=[
+            *(change_to_wire(commit.owner, change) for change in seen.changes),
+            *(removal_to_wire(owner, key) for owner, key in seen.removals),
+        ],
         checksum=after.checksum.to_bytes(32),
         cursor=after.to_bytes(),
     )

@@ -103,6 +103,12 @@ class Decider:
             )
         return answer
 
+    def forget(self, tenant: str) -> None:
+        """Let go of all that was remembered of a tenant."""
+        self._cache.forget(tenant)
+        # They do not say whose they are. All others are made again as they are given.
+        self._answers.clear()
+
     def statistics(self, tenant: str | None = None) -> CacheStatistics:
         """Return how the cache does, for all tenants together or for one."""
         return self._cache.statistics(tenant)

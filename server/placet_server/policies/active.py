@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from placet_engine.changes import ItemSet
 from placet_engine.compiled_items import CompiledItems
 from placet_engine.compiling import Compilation
 from placet_engine.editions import CompiledEdition, Edition, Sides
-from placet_engine.items import NO_REVISION, PLATFORM, Revision
+from placet_engine.items import NO_REVISION, PLATFORM, TOPOLOGY, Revision
 from placet_engine.program import Program
 from placet_server.clock import Clock
-from placet_server.errors import RevisionNotReached, TenantUnknown
+from placet_server.errors import PlacetError, RevisionNotReached, TenantUnknown
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +64,17 @@ class ActivePolicies:
     Args:
         clock: tells how old what is known is.
         node: this node's name, for rollouts that go by node.
+        missing: what is raised for a tenant that is not there.
     """
 
-    def __init__(self, clock: Clock, node: str = "") -> None:
+    def __init__(
+        self, clock: Clock, node: str = "", missing: Callable[[str], PlacetError] = TenantUnknown
+    ) -> None:
         self._clock = clock
         self._node = node
+        self._missing = missing
         self._platform = Sides(ItemSet(owner=PLATFORM))
+        self._topology = Sides(ItemSet(owner=TOPOLOGY))
         self._tenants: dict[str, TenantState] = {}
         self._revision = NO_REVISION
         self._current_at: float | None = None
@@ -86,6 +91,11 @@ class ActivePolicies:
         return self._platform.stable
 
     @property
+    def topology(self) -> ItemSet:
+        """Where tenants are placed, and what is set of nodes."""
+        return self._topology.stable
+
+    @property
     def tenants(self) -> Mapping[str, TenantState]:
         """Every tenant's state, by name."""
         return self._tenants
@@ -98,6 +108,8 @@ class ActivePolicies:
         """Return an owner's items, and the candidate of a rollout that is under way."""
         if owner == PLATFORM:
             return self._platform
+        if owner == TOPOLOGY:
+            return self._topology
         state = self._tenants.get(owner)
         return state.sides if state else Sides(ItemSet(owner=owner))
 
@@ -116,10 +128,11 @@ class ActivePolicies:
 
         Raises:
             TenantUnknown: nobody published anything for the tenant.
+            WrongRegion: the tenant's data may not be on this node.
         """
         state = self._tenants.get(tenant)
         if state is None or state.edition is None:
-            raise TenantUnknown(tenant)
+            raise self._missing(tenant)
         return state.edition
 
     def program(self, tenant: str) -> Program:
@@ -127,6 +140,7 @@ class ActivePolicies:
 
         Raises:
             TenantUnknown: nobody published anything for the tenant.
+            WrongRegion: the tenant's data may not be on this node.
         """
         return self.edition(tenant).stable.program
 
@@ -157,24 +171,37 @@ class ActivePolicies:
         if self._revision >= head:
             self._current_at = self._clock.monotonic()
 
-    async def swap(
+    def swap(
         self,
         revision: Revision,
         sides: Sides,
         compiled: Mapping[str, tuple[Sides, CompiledEdition]],
+        gone: Collection[str] = (),
     ) -> None:
-        """Take over what a revision leads to, all at once.
+        """Take over what a revision leads to, all at once. To be announced afterwards.
 
         Args:
             revision: the store's revision this is.
             sides: the items of the owner that changed.
             compiled: every tenant whose programs the change concerns.
+            gone: tenants that are not there any more.
         """
         if sides.stable.owner == PLATFORM:
             self._platform = sides
+        elif sides.stable.owner == TOPOLOGY:
+            self._topology = sides
         self._revision = revision
+        for tenant in gone:
+            self._tenants.pop(tenant, None)
         for tenant, (own, edition) in compiled.items():
             self._tenants[tenant] = self._next_state(own, edition, sides.stable.owner)
+
+    def pass_over(self, revision: Revision) -> None:
+        """Take note of a revision of which this node takes nothing. To be announced afterwards."""
+        self._revision = revision
+
+    async def announce(self) -> None:
+        """Wake those who wait for a revision."""
         async with self._moved:
             self._moved.notify_all()
 

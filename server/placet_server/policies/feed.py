@@ -2,6 +2,10 @@
 
 Store → compile → swap → window → subscribers. Nothing else writes to the
 node's active policies.
+
+Tenants whose data may not be on this node do not get past here: of their
+commits nothing is taken but the revision, and a placement that forbids the
+node a tenant has it dropped at once, with all that was remembered of it.
 """
 
 from __future__ import annotations
@@ -9,15 +13,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import aclosing
 
 from placet_engine.changes import Commit
 from placet_engine.compiling import Compiler
 from placet_engine.editions import CompiledEdition, Sides, compile_edition
-from placet_engine.items import NO_REVISION, PLATFORM, Revision
+from placet_engine.items import NO_REVISION, PLATFORM, TOPOLOGY, Revision
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.hub import Hub
+from placet_server.policies.residency import Moved, Residency, Step, moves, without_content
 from placet_server.policies.window import CommitWindow
 from placet_server.store.contract import RevisionCompacted, Store, StoreError
 from placet_server.telemetry.propagation import PropagationTelemetry
@@ -39,6 +45,7 @@ class Feed:
         executor: Executor,
         active: ActivePolicies,
         hub: Hub,
+        residency: Residency,
         max_window_commits: int = 10_000,
         max_window_changes: int = 100_000,
         confirm_every_s: float = 0.5,
@@ -49,28 +56,47 @@ class Feed:
         self._executor = executor
         self._active = active
         self._hub = hub
+        self._residency = residency
+        self._when_gone: list[Callable[[str], None]] = []
         self._max_window_commits = max_window_commits
         self._max_window_changes = max_window_changes
         self._confirm_every_s = confirm_every_s
         self._telemetry = telemetry or PropagationTelemetry()
         self.window = self._new_window(NO_REVISION)
 
+    def when_gone(self, forget: Callable[[str], None]) -> None:
+        """Have a function called with each tenant that may not be on this node any more."""
+        self._when_gone.append(forget)
+
+    def _forget(self, tenant: str) -> None:
+        for forget in self._when_gone:
+            forget(tenant)
+
     async def load(self) -> None:
         """Bring the node to the store's head before it serves anybody."""
         head = await self._store.head()
-        owners = await self._store.owners()
+        topology = await self._store.read(TOPOLOGY, at=head)
+        self._residency.take(topology)
         platform = Sides.of(await self._store.read(PLATFORM, at=head))
         tenants = {
             owner: Sides.of(await self._store.read(owner, at=head))
-            for owner in owners
-            if owner != PLATFORM
+            for owner in await self._store.owners()
+            if owner not in (PLATFORM, TOPOLOGY) and self._residency.is_here(owner)
         }
         compiled = {
             tenant: (sides, await self._compile(platform, sides))
             for tenant, sides in tenants.items()
         }
-        await self._active.swap(head, platform, compiled)
-        await self._load_window(head)
+        window = await self._loaded_window(head)
+        gone = self._active.tenants.keys() - tenants.keys()
+        self._active.swap(head, Sides(topology), {}, gone)
+        self._active.swap(head, platform, compiled)
+        self.window = window
+        # Whoever follows would miss what was not read one by one, and starts over.
+        self._hub.reset()
+        for tenant in gone:
+            self._forget(tenant)
+        await self._active.announce()
         self._active.confirm_current(head)
         log.info("policies loaded", extra={"revision": head, "tenants": len(tenants)})
 
@@ -103,10 +129,10 @@ class Feed:
             async with aclosing(self._store.watch(self._active.revision)) as commits:
                 async for commit in commits:
                     await self._apply(commit)
+                    # It may be of what must not be kept, and the next may be long in coming.
+                    del commit
         except RevisionCompacted:
-            # The node was away longer than commits are kept: it starts over,
-            # and so have its subscribers to, who would miss what it missed.
-            self._hub.reset()
+            # The node was away longer than commits are kept: it starts over.
             await self.load()
 
     async def _confirm(self) -> None:
@@ -119,20 +145,81 @@ class Feed:
             await asyncio.sleep(self._confirm_every_s)
 
     async def _apply(self, commit: Commit) -> None:
-        items = self._active.items(commit.owner).applying(commit.revision, commit.changes)
-        sides = Sides.of(items)
+        if commit.owner == TOPOLOGY:
+            await self._place(commit)
+            return
         if commit.owner == PLATFORM:
+            sides = self._applied(commit)
             compiled = {
                 tenant: (state.sides, await self._compile(sides, state.sides))
                 for tenant, state in self._active.tenants.items()
             }
+            self._active.swap(commit.revision, sides, compiled)
+        elif self._residency.is_here(commit.owner):
+            sides = self._applied(commit)
+            compilation = await self._compile(self._active.sides(PLATFORM), sides)
+            self._active.swap(commit.revision, sides, {commit.owner: (sides, compilation)})
         else:
-            platform = self._active.sides(PLATFORM)
-            compiled = {commit.owner: (sides, await self._compile(platform, sides))}
-        await self._active.swap(commit.revision, sides, compiled)
-        self._telemetry.activated(commit.time)
-        self.window.add(commit)
-        self._hub.broadcast(commit)
+            commit = without_content(commit)
+            self._active.pass_over(commit.revision)
+        await self._pass_on(Step(commit))
+
+    def _applied(self, commit: Commit) -> Sides:
+        return Sides.of(self._active.items(commit.owner).applying(commit.revision, commit.changes))
+
+    async def _place(self, commit: Commit) -> None:
+        """Take over where tenants are placed: drop those that must leave, read those that may come.
+
+        INVARIANT: nothing is changed before the last wait: it may fail, and is then repeated.
+        """
+        here = self._residency.regions.here
+        moving = list(moves(commit))
+        coming = {
+            move.tenant: Sides.of(await self._store.read(move.tenant, at=commit.revision))
+            for move in moving
+            if self._residency.is_allowed(move.after, here)
+            and not self._residency.is_allowed(move.before, here)
+        }
+        platform = self._active.sides(PLATFORM)
+        compiled = {
+            tenant: (sides, await self._compile(platform, sides))
+            for tenant, sides in coming.items()
+            if sides.stable.revision
+        }
+        leaving = {
+            move.tenant for move in moving if not self._residency.is_allowed(move.after, here)
+        }
+        moved = tuple(
+            Moved(
+                move,
+                {
+                    key: item.digest
+                    for key, item in coming.get(
+                        move.tenant, self._active.sides(move.tenant)
+                    ).stable.items.items()
+                },
+            )
+            for move in moving
+        )
+        self._residency.apply(commit)
+        topology = Sides(self._active.topology.applying(commit.revision, commit.changes))
+        self._active.swap(commit.revision, topology, compiled, leaving)
+        for tenant in leaving:
+            self.window.forget(tenant)
+            self._forget(tenant)
+            log.info("a tenant may not be in this region any more", extra={"tenant": tenant})
+        await self._pass_on(Step(commit, moved))
+
+    async def _pass_on(self, step: Step) -> None:
+        """Tell everybody of a commit that was taken over.
+
+        INVARIANT: nothing waits between taking it over and the end of the broadcast. Who subscribes
+        sees either what was before the commit, and gets it, or what is after, and does not.
+        """
+        self.window.add(step.commit)
+        self._hub.broadcast(step)
+        self._telemetry.activated(step.commit.time)
+        await self._active.announce()
 
     async def _compile(self, platform: Sides, own: Sides) -> CompiledEdition:
         """Compile in a thread: it takes milliseconds, which other requests should not wait."""
@@ -142,17 +229,20 @@ class Feed:
             self._executor, compile_edition, self._compiler, platform, own, base
         )
 
-    async def _load_window(self, head: Revision) -> None:
-        """Fill the window, so that subscribers can resume across a restart."""
+    async def _loaded_window(self, head: Revision) -> CommitWindow:
+        """Return a full window, so that subscribers can resume across a restart."""
         earliest = await self._store.earliest()
         start = Revision(max(earliest, head - self._max_window_commits))
-        self.window = self._new_window(start)
+        window = self._new_window(start)
         while start < head:
             for commit in await self._store.commits(start, limit=_PAGE):
                 if commit.revision > head:
-                    return
-                self.window.add(commit)
+                    return window
+                is_shared = commit.owner in (PLATFORM, TOPOLOGY)
+                is_here = is_shared or self._residency.is_here(commit.owner)
+                window.add(commit if is_here else without_content(commit))
                 start = commit.revision
+        return window
 
     def _new_window(self, start: Revision) -> CommitWindow:
         return CommitWindow(

@@ -1,4 +1,4 @@
-"""Hands every commit to every subscriber, and waits for none of them."""
+"""Hands every step to every subscriber, and waits for none of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from placet_engine.changes import Commit
 from placet_server.errors import Draining, TooManySubscribers
+from placet_server.policies.residency import Step
 
 
 class FellBehind(Exception):
@@ -20,16 +20,16 @@ class NodeLeaving(Exception):
 
 
 class Subscription:
-    """One subscriber's commits, from the moment it was opened."""
+    """One subscriber's steps, from the moment it was opened."""
 
     def __init__(self, max_waiting: int) -> None:
-        self._waiting: deque[Commit] = deque()
+        self._waiting: deque[Step] = deque()
         self._max_waiting = max_waiting
         self._ended: Exception | None = None
         self._wake = asyncio.Event()
 
-    async def next(self, timeout_s: float) -> Commit | None:
-        """Return the next commit, or nothing if there is none for ``timeout_s``.
+    async def next(self, timeout_s: float) -> Step | None:
+        """Return the next step, or nothing if there is none for ``timeout_s``.
 
         Raises:
             FellBehind: commits were lost. The subscription is over.
@@ -46,12 +46,12 @@ class Subscription:
             raise self._ended
         return self._waiting.popleft()
 
-    def offer(self, commit: Commit) -> bool:
-        """Queue a commit; when the queue is full, end the subscription and return false."""
+    def offer(self, step: Step) -> bool:
+        """Queue a step; when the queue is full, end the subscription and return false."""
         if len(self._waiting) >= self._max_waiting:
             self.end(FellBehind())
             return False
-        self._waiting.append(commit)
+        self._waiting.append(step)
         self._wake.set()
         return True
 
@@ -95,10 +95,10 @@ class Hub:
         finally:
             self._subscriptions.discard(subscription)
 
-    def broadcast(self, commit: Commit) -> None:
-        """Hand a commit to every subscription that can take it."""
+    def broadcast(self, step: Step) -> None:
+        """Hand a step to every subscription that can take it."""
         for subscription in list(self._subscriptions):
-            if not subscription.offer(commit):
+            if not subscription.offer(step):
                 self._subscriptions.discard(subscription)
                 self.resets += 1
 

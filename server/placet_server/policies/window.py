@@ -6,6 +6,7 @@ from collections import deque
 
 from placet_engine.changes import Commit
 from placet_engine.items import Revision
+from placet_server.policies.residency import without_content
 
 
 class CommitWindow:
@@ -31,6 +32,13 @@ class CommitWindow:
             oldest = self._commits.popleft()
             self._changes -= len(oldest.changes)
             self._earliest = oldest.revision
+
+    def forget(self, owner: str) -> None:
+        """Let go of what an owner's commits changed; they stay in their places, empty."""
+        self._commits = deque(
+            without_content(commit) if commit.owner == owner else commit for commit in self._commits
+        )
+        self._changes = sum(len(commit.changes) for commit in self._commits)
 
     def after(self, revision: Revision) -> list[Commit] | None:
         """Return the commits that follow a revision, or nothing if they are not all here."""

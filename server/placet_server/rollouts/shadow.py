@@ -144,9 +144,17 @@ class ShadowMeter:
         for key in [key for key in self._meters if key.rollout_id not in going_on]:
             del self._meters[key]
 
+    def forget(self, tenant: str) -> None:
+        """Let go of a tenant's requests: those that wait, and those that are examples."""
+        self.watched.pop(tenant, None)
+        self._waiting = deque(asked for asked in self._waiting if asked.tenant != tenant)
+        for meter in self._meters.values():
+            kept = [example for example in meter.examples if example["tenant"] != tenant]
+            meter.examples = deque(kept, maxlen=MAX_EXAMPLES)
+
     def offer(self, tenant: str, requests: Iterable[object]) -> None:
         """Have some of the requests measured that a watched tenant made. Never waits."""
-        part = self.watched[tenant]
+        part = self.watched.get(tenant, 0.0)
         for request in requests:
             if random.random() >= part:  # noqa: S311
                 continue
@@ -174,8 +182,9 @@ class ShadowMeter:
         """Take what is measured next, each with the meter of the step it belongs to."""
         for _ in range(min(_AT_ONCE, len(self._waiting))):
             asked = self._waiting.popleft()
-            edition = self._active.edition(asked.tenant)
-            if edition.candidate is None or edition.rollout is None:
+            state = self._active.tenants.get(asked.tenant)
+            edition = state.edition if state is not None else None
+            if edition is None or edition.candidate is None or edition.rollout is None:
                 continue
             key = StepKey(edition.rollout.id, step_of(edition.rollout))
             meter = self._meters.get(key)

@@ -44,8 +44,12 @@ async def follow(
         # INVARIANT: listen before reading. What is committed after the read then rings.
         ring = bell.listen()
         page = await read_commits(after, limit=PAGE)
-        for commit in page:
-            yield commit
+        is_full = len(page) == PAGE
+        # Nothing is held on to while nothing happens: a commit may be of what must not be kept.
+        while page:
+            commit = page.pop(0)
             after = commit.revision
-        if len(page) < PAGE:
+            yield commit
+            del commit
+        if not is_full:
             await ring.wait()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 
@@ -12,6 +13,8 @@ from placet_engine.items import (
     Item,
     ItemKey,
     ItemKind,
+    NodeSettings,
+    Placement,
     Policy,
     Revision,
     SchemaText,
@@ -25,6 +28,7 @@ from placet_engine.items import (
     checksum,
 )
 from placet_engine.model import EntityUid, Layer, Position
+from placet_engine.placement.residency import ResidencyRule
 from tests.unit.engine import make
 
 ODD_ID = 'a"b\\c\n\0 /::😀'
@@ -78,6 +82,16 @@ BODIES: dict[str, Body] = {
         max_staleness_s=2.5,
         allow_empty_ids=True,
     ),
+    "placement": Placement(tenant="acme"),
+    "placement with everything": Placement(
+        tenant="acme",
+        rule=ResidencyRule.EU_ONLY,
+        home_region="eu-west",
+        affinity_regions=("eu-central", "eu-west"),
+        update_time=datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC),
+    ),
+    "node settings": NodeSettings(node="eu1"),
+    "node settings with everything": NodeSettings(node="eu1", weight=250, draining=False),
 }
 
 

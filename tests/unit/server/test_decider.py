@@ -45,7 +45,7 @@ class Deciding:
         sides = Sides(items)
         compiled = compile_edition(Compiler(), Sides(make.item_set(PLATFORM, ())), sides)
         assert compiled.stable.program is not None, compiled.stable.problems
-        await self.active.swap(Revision(revision), sides, {tenant: (sides, compiled)})
+        self.active.swap(Revision(revision), sides, {tenant: (sides, compiled)})
         self.active.confirm_current(Revision(revision))
 
     def pin(self, tenant: str = make.TENANT) -> PinnedDecider:

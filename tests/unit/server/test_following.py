@@ -16,10 +16,12 @@ from placet_engine.compiled_items import CompiledItems
 from placet_engine.compiling import Compilation, Compiler
 from placet_engine.items import PLATFORM, Item, Policy, Revision
 from placet_engine.model import Outcome, Problem, Severity
+from placet_engine.placement.regions import DEFAULT_REGIONS, Regions
 from placet_server.errors import RevisionNotReached, TenantUnknown, TooManySubscribers
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import FellBehind, Hub, NodeLeaving
+from placet_server.policies.residency import Residency, Step
 from placet_server.policies.window import CommitWindow
 from placet_server.store.contract import CommitInfo, StoreUnavailable
 from placet_server.store.memory import MemoryStore
@@ -79,7 +81,7 @@ async def test_a_full_queue_ends_its_subscription_and_no_other() -> None:
     hub = Hub(max_subscriptions=10, max_waiting=2)
     with hub.subscription() as slow, hub.subscription() as quick:
         for revision in (1, 2, 3):
-            hub.broadcast(_commit(revision))
+            hub.broadcast(Step(_commit(revision)))
             taken = await quick.next(TIMEOUT_S)
             assert taken is not None
             assert taken.revision == revision
@@ -99,7 +101,7 @@ async def test_a_commit_wakes_who_waits_for_it() -> None:
     with hub.subscription() as subscription:
         waiting = asyncio.create_task(subscription.next(TIMEOUT_S))
         await asyncio.sleep(0)
-        hub.broadcast(_commit(7))
+        hub.broadcast(Step(_commit(7)))
         taken = await waiting
 
     assert taken is not None
@@ -109,7 +111,7 @@ async def test_a_commit_wakes_who_waits_for_it() -> None:
 async def test_leaving_ends_all_subscriptions_at_once() -> None:
     hub = Hub(max_subscriptions=2, max_waiting=5)
     with hub.subscription() as subscription:
-        hub.broadcast(_commit(1))
+        hub.broadcast(Step(_commit(1)))
         hub.leave()
         with pytest.raises(NodeLeaving):
             await subscription.next(TIMEOUT_S)
@@ -155,6 +157,7 @@ class _Node:
             executor=self._executor,
             active=self.active,
             hub=self.hub,
+            residency=Residency(Regions(DEFAULT_REGIONS, here="eu-west")),
             confirm_every_s=0.001,
         )
 

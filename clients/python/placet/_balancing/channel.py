@@ -26,7 +26,7 @@ from placet._balancing.methods import BalancedStubs, Rpc
 from placet._balancing.outcomes import Outcome, outcome_of
 from placet._balancing.sources import Source
 from placet._balancing.watching import Watching
-from placet._errors import DeadlineExceeded
+from placet._errors import DeadlineExceeded, PlacetError
 from placet._loop_thread import LoopThread, background_loop
 
 _WARM_TIMEOUT_S = 2.0
@@ -130,7 +130,8 @@ def _warmer(links: Links, warming: set[Any]) -> Callable[[Member], None]:
         try:
             stub: Any = health_pb2_grpc.HealthStub(links.to(member).channel)
             check = stub.Check.future(health_pb2.HealthCheckRequest(), timeout=_WARM_TIMEOUT_S)
-        except ValueError:
+        except (ValueError, PlacetError):
+            # It was closed meanwhile, or there is nothing to call with: calls will say so.
             return
         warming.add(check)
         check.add_done_callback(warming.discard)

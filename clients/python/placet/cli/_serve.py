@@ -97,6 +97,8 @@ def serve(
 def _greeting(serving: Serving, config: Config) -> str:
     where = "memory" if config.store.kind == "memory" else config.store.path
     address = "" if serving.address == DEFAULT_ADDRESS else f" --address {serving.address}"
+    if config.tls.cert:
+        address += " --tls-ca FILE"
     next_step = (
         f"ask it: placet evaluate{address} --help"
         if serving.revision

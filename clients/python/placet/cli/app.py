@@ -38,7 +38,9 @@ from placet.cli._template_read import list_ as list_templates
 from placet.cli._template_read import show
 from placet.cli._template_remove import remove
 from placet.cli._template_test import run_template_tests
+from placet.cli._tls import dev
 from placet.cli._watch import watch
+from placet.cli.credentials import with_credentials
 from placet.cli.failures import EXIT_CODES, ExitCode, Failure, code_of
 from placet.cli.files import PathRefused
 from placet.cli.findings import FilesRefused
@@ -75,7 +77,7 @@ def _add(to: typer.Typer, command: Callable[..., Any], name: str, *examples: str
         name,
         help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs),
         epilog=f"[bold]Examples[/bold]\n{shown}\n\n[dim]{EXIT_CODES}[/dim]",
-    )(command)
+    )(with_credentials(command))
 
 
 def _group(name: str, what: str) -> typer.Typer:
@@ -296,6 +298,15 @@ _add(
     "import",
     "placet bundle import demo.bundle -t demo --key placet-bundle.pub.pem --dry-run",
     "placet bundle import demo.bundle -t demo --key placet-bundle.pub.pem",
+)
+
+tls = _group("tls", "Certificates for trying TLS out.")
+_add(
+    tls,
+    dev,
+    "dev",
+    "placet tls dev",
+    "placet tls dev -o try --host placet.internal --client ann --client orders",
 )
 
 

@@ -17,6 +17,8 @@ from placet import (
     ItemKey,
     ItemKind,
     Layer,
+    NodeSettings,
+    Placement,
     Policy,
     Rollout,
     Schema,
@@ -26,13 +28,18 @@ from placet import (
 from placet.cli.as_json import entity_to_json, to_json
 from placet.cli.terminal import safe
 
-KINDS = {kind.name.lower().removeprefix("template_"): kind for kind in ItemKind if kind.value}
-"""Kinds of items by the words people use: ``policy``, ``link``, ``entity``, ..."""
-
 
 def kind_word(kind: ItemKind) -> str:
     """Return the word people use for a kind."""
-    return kind.name.lower().removeprefix("template_")
+    return kind.name.lower().removeprefix("template_").replace("_", " ")
+
+
+KINDS = {
+    kind_word(kind): kind
+    for kind in ItemKind
+    if kind.is_content or kind in (ItemKind.ROLLOUT, ItemKind.CANDIDATE)
+}
+"""The kinds of items a tenant can have, by the words people use: ``policy``, ``link``, ..."""
 
 
 def name_of(key: ItemKey) -> str:
@@ -73,6 +80,8 @@ def about(item: Item) -> str:
         case CandidateEdits() as edits:
             policies = len(edits.policies) + len(edits.template_links)
             return f"{policies} of its policies written, {len(edits.deletes)} items removed"
+        case Placement() | NodeSettings():
+            return json.dumps(to_json(item.body))
 
 
 def _first_line(cedar: str) -> str:

@@ -27,10 +27,11 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from placet.v1 import decision_pb2 as placet_dot_v1_dot_decision__pb2
 from placet.v1 import evaluate_service_pb2 as placet_dot_v1_dot_evaluate__service__pb2
 from placet.v1 import rollout_pb2 as placet_dot_v1_dot_rollout__pb2
+from placet.v1 import topology_pb2 as placet_dot_v1_dot_topology__pb2
 from placet.v1 import value_pb2 as placet_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16placet/v1/policy.proto\x12\tplacet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18placet/v1/decision.proto\x1a placet/v1/evaluate_service.proto\x1a\x17placet/v1/rollout.proto\x1a\x15placet/v1/value.proto\"\xfa\x01\n\x06Policy\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1f\n\x05layer\x18\x02 \x01(\x0e\x32\x10.placet.v1.Layer\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12\r\n\x05\x63\x65\x64\x61r\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12-\n\x06labels\x18\x06 \x03(\x0b\x32\x1d.placet.v1.Policy.LabelsEntry\x12+\n\x08position\x18\x07 \x01(\x0b\x32\x19.placet.v1.SourcePosition\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x80\x01\n\x0cTemplateLink\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0btemplate_id\x18\x02 \x01(\t\x12\'\n\tprincipal\x18\x03 \x01(\x0b\x32\x14.placet.v1.EntityUid\x12&\n\x08resource\x18\x04 \x01(\x0b\x32\x14.placet.v1.EntityUid\"\x16\n\x06Schema\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xaa\x01\n\x0eTenantSettings\x12\x36\n\x11schema_validation\x18\x01 \x01(\x0e\x32\x1b.placet.v1.SchemaValidation\x12\x15\n\rjurisdictions\x18\x02 \x03(\t\x12\x30\n\rmax_staleness\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0f\x61llow_empty_ids\x18\x04 \x01(\x08\"\xe6\x02\n\x04Item\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12#\n\x06policy\x18\x04 \x01(\x0b\x32\x11.placet.v1.PolicyH\x00\x12\x30\n\rtemplate_link\x18\x05 \x01(\x0b\x32\x17.placet.v1.TemplateLinkH\x00\x12#\n\x06\x65ntity\x18\x06 \x01(\x0b\x32\x11.placet.v1.EntityH\x00\x12#\n\x06schema\x18\x07 \x01(\x0b\x32\x11.placet.v1.SchemaH\x00\x12-\n\x08settings\x18\x08 \x01(\x0b\x32\x19.placet.v1.TenantSettingsH\x00\x12%\n\x07rollout\x18\t \x01(\x0b\x32\x12.placet.v1.RolloutH\x00\x12.\n\tcandidate\x18\n \x01(\x0b\x32\x19.placet.v1.CandidateEditsH\x00\x42\x06\n\x04\x62ody\"\x80\x02\n\x0e\x43\x61ndidateEdits\x12#\n\x08policies\x18\x01 \x03(\x0b\x32\x11.placet.v1.Policy\x12/\n\x0etemplate_links\x18\x02 \x03(\x0b\x32\x17.placet.v1.TemplateLink\x12#\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x11.placet.v1.Entity\x12!\n\x06schema\x18\x04 \x01(\x0b\x32\x11.placet.v1.Schema\x12+\n\x08settings\x18\x05 \x01(\x0b\x32\x19.placet.v1.TenantSettings\x12#\n\x07\x64\x65letes\x18\x06 \x03(\x0b\x32\x12.placet.v1.ItemKey\"^\n\x07ItemKey\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.placet.v1.ItemKind\x12\n\n\x02id\x18\x02 \x01(\t\x12$\n\x06\x65ntity\x18\x03 \x01(\x0b\x32\x14.placet.v1.EntityUid\"\x90\x02\n\tChangeSet\x12#\n\x08policies\x18\x01 \x03(\x0b\x32\x11.placet.v1.Policy\x12/\n\x0etemplate_links\x18\x02 \x03(\x0b\x32\x17.placet.v1.TemplateLink\x12#\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x11.placet.v1.Entity\x12!\n\x06schema\x18\x04 \x01(\x0b\x32\x11.placet.v1.Schema\x12+\n\x08settings\x18\x05 \x01(\x0b\x32\x19.placet.v1.TenantSettings\x12#\n\x07\x64\x65letes\x18\x06 \x03(\x0b\x32\x12.placet.v1.ItemKey\x12\x13\n\x0breplace_all\x18\x07 \x01(\x08\"\xf6\x01\n\x07Problem\x12-\n\x08severity\x18\x01 \x01(\x0e\x32\x1b.placet.v1.Problem.Severity\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12+\n\x08position\x18\x06 \x01(\x0b\x32\x19.placet.v1.SourcePosition\"N\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEVERITY_ERROR\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\"\x98\x01\n\x08Revision\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\r\n\x05owner\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0f\n\x07upserts\x18\x06 \x01(\x05\x12\x0f\n\x07\x64\x65letes\x18\x07 \x01(\x05*o\n\x10SchemaValidation\x12!\n\x1dSCHEMA_VALIDATION_UNSPECIFIED\x10\x00\x12\x1c\n\x18SCHEMA_VALIDATION_STRICT\x10\x01\x12\x1a\n\x16SCHEMA_VALIDATION_WARN\x10\x02*\xcc\x01\n\x08ItemKind\x12\x19\n\x15ITEM_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10ITEM_KIND_POLICY\x10\x01\x12\x1b\n\x17ITEM_KIND_TEMPLATE_LINK\x10\x02\x12\x14\n\x10ITEM_KIND_ENTITY\x10\x03\x12\x14\n\x10ITEM_KIND_SCHEMA\x10\x04\x12\x16\n\x12ITEM_KIND_SETTINGS\x10\x05\x12\x15\n\x11ITEM_KIND_ROLLOUT\x10\x06\x12\x17\n\x13ITEM_KIND_CANDIDATE\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16placet/v1/policy.proto\x12\tplacet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18placet/v1/decision.proto\x1a placet/v1/evaluate_service.proto\x1a\x17placet/v1/rollout.proto\x1a\x18placet/v1/topology.proto\x1a\x15placet/v1/value.proto\"\xfa\x01\n\x06Policy\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1f\n\x05layer\x18\x02 \x01(\x0e\x32\x10.placet.v1.Layer\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12\r\n\x05\x63\x65\x64\x61r\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12-\n\x06labels\x18\x06 \x03(\x0b\x32\x1d.placet.v1.Policy.LabelsEntry\x12+\n\x08position\x18\x07 \x01(\x0b\x32\x19.placet.v1.SourcePosition\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x80\x01\n\x0cTemplateLink\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0btemplate_id\x18\x02 \x01(\t\x12\'\n\tprincipal\x18\x03 \x01(\x0b\x32\x14.placet.v1.EntityUid\x12&\n\x08resource\x18\x04 \x01(\x0b\x32\x14.placet.v1.EntityUid\"\x16\n\x06Schema\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xaa\x01\n\x0eTenantSettings\x12\x36\n\x11schema_validation\x18\x01 \x01(\x0e\x32\x1b.placet.v1.SchemaValidation\x12\x15\n\rjurisdictions\x18\x02 \x03(\t\x12\x30\n\rmax_staleness\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0f\x61llow_empty_ids\x18\x04 \x01(\x08\"\xc0\x03\n\x04Item\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12#\n\x06policy\x18\x04 \x01(\x0b\x32\x11.placet.v1.PolicyH\x00\x12\x30\n\rtemplate_link\x18\x05 \x01(\x0b\x32\x17.placet.v1.TemplateLinkH\x00\x12#\n\x06\x65ntity\x18\x06 \x01(\x0b\x32\x11.placet.v1.EntityH\x00\x12#\n\x06schema\x18\x07 \x01(\x0b\x32\x11.placet.v1.SchemaH\x00\x12-\n\x08settings\x18\x08 \x01(\x0b\x32\x19.placet.v1.TenantSettingsH\x00\x12%\n\x07rollout\x18\t \x01(\x0b\x32\x12.placet.v1.RolloutH\x00\x12.\n\tcandidate\x18\n \x01(\x0b\x32\x19.placet.v1.CandidateEditsH\x00\x12&\n\tplacement\x18\x0b \x01(\x0b\x32\x11.placet.v1.TenantH\x00\x12\x30\n\rnode_settings\x18\x0c \x01(\x0b\x32\x17.placet.v1.NodeSettingsH\x00\x42\x06\n\x04\x62ody\"\x80\x02\n\x0e\x43\x61ndidateEdits\x12#\n\x08policies\x18\x01 \x03(\x0b\x32\x11.placet.v1.Policy\x12/\n\x0etemplate_links\x18\x02 \x03(\x0b\x32\x17.placet.v1.TemplateLink\x12#\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x11.placet.v1.Entity\x12!\n\x06schema\x18\x04 \x01(\x0b\x32\x11.placet.v1.Schema\x12+\n\x08settings\x18\x05 \x01(\x0b\x32\x19.placet.v1.TenantSettings\x12#\n\x07\x64\x65letes\x18\x06 \x03(\x0b\x32\x12.placet.v1.ItemKey\"^\n\x07ItemKey\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.placet.v1.ItemKind\x12\n\n\x02id\x18\x02 \x01(\t\x12$\n\x06\x65ntity\x18\x03 \x01(\x0b\x32\x14.placet.v1.EntityUid\"\x90\x02\n\tChangeSet\x12#\n\x08policies\x18\x01 \x03(\x0b\x32\x11.placet.v1.Policy\x12/\n\x0etemplate_links\x18\x02 \x03(\x0b\x32\x17.placet.v1.TemplateLink\x12#\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x11.placet.v1.Entity\x12!\n\x06schema\x18\x04 \x01(\x0b\x32\x11.placet.v1.Schema\x12+\n\x08settings\x18\x05 \x01(\x0b\x32\x19.placet.v1.TenantSettings\x12#\n\x07\x64\x65letes\x18\x06 \x03(\x0b\x32\x12.placet.v1.ItemKey\x12\x13\n\x0breplace_all\x18\x07 \x01(\x08\"\xf6\x01\n\x07Problem\x12-\n\x08severity\x18\x01 \x01(\x0e\x32\x1b.placet.v1.Problem.Severity\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12+\n\x08position\x18\x06 \x01(\x0b\x32\x19.placet.v1.SourcePosition\"N\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEVERITY_ERROR\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\"\x98\x01\n\x08Revision\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\r\n\x05owner\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0f\n\x07upserts\x18\x06 \x01(\x05\x12\x0f\n\x07\x64\x65letes\x18\x07 \x01(\x05*o\n\x10SchemaValidation\x12!\n\x1dSCHEMA_VALIDATION_UNSPECIFIED\x10\x00\x12\x1c\n\x18SCHEMA_VALIDATION_STRICT\x10\x01\x12\x1a\n\x16SCHEMA_VALIDATION_WARN\x10\x02*\x82\x02\n\x08ItemKind\x12\x19\n\x15ITEM_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10ITEM_KIND_POLICY\x10\x01\x12\x1b\n\x17ITEM_KIND_TEMPLATE_LINK\x10\x02\x12\x14\n\x10ITEM_KIND_ENTITY\x10\x03\x12\x14\n\x10ITEM_KIND_SCHEMA\x10\x04\x12\x16\n\x12ITEM_KIND_SETTINGS\x10\x05\x12\x15\n\x11ITEM_KIND_ROLLOUT\x10\x06\x12\x17\n\x13ITEM_KIND_CANDIDATE\x10\x07\x12\x17\n\x13ITEM_KIND_PLACEMENT\x10\x08\x12\x1b\n\x17ITEM_KIND_NODE_SETTINGS\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,32 +40,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_POLICY_LABELSENTRY']._loaded_options = None
   _globals['_POLICY_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_SCHEMAVALIDATION']._serialized_start=2186
-  _globals['_SCHEMAVALIDATION']._serialized_end=2297
-  _globals['_ITEMKIND']._serialized_start=2300
-  _globals['_ITEMKIND']._serialized_end=2504
-  _globals['_POLICY']._serialized_start=211
-  _globals['_POLICY']._serialized_end=461
-  _globals['_POLICY_LABELSENTRY']._serialized_start=416
-  _globals['_POLICY_LABELSENTRY']._serialized_end=461
-  _globals['_TEMPLATELINK']._serialized_start=464
-  _globals['_TEMPLATELINK']._serialized_end=592
-  _globals['_SCHEMA']._serialized_start=594
-  _globals['_SCHEMA']._serialized_end=616
-  _globals['_TENANTSETTINGS']._serialized_start=619
-  _globals['_TENANTSETTINGS']._serialized_end=789
-  _globals['_ITEM']._serialized_start=792
-  _globals['_ITEM']._serialized_end=1150
-  _globals['_CANDIDATEEDITS']._serialized_start=1153
-  _globals['_CANDIDATEEDITS']._serialized_end=1409
-  _globals['_ITEMKEY']._serialized_start=1411
-  _globals['_ITEMKEY']._serialized_end=1505
-  _globals['_CHANGESET']._serialized_start=1508
-  _globals['_CHANGESET']._serialized_end=1780
-  _globals['_PROBLEM']._serialized_start=1783
-  _globals['_PROBLEM']._serialized_end=2029
-  _globals['_PROBLEM_SEVERITY']._serialized_start=1951
-  _globals['_PROBLEM_SEVERITY']._serialized_end=2029
-  _globals['_REVISION']._serialized_start=2032
-  _globals['_REVISION']._serialized_end=2184
+  _globals['_SCHEMAVALIDATION']._serialized_start=2302
+  _globals['_SCHEMAVALIDATION']._serialized_end=2413
+  _globals['_ITEMKIND']._serialized_start=2416
+  _globals['_ITEMKIND']._serialized_end=2674
+  _globals['_POLICY']._serialized_start=237
+  _globals['_POLICY']._serialized_end=487
+  _globals['_POLICY_LABELSENTRY']._serialized_start=442
+  _globals['_POLICY_LABELSENTRY']._serialized_end=487
+  _globals['_TEMPLATELINK']._serialized_start=490
+  _globals['_TEMPLATELINK']._serialized_end=618
+  _globals['_SCHEMA']._serialized_start=620
+  _globals['_SCHEMA']._serialized_end=642
+  _globals['_TENANTSETTINGS']._serialized_start=645
+  _globals['_TENANTSETTINGS']._serialized_end=815
+  _globals['_ITEM']._serialized_start=818
+  _globals['_ITEM']._serialized_end=1266
+  _globals['_CANDIDATEEDITS']._serialized_start=1269
+  _globals['_CANDIDATEEDITS']._serialized_end=1525
+  _globals['_ITEMKEY']._serialized_start=1527
+  _globals['_ITEMKEY']._serialized_end=1621
+  _globals['_CHANGESET']._serialized_start=1624
+  _globals['_CHANGESET']._serialized_end=1896
+  _globals['_PROBLEM']._serialized_start=1899
+  _globals['_PROBLEM']._serialized_end=2145
+  _globals['_PROBLEM_SEVERITY']._serialized_start=2067
+  _globals['_PROBLEM_SEVERITY']._serialized_end=2145
+  _globals['_REVISION']._serialized_start=2148
+  _globals['_REVISION']._serialized_end=2300
 # @@protoc_insertion_point(module_scope)

@@ -13,6 +13,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from placet.v1 import decision_pb2 as _decision_pb2
 from placet.v1 import evaluate_service_pb2 as _evaluate_service_pb2
 from placet.v1 import rollout_pb2 as _rollout_pb2
+from placet.v1 import topology_pb2 as _topology_pb2
 from placet.v1 import value_pb2 as _value_pb2
 import builtins as _builtins
 import sys
@@ -65,6 +66,12 @@ class _ItemKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ItemKind.Val
     """The owner's newest rollout, under way or ended. Only rollouts write it."""
     ITEM_KIND_CANDIDATE: _ItemKind.ValueType  # 7
     """What the rollout under way would change. There until the rollout ends."""
+    ITEM_KIND_PLACEMENT: _ItemKind.ValueType  # 8
+    """Where a tenant's data may be. The item's owner is `.topology`, and its id
+    the tenant. Only PutTenant writes it.
+    """
+    ITEM_KIND_NODE_SETTINGS: _ItemKind.ValueType  # 9
+    """What UpdateNode set. The item's owner is `.topology`, and its id the node."""
 
 class ItemKind(_ItemKind, metaclass=_ItemKindEnumTypeWrapper):
     """ItemKind is what kind of thing an item is."""
@@ -79,6 +86,12 @@ ITEM_KIND_ROLLOUT: ItemKind.ValueType  # 6
 """The owner's newest rollout, under way or ended. Only rollouts write it."""
 ITEM_KIND_CANDIDATE: ItemKind.ValueType  # 7
 """What the rollout under way would change. There until the rollout ends."""
+ITEM_KIND_PLACEMENT: ItemKind.ValueType  # 8
+"""Where a tenant's data may be. The item's owner is `.topology`, and its id
+the tenant. Only PutTenant writes it.
+"""
+ITEM_KIND_NODE_SETTINGS: ItemKind.ValueType  # 9
+"""What UpdateNode set. The item's owner is `.topology`, and its id the node."""
 Global___ItemKind: _TypeAlias = ItemKind  # noqa: Y015
 
 @_typing.final
@@ -266,8 +279,12 @@ class Item(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     ROLLOUT_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    NODE_SETTINGS_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
-    """Tenant it belongs to; empty for the platform."""
+    """Tenant it belongs to; empty for the platform; `.topology` for placements
+    and nodes' settings.
+    """
     revision: _builtins.int
     """The revision that wrote it."""
     digest: _builtins.bytes
@@ -290,6 +307,12 @@ class Item(_message.Message):
 
     @_builtins.property
     def candidate(self) -> Global___CandidateEdits: ...
+    @_builtins.property
+    def placement(self) -> _topology_pb2.Tenant:
+        """As it is kept: without `etag`."""
+
+    @_builtins.property
+    def node_settings(self) -> _topology_pb2.NodeSettings: ...
     def __init__(
         self,
         *,
@@ -303,12 +326,14 @@ class Item(_message.Message):
         settings: Global___TenantSettings | None = ...,
         rollout: _rollout_pb2.Rollout | None = ...,
         candidate: Global___CandidateEdits | None = ...,
+        placement: _topology_pb2.Tenant | None = ...,
+        node_settings: _topology_pb2.NodeSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "candidate", b"candidate", "entity", b"entity", "policy", b"policy", "rollout", b"rollout", "schema", b"schema", "settings", b"settings", "template_link", b"template_link"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "candidate", b"candidate", "entity", b"entity", "node_settings", b"node_settings", "placement", b"placement", "policy", b"policy", "rollout", b"rollout", "schema", b"schema", "settings", b"settings", "template_link", b"template_link"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "candidate", b"candidate", "digest", b"digest", "entity", b"entity", "owner", b"owner", "policy", b"policy", "revision", b"revision", "rollout", b"rollout", "schema", b"schema", "settings", b"settings", "template_link", b"template_link"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "candidate", b"candidate", "digest", b"digest", "entity", b"entity", "node_settings", b"node_settings", "owner", b"owner", "placement", b"placement", "policy", b"policy", "revision", b"revision", "rollout", b"rollout", "schema", b"schema", "settings", b"settings", "template_link", b"template_link"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["policy", "template_link", "entity", "schema", "settings", "rollout", "candidate"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["policy", "template_link", "entity", "schema", "settings", "rollout", "candidate", "placement", "node_settings"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -370,7 +395,9 @@ class ItemKey(_message.Message):
     ENTITY_FIELD_NUMBER: _builtins.int
     kind: Global___ItemKind.ValueType
     id: _builtins.str
-    """Id of the policy or link. Empty for entities, schema and settings."""
+    """Id of the policy or link; the tenant of a placement, the node of its
+    settings. Empty for all others.
+    """
     @_builtins.property
     def entity(self) -> _value_pb2.EntityUid:
         """For ITEM_KIND_ENTITY."""

@@ -300,7 +300,9 @@ class Removal(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
-    """Tenant it belonged to; empty for the platform."""
+    """Tenant it belonged to; empty for the platform; `.topology` for placements
+    and nodes' settings.
+    """
     @_builtins.property
     def key(self) -> _policy_pb2.ItemKey: ...
     def __init__(

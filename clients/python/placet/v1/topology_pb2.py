@@ -26,21 +26,21 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18placet/v1/topology.proto\x12\tplacet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"/\n\x08GeoPoint\x12\x10\n\x08latitude\x18\x01 \x01(\x01\x12\x11\n\tlongitude\x18\x02 \x01(\x01\"w\n\x06Region\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12\x13\n\x0bregulations\x18\x04 \x03(\t\x12%\n\x08location\x18\x05 \x01(\x0b\x32\x13.placet.v1.GeoPoint\"\xb1\x01\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\tresidency\x18\x02 \x01(\x0e\x32\x18.placet.v1.ResidencyRule\x12\x13\n\x0bhome_region\x18\x03 \x01(\t\x12\x18\n\x10\x61\x66\x66inity_regions\x18\x04 \x03(\t\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"Q\n\x08NodeLoad\x12\x13\n\x0butilization\x18\x01 \x01(\x01\x12\x1b\n\x13requests_per_second\x18\x02 \x01(\x01\x12\x13\n\x0bsubscribers\x18\x03 \x01(\x05\"\xf7\x03\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12!\n\x04role\x18\x04 \x01(\x0e\x32\x13.placet.v1.NodeRole\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x11\n\tupstreams\x18\x06 \x03(\t\x12\x0e\n\x06weight\x18\x07 \x01(\x05\x12\x0f\n\x07version\x18\x08 \x01(\t\x12%\n\x06health\x18\t \x01(\x0e\x32\x15.placet.v1.NodeHealth\x12\x15\n\rhealth_reason\x18\n \x01(\t\x12\x10\n\x08\x64raining\x18\x0b \x01(\x08\x12!\n\x04load\x18\x0c \x01(\x0b\x32\x13.placet.v1.NodeLoad\x12\x10\n\x08revision\x18\r \x01(\x03\x12,\n\tstaleness\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rregister_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11lease_expire_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x12 \x01(\t\"^\n\x08Location\x12\x11\n\x07\x63ountry\x18\x01 \x01(\tH\x00\x12$\n\x05point\x18\x02 \x01(\x0b\x32\x13.placet.v1.GeoPointH\x00\x12\x10\n\x06region\x18\x03 \x01(\tH\x00\x42\x07\n\x05place\"m\n\x05Route\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12+\n\tresidency\x18\x02 \x01(\x0e\x32\x18.placet.v1.ResidencyRule\x12\'\n\x07regions\x18\x03 \x03(\x0b\x32\x16.placet.v1.RouteRegion\"\x98\x01\n\x0bRouteRegion\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x02 \x01(\t\x12&\n\x06reason\x18\x03 \x01(\x0e\x32\x16.placet.v1.RouteReason\x12\x13\n\x0b\x64istance_km\x18\x04 \x01(\x01\x12&\n\tendpoints\x18\x05 \x03(\x0b\x32\x13.placet.v1.Endpoint\"N\n\x08\x45ndpoint\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x05\x12\x13\n\x0butilization\x18\x04 \x01(\x01\"C\n\x10ResidencyRefusal\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x1f\n\x05route\x18\x02 \x01(\x0b\x32\x10.placet.v1.Route*\xb7\x01\n\rResidencyRule\x12\x1e\n\x1aRESIDENCY_RULE_UNSPECIFIED\x10\x00\x12\x16\n\x12RESIDENCY_RULE_ANY\x10\x01\x12\x1a\n\x16RESIDENCY_RULE_EU_ONLY\x10\x02\x12\x1a\n\x16RESIDENCY_RULE_US_ONLY\x10\x03\x12\x1c\n\x18RESIDENCY_RULE_APAC_ONLY\x10\x04\x12\x18\n\x14RESIDENCY_RULE_NO_US\x10\x05*P\n\x08NodeRole\x12\x19\n\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11NODE_ROLE_CONTROL\x10\x01\x12\x12\n\x0eNODE_ROLE_EDGE\x10\x02*u\n\nNodeHealth\x12\x1b\n\x17NODE_HEALTH_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_HEALTH_SERVING\x10\x01\x12\x1b\n\x17NODE_HEALTH_NOT_SERVING\x10\x02\x12\x14\n\x10NODE_HEALTH_LOST\x10\x03*\x92\x01\n\x0bRouteReason\x12\x1c\n\x18ROUTE_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15ROUTE_REASON_AFFINITY\x10\x01\x12\x18\n\x14ROUTE_REASON_NEAREST\x10\x02\x12\x15\n\x11ROUTE_REASON_HOME\x10\x03\x12\x19\n\x15ROUTE_REASON_FALLBACK\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18placet/v1/topology.proto\x12\tplacet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"/\n\x08GeoPoint\x12\x10\n\x08latitude\x18\x01 \x01(\x01\x12\x11\n\tlongitude\x18\x02 \x01(\x01\"w\n\x06Region\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12\x13\n\x0bregulations\x18\x04 \x03(\t\x12%\n\x08location\x18\x05 \x01(\x0b\x32\x13.placet.v1.GeoPoint\"\xb1\x01\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\tresidency\x18\x02 \x01(\x0e\x32\x18.placet.v1.ResidencyRule\x12\x13\n\x0bhome_region\x18\x03 \x01(\t\x12\x18\n\x10\x61\x66\x66inity_regions\x18\x04 \x03(\t\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"Q\n\x08NodeLoad\x12\x13\n\x0butilization\x18\x01 \x01(\x01\x12\x1b\n\x13requests_per_second\x18\x02 \x01(\x01\x12\x13\n\x0bsubscribers\x18\x03 \x01(\x05\"\xf7\x03\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12!\n\x04role\x18\x04 \x01(\x0e\x32\x13.placet.v1.NodeRole\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x11\n\tupstreams\x18\x06 \x03(\t\x12\x0e\n\x06weight\x18\x07 \x01(\x05\x12\x0f\n\x07version\x18\x08 \x01(\t\x12%\n\x06health\x18\t \x01(\x0e\x32\x15.placet.v1.NodeHealth\x12\x15\n\rhealth_reason\x18\n \x01(\t\x12\x10\n\x08\x64raining\x18\x0b \x01(\x08\x12!\n\x04load\x18\x0c \x01(\x0b\x32\x13.placet.v1.NodeLoad\x12\x10\n\x08revision\x18\r \x01(\x03\x12,\n\tstaleness\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rregister_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11lease_expire_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x12 \x01(\t\"`\n\x0cNodeSettings\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\x08\x64raining\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\t\n\x07_weightB\x0b\n\t_draining\"^\n\x08Location\x12\x11\n\x07\x63ountry\x18\x01 \x01(\tH\x00\x12$\n\x05point\x18\x02 \x01(\x0b\x32\x13.placet.v1.GeoPointH\x00\x12\x10\n\x06region\x18\x03 \x01(\tH\x00\x42\x07\n\x05place\"m\n\x05Route\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12+\n\tresidency\x18\x02 \x01(\x0e\x32\x18.placet.v1.ResidencyRule\x12\'\n\x07regions\x18\x03 \x03(\x0b\x32\x16.placet.v1.RouteRegion\"\x98\x01\n\x0bRouteRegion\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x02 \x01(\t\x12&\n\x06reason\x18\x03 \x01(\x0e\x32\x16.placet.v1.RouteReason\x12\x13\n\x0b\x64istance_km\x18\x04 \x01(\x01\x12&\n\tendpoints\x18\x05 \x03(\x0b\x32\x13.placet.v1.Endpoint\"N\n\x08\x45ndpoint\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x05\x12\x13\n\x0butilization\x18\x04 \x01(\x01\"C\n\x10ResidencyRefusal\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x1f\n\x05route\x18\x02 \x01(\x0b\x32\x10.placet.v1.Route*\xb7\x01\n\rResidencyRule\x12\x1e\n\x1aRESIDENCY_RULE_UNSPECIFIED\x10\x00\x12\x16\n\x12RESIDENCY_RULE_ANY\x10\x01\x12\x1a\n\x16RESIDENCY_RULE_EU_ONLY\x10\x02\x12\x1a\n\x16RESIDENCY_RULE_US_ONLY\x10\x03\x12\x1c\n\x18RESIDENCY_RULE_APAC_ONLY\x10\x04\x12\x18\n\x14RESIDENCY_RULE_NO_US\x10\x05*P\n\x08NodeRole\x12\x19\n\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11NODE_ROLE_CONTROL\x10\x01\x12\x12\n\x0eNODE_ROLE_EDGE\x10\x02*u\n\nNodeHealth\x12\x1b\n\x17NODE_HEALTH_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_HEALTH_SERVING\x10\x01\x12\x1b\n\x17NODE_HEALTH_NOT_SERVING\x10\x02\x12\x14\n\x10NODE_HEALTH_LOST\x10\x03*\x92\x01\n\x0bRouteReason\x12\x1c\n\x18ROUTE_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15ROUTE_REASON_AFFINITY\x10\x01\x12\x18\n\x14ROUTE_REASON_NEAREST\x10\x02\x12\x15\n\x11ROUTE_REASON_HOME\x10\x03\x12\x19\n\x15ROUTE_REASON_FALLBACK\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'placet.v1.topology_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESIDENCYRULE']._serialized_start=1555
-  _globals['_RESIDENCYRULE']._serialized_end=1738
-  _globals['_NODEROLE']._serialized_start=1740
-  _globals['_NODEROLE']._serialized_end=1820
-  _globals['_NODEHEALTH']._serialized_start=1822
-  _globals['_NODEHEALTH']._serialized_end=1939
-  _globals['_ROUTEREASON']._serialized_start=1942
-  _globals['_ROUTEREASON']._serialized_end=2088
+  _globals['_RESIDENCYRULE']._serialized_start=1653
+  _globals['_RESIDENCYRULE']._serialized_end=1836
+  _globals['_NODEROLE']._serialized_start=1838
+  _globals['_NODEROLE']._serialized_end=1918
+  _globals['_NODEHEALTH']._serialized_start=1920
+  _globals['_NODEHEALTH']._serialized_end=2037
+  _globals['_ROUTEREASON']._serialized_start=2040
+  _globals['_ROUTEREASON']._serialized_end=2186
   _globals['_GEOPOINT']._serialized_start=104
   _globals['_GEOPOINT']._serialized_end=151
   _globals['_REGION']._serialized_start=153
@@ -51,14 +51,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODELOAD']._serialized_end=535
   _globals['_NODE']._serialized_start=538
   _globals['_NODE']._serialized_end=1041
-  _globals['_LOCATION']._serialized_start=1043
-  _globals['_LOCATION']._serialized_end=1137
-  _globals['_ROUTE']._serialized_start=1139
-  _globals['_ROUTE']._serialized_end=1248
-  _globals['_ROUTEREGION']._serialized_start=1251
-  _globals['_ROUTEREGION']._serialized_end=1403
-  _globals['_ENDPOINT']._serialized_start=1405
-  _globals['_ENDPOINT']._serialized_end=1483
-  _globals['_RESIDENCYREFUSAL']._serialized_start=1485
-  _globals['_RESIDENCYREFUSAL']._serialized_end=1552
+  _globals['_NODESETTINGS']._serialized_start=1043
+  _globals['_NODESETTINGS']._serialized_end=1139
+  _globals['_LOCATION']._serialized_start=1141
+  _globals['_LOCATION']._serialized_end=1235
+  _globals['_ROUTE']._serialized_start=1237
+  _globals['_ROUTE']._serialized_end=1346
+  _globals['_ROUTEREGION']._serialized_start=1349
+  _globals['_ROUTEREGION']._serialized_end=1501
+  _globals['_ENDPOINT']._serialized_start=1503
+  _globals['_ENDPOINT']._serialized_end=1581
+  _globals['_RESIDENCYREFUSAL']._serialized_start=1583
+  _globals['_RESIDENCYREFUSAL']._serialized_end=1650
 # @@protoc_insertion_point(module_scope)

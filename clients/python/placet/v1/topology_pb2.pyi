@@ -367,6 +367,42 @@ class Node(_message.Message):
 Global___Node: _TypeAlias = Node  # noqa: Y015
 
 @_typing.final
+class NodeSettings(_message.Message):
+    """NodeSettings is what UpdateNode set of a node, kept by its id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    weight: _builtins.int
+    """Absent: as the node says of itself."""
+    draining: _builtins.bool
+    """Absent: as the node says of itself."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        weight: _builtins.int | None = ...,
+        draining: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_draining", b"_draining", "_weight", b"_weight", "draining", b"draining", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draining", b"_draining", "_weight", b"_weight", "draining", b"draining", "node", b"node", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__draining: _TypeAlias = _typing.Literal["draining"]  # noqa: Y015
+    _WhichOneofArgType__draining: _TypeAlias = _typing.Literal["_draining", b"_draining"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__draining) -> _WhichOneofReturnType__draining | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___NodeSettings: _TypeAlias = NodeSettings  # noqa: Y015
+
+@_typing.final
 class Location(_message.Message):
     """Location is where a caller is."""
 

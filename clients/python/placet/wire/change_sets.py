@@ -25,9 +25,8 @@ def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str
         )
         return ChangeSet()
     for index, deleted in enumerate(message.deletes):
-        if deleted.kind in (policy_pb2.ITEM_KIND_ROLLOUT, policy_pb2.ITEM_KIND_CANDIDATE):
-            field = f"change_set.deletes[{index}].kind"
-            reader.refuse(field, "is of a rollout; roll it back instead")
+        if (instead := _NOT_DELETED.get(deleted.kind)) is not None:
+            reader.refuse(f"change_set.deletes[{index}].kind", instead)
     return ChangeSet(
         upserts=tuple(read_contents(message, reader, "change_set", owner)),
         deletes=tuple(
@@ -38,11 +37,24 @@ def read_change_set(message: policy_pb2.ChangeSet, reader: Reader, *, owner: str
     )
 
 
+_NOT_DELETED = {
+    policy_pb2.ITEM_KIND_ROLLOUT: "is of a rollout; roll it back instead",
+    policy_pb2.ITEM_KIND_CANDIDATE: "is of a rollout; roll it back instead",
+    policy_pb2.ITEM_KIND_PLACEMENT: "says where a tenant is placed; place it anew instead",
+    policy_pb2.ITEM_KIND_NODE_SETTINGS: "is what was set of a node; update the node instead",
+}
+
+
 def change_to_wire(owner: str, change: ItemChange) -> subscribe_service_pb2.Change:
     """Return one change of an owner's items as a message."""
     if change.after is not None:
         return subscribe_service_pb2.Change(upsert=item_to_wire(change.after))
-    removal = subscribe_service_pb2.Removal(owner=owner, key=key_to_wire(change.key))
+    return removal_to_wire(owner, change.key)
+
+
+def removal_to_wire(owner: str, key: ItemKey) -> subscribe_service_pb2.Change:
+    """Return as a message that an item of an owner is gone."""
+    removal = subscribe_service_pb2.Removal(owner=owner, key=key_to_wire(key))
     return subscribe_service_pb2.Change(removal=removal)
 
 

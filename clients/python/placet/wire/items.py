@@ -1,4 +1,4 @@
-"""What is stored: policies, links, entities, schemas, settings and rollouts, both ways."""
+"""What is stored, both ways: what authors write, rollouts, and what operators set."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from placet.v1 import policy_pb2
 from placet.wire.durations import duration, seconds
 from placet.wire.keys import key_to_wire, read_item_id, read_key
 from placet.wire.limits import LIMITS
+from placet.wire.placements import (
+    node_settings_to_wire,
+    placement_to_wire,
+    read_node_settings,
+    read_placement,
+)
 from placet.wire.positions import position_from_wire, position_to_wire
 from placet.wire.reader import Reader
 from placet.wire.refusals import Malformed, Violation
@@ -20,6 +26,8 @@ from placet_engine.items import (
     CandidateEdits,
     Content,
     Item,
+    NodeSettings,
+    Placement,
     Policy,
     Revision,
     RolloutRecord,
@@ -49,6 +57,10 @@ def item_to_wire(item: Item) -> policy_pb2.Item:
             message.rollout.CopyFrom(rollout_to_wire(item.body.rollout))
         case CandidateEdits():
             message.candidate.CopyFrom(_candidate_to_wire(item.body))
+        case Placement():
+            message.placement.CopyFrom(placement_to_wire(item.body))
+        case NodeSettings():
+            message.node_settings.CopyFrom(node_settings_to_wire(item.body))
     return message
 
 
@@ -127,6 +139,10 @@ def item_from_wire(message: policy_pb2.Item) -> Item:
             body = RolloutRecord(read_rollout(message.rollout, reader, "rollout"))
         case "candidate":
             body = _read_candidate(message.candidate, reader, message.owner)
+        case "placement":
+            body = read_placement(message.placement, reader, "placement")
+        case "node_settings":
+            body = read_node_settings(message.node_settings, reader, "node_settings")
         case _:
             raise Malformed([Violation("body", "is of a kind this version does not know; upgrade")])
     reader.finish()

@@ -8,6 +8,12 @@ from placet.v1 import policy_pb2, value_pb2
 from placet.wire.reader import Reader
 from placet_engine.items import ItemKey, ItemKind
 
+_NAMED = (
+    ItemKind.POLICY,
+    ItemKind.TEMPLATE_LINK,
+    ItemKind.PLACEMENT,
+    ItemKind.NODE_SETTINGS,
+)
 _ITEM_ID = re.compile(r"[A-Za-z0-9._/:@#+-]{1,256}")
 
 
@@ -26,7 +32,7 @@ def read_key(message: policy_pb2.ItemKey, reader: Reader, field: str) -> ItemKey
     if kind is ItemKind.ENTITY:
         uid = reader.uid(message.entity.type, message.entity.id, f"{field}.entity")
         return ItemKey(kind, uid.id, uid.type)
-    if kind in (ItemKind.POLICY, ItemKind.TEMPLATE_LINK):
+    if kind in _NAMED:
         return ItemKey(kind, read_item_id(message.id, reader, f"{field}.id"))
     return ItemKey(kind)
 

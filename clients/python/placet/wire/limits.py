@@ -21,6 +21,8 @@ class Limits:
     max_schema_chars: int = 1_000_000
     max_canary_steps: int = 20
     max_bake_s: float = 30 * 24 * 3600
+    max_affinity_regions: int = 16
+    max_node_weight: int = 1000
 
 
 LIMITS = Limits()

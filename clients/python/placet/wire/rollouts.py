@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from itertools import pairwise
-
-from google.protobuf import timestamp_pb2
 
 from placet.v1 import rollout_pb2
 from placet.wire.durations import duration, seconds
 from placet.wire.limits import LIMITS
 from placet.wire.reader import Reader
+from placet.wire.times import time_from_wire, timestamp
 from placet_engine.rollouts.plan import (
     CanaryUnit,
     Guard,
@@ -38,16 +36,8 @@ _STRATEGIES = {
     "manual": Strategy.MANUAL,
 }
 _WHOLE = 100
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 # ------------------------------------------------------------------------------- to the wire
-
-
-def timestamp(time: datetime.datetime) -> timestamp_pb2.Timestamp:
-    """Return a point in time as a message."""
-    message = timestamp_pb2.Timestamp()
-    message.FromDatetime(time)
-    return message
 
 
 def rollout_to_wire(rollout: Rollout, *, etag: str = "") -> rollout_pb2.Rollout:
@@ -159,9 +149,9 @@ def read_rollout(message: rollout_pb2.Rollout, reader: Reader, field: str) -> Ro
         author=message.author,
         message=message.message,
         approver=message.approver,
-        create_time=_time(message.create_time),
-        update_time=_time(message.update_time),
-        step_time=_time(message.step_time) if message.HasField("step_time") else None,
+        create_time=time_from_wire(message.create_time),
+        update_time=time_from_wire(message.update_time),
+        step_time=time_from_wire(message.step_time) if message.HasField("step_time") else None,
         rollback=_read_rollback(message.rollback, reader, f"{field}.rollback")
         if message.HasField("rollback")
         else None,
@@ -172,7 +162,7 @@ def _read_rollback(message: rollout_pb2.RollbackReport, reader: Reader, field: s
     breach = message.breach
     return Rollback(
         cause=reader.choice(RollbackCause, message.cause, f"{field}.cause", RollbackCause.PERSON),
-        time=_time(message.time),
+        time=time_from_wire(message.time),
         step=message.step,
         share_percent=message.share_percent,
         breach=Reading(
@@ -218,11 +208,11 @@ def read_plan(
     start_time = deadline = None
     if strategy is Strategy.SCHEDULED:
         if message.scheduled.HasField("start_time"):
-            start_time = _time(message.scheduled.start_time)
+            start_time = time_from_wire(message.scheduled.start_time)
         else:
             reader.refuse(f"{field}.scheduled.start_time", "is missing; say when it begins")
     if message.manual.HasField("deadline"):
-        deadline = _time(message.manual.deadline)
+        deadline = time_from_wire(message.manual.deadline)
     return Plan(
         strategy=strategy,
         steps=steps,
@@ -285,10 +275,3 @@ def _read_guards(
             disabled=given.disabled,
         )
     return tuple((usual | guards)[kind] for kind in sorted(usual))
-
-
-def _time(message: timestamp_pb2.Timestamp) -> datetime.datetime:
-    try:
-        return message.ToDatetime(tzinfo=datetime.UTC)
-    except (ValueError, OverflowError):
-        return _EPOCH

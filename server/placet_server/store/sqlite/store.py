@@ -113,6 +113,7 @@ class SqliteStore:
         async with aclosing(follow(self.commits, self._bell, after)) as commits:
             async for commit in commits:
                 yield commit
+                del commit  # as `follow` does: it may be of what must not be kept
 
     async def history(
         self, owner: str, *, key: ItemKey | None = None, before: Revision | None = None, limit: int

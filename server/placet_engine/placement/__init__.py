@@ -1,0 +1,1 @@
+"""Where tenants' data may be and where their callers go: regions, rules, distances, routes."""

@@ -1,0 +1,1 @@
+"""Where nodes are and where tenants are placed: what routes and refusals are made of."""
