@@ -49,11 +49,15 @@ class ScriptedServer(
     async def start(self) -> None:
         """Listen, at the port of before if there was one."""
         self._server = grpc.aio.server()
-        evaluate_service_pb2_grpc.add_EvaluateServiceServicer_to_server(self, self._server)
-        subscribe_service_pb2_grpc.add_SubscribeServiceServicer_to_server(self, self._server)
+        self.add_to(self._server)
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Add what it serves to a server."""
+        evaluate_service_pb2_grpc.add_EvaluateServiceServicer_to_server(self, server)
+        subscribe_service_pb2_grpc.add_SubscribeServiceServicer_to_server(self, server)
 
     async def kill(self) -> None:
         """Drop every connection and stop listening."""

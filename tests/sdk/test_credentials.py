@@ -102,6 +102,25 @@ async def test_every_way_of_asking_proves_who_asks(tmp_path: Path) -> None:
                 await subscription.wait_ready()
 
 
+@pytest.mark.parametrize("has_token", [False, True])
+async def test_every_endpoint_is_told_who_asks(tmp_path: Path, has_token: bool) -> None:
+    async with known(tmp_path) as server:
+        port = server.node.address.rpartition(":")[2]
+        several = f"127.0.0.1:{port},localhost:{port}"
+        token = server.issuer.token("bob") if has_token else None
+        credentials = server.credentials(token=token)
+
+        def in_threads() -> None:
+            with placet.Client(several, tenant=TENANT, credentials=credentials) as client:
+                for _ in range(6):
+                    assert client.evaluate(*_ASKED)
+
+        await asyncio.to_thread(in_threads)
+        async with aio.Client(several, tenant=TENANT, credentials=credentials) as client:
+            for _ in range(6):
+                assert await client.evaluate(*_ASKED)
+
+
 async def test_a_token_names_the_caller_and_is_asked_for_each_call(tmp_path: Path) -> None:
     async with known(tmp_path) as server:
         tokens = iter([server.issuer.token("bob"), server.issuer.token("eve")])
@@ -246,8 +265,9 @@ def test_files_that_hold_something_else_are_told_of(tmp_path: Path) -> None:
         ({"ca": tmp_path / "odd"}, "`ca` is to be a certificate in PEM"),
         ({"ca": b"odd"}, "`ca` is to be a certificate in PEM"),
     ):
-        with pytest.raises(placet.InvalidRequest, match=says):
-            placet.Client("localhost:1", credentials=placet.Credentials(**given))
+        for target in ("localhost:1", "localhost:1,localhost:2"):
+            with pytest.raises(placet.InvalidRequest, match=says):
+                placet.Client(target, credentials=placet.Credentials(**given))
     with pytest.raises(placet.InvalidRequest, match="cannot read the token"):
         placet.TokenFile(tmp_path / "none")
 

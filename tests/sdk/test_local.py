@@ -14,7 +14,7 @@ import pytest
 
 import placet
 from placet import ChangeSet, Outcome, Policy, Request, State, StateChange
-from placet._channel import Endpoint
+from placet._channel import Destination
 from placet.local import LocalEvaluator
 from placet.local._options import LocalOptions
 from placet.local._programs import Programs, following_programs
@@ -440,7 +440,7 @@ async def _programs(
     )
     async with (
         scripted_server(stream.script) as server,
-        following_programs(Endpoint(server.address), options, clock=clock) as programs,
+        following_programs(Destination(server.address), options, clock=clock) as programs,
     ):
         await programs.wait_ready(timeout_s=_SOON_S)
         yield programs

@@ -61,6 +61,29 @@ async def test_a_health_watcher_that_leaves_takes_nobody_along() -> None:
         await draining
 
 
+async def test_a_client_may_ping_often_to_find_out_that_a_node_hangs() -> None:
+    """The option that allows it went by a name gRPC does not know, and nobody heard of it.
+
+    A silent stream that was watched over by pings was then ended after the third.
+    """
+    options = [
+        ("grpc.keepalive_time_ms", 250),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    async with (
+        running_service() as service,
+        grpc.aio.insecure_channel(service.node.address, options) as channel,
+    ):
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5):
+                await watch.read()
+
+
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 async def test_reflection_lists_and_describes_under_both_names(version: str) -> None:
     asked = [

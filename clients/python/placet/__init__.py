@@ -106,6 +106,9 @@ came. ``NotAllowed`` (``Denied``, ``ApprovalRequired``, ``UnknownObligation``; e
 from __future__ import annotations
 
 from placet import aio
+from placet._balancing.endpoints import Endpoint, EndpointState, EndpointStatistics
+from placet._balancing.options import Balancing
+from placet._balancing.sources import Dns, Topology
 from placet._client import Client
 from placet._credentials import Credentials, TokenFile
 from placet._decisions import (
@@ -224,6 +227,7 @@ __all__ = [
     "Action",
     "AnyOf",
     "ApprovalRequired",
+    "Balancing",
     "BatchSemantics",
     "CacheReport",
     "CacheStatistics",
@@ -247,7 +251,11 @@ __all__ = [
     "Delta",
     "Denied",
     "Diff",
+    "Dns",
     "Effect",
+    "Endpoint",
+    "EndpointState",
+    "EndpointStatistics",
     "Entity",
     "EntityRef",
     "Explanation",
@@ -325,6 +333,7 @@ __all__ = [
     "TemplateLink",
     "TenantSettings",
     "TokenFile",
+    "Topology",
     "Unauthenticated",
     "Unavailable",
     "UnknownObligation",

@@ -66,13 +66,41 @@ class TellingChannel:
         """The same for one that only takes a stream."""
         return self._telling(self._channel.stream_unary(*method, **options))
 
+    def subscribe(self, *arguments: Any, **options: Any) -> None:
+        """Have somebody told of the connection's state."""
+        self._channel.subscribe(*arguments, **options)
+
+    def unsubscribe(self, *arguments: Any) -> None:
+        """Have somebody told of it no longer."""
+        self._channel.unsubscribe(*arguments)
+
+    def channel_ready(self) -> Any:
+        """Return what waits, for asyncio, until there is a connection."""
+        return self._channel.channel_ready()
+
     def close(self) -> Any:
         """Close the channel; to be awaited for asyncio."""
         return self._channel.close()
 
-    def _telling(self, method: Any) -> Any:
-        def call(*request: Any, metadata: Metadata = (), **options: Any) -> Any:
-            own = self._metadata() if callable(self._metadata) else self._metadata
-            return method(*request, metadata=(*metadata, *own), **options)
+    def _telling(self, method: Any) -> _TellingMethod:
+        return _TellingMethod(method, self._metadata)
 
-        return call
+
+class _TellingMethod:
+    """An rpc whose calls carry some metadata of the client's."""
+
+    __slots__ = ("_metadata", "_method")
+
+    def __init__(self, method: Any, metadata: Metadata | Callable[[], Metadata]) -> None:
+        self._method = method
+        self._metadata = metadata
+
+    def __call__(self, *request: Any, metadata: Metadata = (), **options: Any) -> Any:
+        return self._method(*request, metadata=(*metadata, *self._own()), **options)
+
+    def future(self, *request: Any, metadata: Metadata = (), **options: Any) -> Any:
+        """Begin a call whose end is told of; for threads."""
+        return self._method.future(*request, metadata=(*metadata, *self._own()), **options)
+
+    def _own(self) -> Metadata:
+        return self._metadata() if callable(self._metadata) else self._metadata

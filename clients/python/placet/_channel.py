@@ -1,27 +1,37 @@
-"""Opening connections to a server: one target now, several to choose from later."""
+"""Opening connections to servers: to one target, or to endpoints that calls are balanced over."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 import grpc
 
+from placet._balancing.aio_channel import BalancedAioChannel
+from placet._balancing.balancer import Balancer
+from placet._balancing.channel import BalancedChannel
+from placet._balancing.endpoints import Endpoint, in_order, split_addresses
+from placet._balancing.options import Balancing
+from placet._balancing.sources import Dns, DnsSource, Listed, Source, Topology, TopologySource
 from placet._callers import TellingChannel
 from placet._calls import Metadata
 from placet._credentials import Credentials, opened
+from placet._values import refusal
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, "int | str"]]
+Target: TypeAlias = "str | Endpoint | Dns | Topology | Sequence[str | Endpoint]"
+"""Where servers are. A text with one address is a target of gRPC's own: ``localhost:7717``,
+``dns:///placet.internal:7717``. Everything else is endpoints that calls are balanced over: several
+addresses with commas, a sequence of addresses or ``Endpoint``, ``Dns``, ``Topology``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a server is and how to talk to it. Opening connects at the first call."""
+class Dialing:
+    """How to talk to servers, whichever they are. Opening connects at the first call."""
 
-    target: str
-    """A gRPC target, such as ``localhost:7717`` or ``dns:///placet.internal:7717``."""
     credentials: grpc.ChannelCredentials | Credentials | None = None
     """Plain text without."""
     options: tuple[tuple[str, int | str], ...] = ()
@@ -29,22 +39,170 @@ class Endpoint:
     caller: Metadata = ()
     """Goes with every call."""
 
-    def open(self) -> grpc.Channel:
+    def __post_init__(self) -> None:
+        """Say now, and not at the first call, what is wrong with files.
+
+        Raises:
+            InvalidRequest: one cannot be used.
+        """
+        if isinstance(self.credentials, Credentials):
+            self.credentials.check()
+
+    def open(self, target: str, defaults: dict[str, int | str]) -> grpc.Channel:
         """Return a channel for threads."""
-        channel = opened(grpc, self.target, self.credentials, self._options())
+        channel = opened(grpc, target, self.credentials, self._options(defaults))
         return cast("grpc.Channel", self._telling(channel))
 
-    def open_aio(self) -> grpc.aio.Channel:
+    def open_aio(self, target: str, defaults: dict[str, int | str]) -> grpc.aio.Channel:
         """Return a channel for the running event loop."""
-        channel = opened(grpc.aio, self.target, self.credentials, self._options())
+        channel = opened(grpc.aio, target, self.credentials, self._options(defaults))
         return cast("grpc.aio.Channel", self._telling(channel))
 
     def _telling(self, channel: object) -> object:
         return TellingChannel(channel, self.caller) if self.caller else channel
 
-    def _options(self) -> list[tuple[str, int | str]]:
-        return list({**_OPTIONS, **dict(self.options)}.items())
+    def _options(self, defaults: dict[str, int | str]) -> list[tuple[str, int | str]]:
+        return list({**defaults, **dict(self.options)}.items())
 
+
+class Destination:
+    """Where servers are and how to talk to them. Opening connects at the first call."""
+
+    def __init__(
+        self,
+        target: Target,
+        dialing: Dialing | None = None,
+        *,
+        balancing: Balancing | None = None,
+        tenant: str | None = None,
+    ) -> None:
+        """Read where servers are.
+
+        Raises:
+            InvalidRequest: the target cannot be one, or does not go with the options.
+        """
+        self._dialing = dialing or Dialing()
+        self._tenant = tenant
+        self._plain = target if isinstance(target, str) and is_plain(target, balancing) else None
+        self._balancing = balancing or Balancing()
+        self._target = target
+        if self._plain is None:
+            # What is wrong with it is said now, and not at the first call.
+            self._source()
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether there are endpoints to choose from."""
+        return self._plain is None
+
+    def open(self) -> grpc.Channel:
+        """Return a channel for threads."""
+        if self._plain is not None:
+            return self._dialing.open(self._plain, _OPTIONS)
+        return cast("grpc.Channel", self.open_balanced())
+
+    def open_balanced(self) -> BalancedChannel:
+        """Return a channel for threads that chooses between endpoints."""
+        return BalancedChannel(
+            Balancer(self._balancing),
+            self._source(),
+            open_channel=self._open_endpoint,
+            open_aio=self._open_endpoint_aio,
+            repeatable=REPEATABLE,
+            tenant=self._tenant or "",
+        )
+
+    def open_aio(self) -> grpc.aio.Channel:
+        """Return a channel for the running event loop."""
+        if self._plain is not None:
+            return self._dialing.open_aio(self._plain, _OPTIONS)
+        return cast("grpc.aio.Channel", self.open_balanced_aio())
+
+    def open_balanced_aio(self) -> BalancedAioChannel:
+        """Return a channel for the running event loop that chooses between endpoints."""
+        return BalancedAioChannel(
+            Balancer(self._balancing),
+            self._source(),
+            open_aio=self._open_endpoint_aio,
+            repeatable=REPEATABLE,
+            tenant=self._tenant or "",
+        )
+
+    def _open_endpoint(self, endpoint: Endpoint) -> grpc.Channel:
+        return self._dialing.open(endpoint.address, self._endpoint_options(endpoint))
+
+    def _open_endpoint_aio(self, endpoint: Endpoint) -> grpc.aio.Channel:
+        return self._dialing.open_aio(endpoint.address, self._endpoint_options(endpoint))
+
+    def _endpoint_options(self, endpoint: Endpoint) -> dict[str, int | str]:
+        ping_timeout_ms = round(self._balancing.ping_timeout_s * 1000)
+        options: dict[str, int | str] = {
+            **_OPTIONS,
+            # Repeating is done here, at another endpoint; what gRPC repeated on its own would
+            # multiply with that, and be paid for by no budget.
+            "grpc.service_config": "{}",
+            "grpc.enable_retries": 0,
+            "grpc.keepalive_time_ms": round(self._balancing.ping_every_s * 1000),
+            "grpc.keepalive_timeout_ms": ping_timeout_ms,
+            # Without it a process that is stopped, and whose kernel still takes what is sent,
+            # is not noticed for a minute.
+            "grpc.http2.ping_timeout_ms": ping_timeout_ms,
+            "grpc.max_reconnect_backoff_ms": 1_000,
+        }
+        if endpoint.authority:
+            options["grpc.default_authority"] = endpoint.authority
+            if self._dialing.credentials is not None:
+                host = endpoint.authority.rpartition(":")[0]
+                options["grpc.ssl_target_name_override"] = host
+        return options
+
+    def _source(self) -> Source:
+        balancing, target = self._balancing, self._target
+        rng = random.Random()  # noqa: S311  # spreads retries and look-ups
+        if isinstance(target, str) and target.startswith(_DNS_SCHEME):
+            target = Dns(target.removeprefix(_DNS_SCHEME).lstrip("/"))
+        match target:
+            case Topology():
+                if balancing.regions:
+                    raise refusal("regions", "is given, and the route orders them; leave it out")
+                return TopologySource(target.endpoints(), target.request(self._tenant), rng)
+            case Dns():
+                if balancing.regions and target.region not in balancing.regions:
+                    raise refusal("regions", f"has nothing of `{target.region}`")
+                return DnsSource(target, tuple(balancing.regions), rng)
+            case _:
+                return Listed(_tiers(target, balancing.regions))
+
+
+def is_plain(target: str, balancing: Balancing | None) -> bool:
+    """Return whether a text is one target of gRPC's, with nothing to choose from."""
+    # gRPC has lists of its own, behind a scheme.
+    has_several = "," in target and not target.startswith(("ipv4:", "ipv6:"))
+    return balancing is None and not has_several
+
+
+def _tiers(
+    target: str | Endpoint | Sequence[str | Endpoint], regions: Sequence[str]
+) -> Sequence[Sequence[Endpoint]]:
+    if isinstance(target, str):
+        listed: Iterable[str | Endpoint] = split_addresses(target)
+    else:
+        listed = [target] if isinstance(target, Endpoint) else target
+    endpoints = [each if isinstance(each, Endpoint) else Endpoint(each) for each in listed]
+    if not endpoints:
+        raise refusal("target", "is empty; name where a server is")
+    addresses = [endpoint.address for endpoint in endpoints]
+    twice = next((each for each in addresses if addresses.count(each) > 1), None)
+    if twice is not None:
+        raise refusal("target", f"has `{twice}` twice")
+    tiers = in_order(endpoints, regions)
+    if not any(tiers):
+        listed_regions = ", ".join(f"`{region}`" for region in regions)
+        raise refusal("target", f"has no endpoint in any of the regions {listed_regions}")
+    return tiers
+
+
+_DNS_SCHEME = "dns:"
 
 # Repeating these changes nothing: what writes carries a request id. The streams are
 # not here: EvaluateStream cannot be replayed, Subscribe goes on by its cursor.
@@ -79,6 +237,10 @@ _RETRIED = {
         "ListNodeRevisions",
     ),
 }
+
+REPEATABLE = frozenset(
+    f"/{service}/{method}" for service, methods in _RETRIED.items() for method in methods
+)
 
 _SERVICE_CONFIG = {
     "methodConfig": [

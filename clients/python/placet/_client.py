@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import grpc
 
 from placet import _convert as convert
 from placet import _requests as building
+from placet._balancing.endpoints import EndpointStatistics
+from placet._balancing.options import Balancing
 from placet._callers import caller_metadata
 from placet._calls import Defaults, call, pages
-from placet._channel import ChannelOptions, Endpoint
+from placet._channel import ChannelOptions, Destination, Dialing, Target
 from placet._credentials import Credentials
 from placet._decisions import Decision, Explanation, SearchHit
 from placet._enforcing import Enforcement
-from placet._errors import DecisionError
+from placet._errors import DeadlineExceeded, DecisionError
 from placet._freshness import StateChange
 from placet._managing import Management
 from placet._mirror import ITEMS
@@ -62,20 +64,23 @@ class Client(Enforcement, Management, Operations, Placements, Rollouts):
 
     def __init__(
         self,
-        target: str,
+        target: Target,
         *,
         tenant: str | None = None,
         timeout_s: float = 1.0,
         management_timeout_s: float = 30.0,
         actor: str = "",
         groups: Iterable[str] = (),
+        balancing: Balancing | None = None,
         credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
     ) -> None:
         """Prepare to talk to a server; the first call connects.
 
         Args:
-            target: where it is: ``localhost:7717``, ``dns:///placet.internal:7717``.
+            target: where it is: ``localhost:7717``, ``dns:///placet.internal:7717``. Or where
+                they are, and calls are balanced over them: ``eu1:7717,eu2:7717``, a sequence of
+                addresses or ``Endpoint``, ``Dns``, ``Topology``.
             tenant: whose policies decide, for calls that do not say.
             timeout_s: deadline of a call for decisions, for calls that do not say.
             management_timeout_s: the same for calls about policies, rollouts and nodes,
@@ -84,6 +89,8 @@ class Client(Enforcement, Management, Operations, Placements, Rollouts):
                 themselves. Where a server wants that proved, ``credentials`` do it, and this is
                 best left out: it refuses who says something else.
             groups: the groups the actor is in, for approvals that need one; the same holds.
+            balancing: how to choose between endpoints, when there are several; one target with
+                it is an endpoint too, with ``attempts`` and statistics.
             credentials: how to know the server and prove who calls: ``Credentials``, or gRPC's own;
                 plain text without.
             options: gRPC channel arguments, over this package's own.
@@ -91,10 +98,16 @@ class Client(Enforcement, Management, Operations, Placements, Rollouts):
         self._defaults = Defaults(
             tenant=tenant, timeout_s=timeout_s, management_timeout_s=management_timeout_s
         )
-        self._endpoint = Endpoint(
-            target, credentials, tuple(options), caller_metadata(actor, groups)
+        dialing = Dialing(credentials, tuple(options), caller_metadata(actor, groups))
+        self._destination = Destination(target, dialing, balancing=balancing, tenant=tenant)
+        self._balanced = (
+            self._destination.open_balanced() if self._destination.is_balanced else None
         )
-        self._channel = self._endpoint.open()
+        self._channel = (
+            self._destination.open()
+            if self._balanced is None
+            else cast("grpc.Channel", self._balanced)
+        )
         self._deciding = evaluate_service_pb2_grpc.EvaluateServiceStub(self._channel)
         self._managing = policy_service_pb2_grpc.PolicyServiceStub(self._channel)
         self._operating = node_service_pb2_grpc.NodeServiceStub(self._channel)
@@ -113,8 +126,28 @@ class Client(Enforcement, Management, Operations, Placements, Rollouts):
         self.close()
 
     def close(self) -> None:
-        """Close the connection. Subscriptions have their own, and are closed by themselves."""
+        """Close the connections. Subscriptions have their own, and are closed by themselves."""
         self._channel.close()
+
+    def endpoints(self) -> tuple[EndpointStatistics, ...]:
+        """Return what can be seen of each endpoint; nothing where there is one plain target."""
+        return self._balanced.statistics() if self._balanced is not None else ()
+
+    def wait_ready(self, *, timeout_s: float = 10.0) -> None:
+        """Connect now, and wait until a server can answer.
+
+        With several endpoints: until the nearest have been heard of, and one can serve.
+
+        Raises:
+            DeadlineExceeded: none could, in time.
+        """
+        if self._balanced is not None:
+            self._balanced.wait_ready(timeout_s)
+            return
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout_s)
+        except grpc.FutureTimeoutError as error:
+            raise DeadlineExceeded(f"no server can be reached after {timeout_s:g} s") from error
 
     def evaluate(
         self,
@@ -330,4 +363,4 @@ class Client(Enforcement, Management, Operations, Placements, Rollouts):
             region=region,
         )
         options = FollowOptions(stale_after_s=stale_after_s, on_state_change=on_state_change)
-        return Subscription(lambda: following(self._endpoint, request, ITEMS, options))
+        return Subscription(lambda: following(self._destination, request, ITEMS, options))

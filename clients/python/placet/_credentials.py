@@ -21,12 +21,15 @@ Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105  # a type
 thread, and must not block."""
 
 
+_NAME_OVERRIDE = "grpc.ssl_target_name_override"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """How to know a server, and how to prove who calls. Without more: TLS, and nobody is known.
 
-    Files are read when a client is made, except for tokens: to go by a renewed certificate, make
-    another client.
+    Files are read when a connection to an endpoint is prepared; gRPC goes on with what was in them
+    then for as long as the client has that endpoint. Tokens are asked for each call.
     """
 
     ca: Pem | None = None
@@ -59,6 +62,14 @@ class Credentials:
         """Whether they say who calls."""
         return self.cert is not None or self.token is not None
 
+    def check(self) -> None:
+        """Read the files once.
+
+        Raises:
+            InvalidRequest: one cannot be used.
+        """
+        self._channel_credentials()
+
     def opened(self, api: Any, target: str, options: list[tuple[str, int | str]]) -> Any:
         """Return a channel.
 
@@ -70,8 +81,9 @@ class Credentials:
         Raises:
             InvalidRequest: a file cannot be read.
         """
-        if self.server_name:
-            options = [*options, ("grpc.ssl_target_name_override", self.server_name)]
+        # What is said of one endpoint goes before what is said of all.
+        if self.server_name and all(key != _NAME_OVERRIDE for key, _ in options):
+            options = [*options, (_NAME_OVERRIDE, self.server_name)]
         channel = api.secure_channel(target, self._channel_credentials(), options)
         if self.token is None:
             return channel

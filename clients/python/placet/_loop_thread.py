@@ -19,6 +19,10 @@ class LoopThread:
         self._loop.set_exception_handler(_report)
         threading.Thread(target=self._loop.run_forever, name="placet-loop", daemon=True).start()
 
+    def begin(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Run a coroutine whose end nobody waits for. From any thread."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end and return what it returns. Not from the loop's thread."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)

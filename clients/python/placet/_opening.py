@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import grpc
 import grpc.aio
 
-from placet._channel import Endpoint
+from placet._channel import Destination
 from placet._mirror import ItemReader, ItemT
 from placet._policies import ItemKind
 from placet._publishing import kind_to_wire
@@ -57,7 +57,7 @@ def opener(
 
 @asynccontextmanager
 async def following(
-    endpoint: Endpoint,
+    destination: Destination,
     request: subscribe_service_pb2.SubscribeRequest,
     reader: ItemReader[ItemT],
     options: FollowOptions,
@@ -65,10 +65,14 @@ async def following(
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Subscription[ItemT]]:
     """Follow a policy set over a connection of its own, closed at the end."""
-    channel = endpoint.open_aio()
+    channel = destination.open_aio()
     try:
         async with Subscription(
-            opener(channel, request), reader, options, clock=clock
+            opener(channel, request),
+            reader,
+            options,
+            has_others=destination.is_balanced,
+            clock=clock,
         ) as subscription:
             yield subscription
     finally:

@@ -34,6 +34,7 @@ from placet._errors import (
     DecisionError,
     Internal,
     InvalidRequest,
+    PlacetError,
     Unavailable,
 )
 from placet._requests import Request, whole_request
@@ -171,7 +172,7 @@ async def evaluate_in_tasks(
             await answers.put(_End(in_flight.loss()))
         except grpc.aio.AioRpcError as error:
             await answers.put(_End(from_rpc_error(error)))
-        except Internal as error:
+        except PlacetError as error:
             await answers.put(_End(error))
 
     try:

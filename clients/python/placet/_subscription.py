@@ -75,12 +75,16 @@ class Subscription(Generic[ItemT]):
         reader: ItemReader[ItemT],
         options: FollowOptions,
         *,
+        has_others: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rng: random.Random | None = None,
     ) -> None:
         self._open_stream = open_stream
         self._options = options
+        # A node that goes away, or takes no more subscribers, says when to come back. Whoever
+        # can go elsewhere does that at once.
+        self._has_others = has_others
         self._clock = clock
         self._sleep = sleep
         # Spreads retries; nobody gains by guessing them.
@@ -251,7 +255,8 @@ class Subscription(Generic[ItemT]):
                 note = self._status.failed if ending.is_fault else self._status.lost
                 self._set(note(ending.error))
             delay_s = self._options.backoff.delay_s(failures, self._rng)
-            await self._sleep(ending.wait_s + delay_s)
+            wait_s = 0.0 if self._has_others else ending.wait_s
+            await self._sleep(wait_s + delay_s)
 
     def _forget(self, error: PlacetError) -> None:
         """Let go of what may not be held where this is."""
@@ -287,6 +292,8 @@ class Subscription(Generic[ItemT]):
             return after_break(broken)
         except grpc.aio.AioRpcError as rpc_error:
             return after_error(from_rpc_error(rpc_error))
+        except PlacetError as error:
+            return after_error(error)
         finally:
             call.cancel()
 

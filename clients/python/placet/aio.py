@@ -7,10 +7,11 @@ is awaited.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 from weakref import WeakSet
 
 import grpc
@@ -18,13 +19,16 @@ import grpc.aio
 
 from placet import _convert as convert
 from placet import _requests as building
+from placet._balancing.aio_channel import BalancedAioChannel
+from placet._balancing.endpoints import EndpointStatistics
+from placet._balancing.options import Balancing
 from placet._callers import caller_metadata
 from placet._calls import Defaults, call_aio, pages_aio
-from placet._channel import ChannelOptions, Endpoint
+from placet._channel import ChannelOptions, Destination, Dialing, Target
 from placet._credentials import Credentials
 from placet._decisions import Decision, Explanation, SearchHit
 from placet._enforcing import AsyncEnforcement
-from placet._errors import DecisionError
+from placet._errors import DeadlineExceeded, DecisionError
 from placet._freshness import StateChange
 from placet._managing import AsyncManagement
 from placet._mirror import ITEMS
@@ -61,13 +65,14 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncPlacements
 
     def __init__(
         self,
-        target: str,
+        target: Target,
         *,
         tenant: str | None = None,
         timeout_s: float = 1.0,
         management_timeout_s: float = 30.0,
         actor: str = "",
         groups: Iterable[str] = (),
+        balancing: Balancing | None = None,
         credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
     ) -> None:
@@ -75,17 +80,22 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncPlacements
         self._defaults = Defaults(
             tenant=tenant, timeout_s=timeout_s, management_timeout_s=management_timeout_s
         )
-        self._endpoint = Endpoint(
-            target, credentials, tuple(options), caller_metadata(actor, groups)
-        )
+        dialing = Dialing(credentials, tuple(options), caller_metadata(actor, groups))
+        self._destination = Destination(target, dialing, balancing=balancing, tenant=tenant)
         self._subscriptions: WeakSet[Subscription[Item]] = WeakSet()
 
     # A channel belongs to the event loop it was opened in, and clients may be made outside
     # of any: hence the opening at first use.
 
     @cached_property
+    def _balanced(self) -> BalancedAioChannel | None:
+        return self._destination.open_balanced_aio() if self._destination.is_balanced else None
+
+    @cached_property
     def _channel(self) -> grpc.aio.Channel:
-        return self._endpoint.open_aio()
+        if self._balanced is not None:
+            return cast("grpc.aio.Channel", self._balanced)
+        return self._destination.open_aio()
 
     @cached_property
     def _deciding(self) -> evaluate_service_pb2_grpc.EvaluateServiceAsyncStub:
@@ -123,8 +133,24 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncPlacements
         # Closing a channel does not end its streams.
         for subscription in tuple(self._subscriptions):
             await subscription.aclose()
-        if "_channel" in self.__dict__:
+        # Whoever was asked for statistics only has made one too.
+        if {"_channel", "_balanced"} & self.__dict__.keys():
             await self._channel.close()
+
+    def endpoints(self) -> tuple[EndpointStatistics, ...]:
+        """Return what can be seen of each endpoint; nothing where there is one plain target."""
+        return self._balanced.statistics() if self._balanced is not None else ()
+
+    async def wait_ready(self, *, timeout_s: float = 10.0) -> None:
+        """Connect now, and wait until a server can answer."""
+        if self._balanced is not None:
+            await self._balanced.wait_ready(timeout_s)
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._channel.channel_ready()
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"no server can be reached after {timeout_s:g} s") from error
 
     async def evaluate(
         self,
@@ -283,6 +309,11 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncPlacements
             region=region,
         )
         options = FollowOptions(stale_after_s=stale_after_s, on_state_change=on_state_change)
-        subscription = Subscription(opener(self._channel, request), ITEMS, options)
+        subscription = Subscription(
+            opener(self._channel, request),
+            ITEMS,
+            options,
+            has_others=self._destination.is_balanced,
+        )
         self._subscriptions.add(subscription)
         return subscription

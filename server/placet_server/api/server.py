@@ -72,8 +72,9 @@ def _options(listening: Listening) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", TRANSPORT_BYTES),
         # A second server on a taken port has to fail, not to share its connections.
         ("grpc.so_reuseport", int(listening.is_shared)),
-        # Clients find out by pings that a node hangs; they must be allowed to.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+        # Clients find out by pings that a node hangs; they must be allowed to. (C-core calls
+        # the argument MIN_RECV_PING_INTERVAL_WITHOUT_DATA, and names it like this.)
+        ("grpc.http2.min_ping_interval_without_data_ms", 100),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
     if listening.max_connection_age_s:

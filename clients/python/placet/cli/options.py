@@ -21,7 +21,10 @@ DEFAULT_ADDRESS = "127.0.0.1:7717"
 Address: TypeAlias = Annotated[
     str,
     typer.Option(
-        "--address", envvar="PLACET_ADDRESS", help="Where the server is.", metavar="HOST:PORT"
+        "--address",
+        envvar="PLACET_ADDRESS",
+        help="Where the server is; several with commas, and the commands use those that answer.",
+        metavar="HOST:PORT,...",
     ),
 ]
 Tenant: TypeAlias = Annotated[

@@ -11,7 +11,8 @@ from typing import Self
 import grpc
 
 from placet import _requests as building
-from placet._channel import ChannelOptions, Endpoint
+from placet._balancing.options import Balancing
+from placet._channel import ChannelOptions, Destination, Dialing, Target
 from placet._client import Client
 from placet._credentials import Credentials
 from placet._decisions import Decision
@@ -35,7 +36,7 @@ class LocalEvaluator(Enforcement):
 
     def __init__(
         self,
-        target: str,
+        target: Target,
         *,
         tenant: str,
         max_staleness_s: float = 30.0,
@@ -46,6 +47,7 @@ class LocalEvaluator(Enforcement):
         stale_after_s: float = 15.0,
         subscriber: str = "",
         region: str = "",
+        balancing: Balancing | None = None,
         credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
         on_state_change: Callable[[StateChange], None] | None = None,
@@ -53,7 +55,8 @@ class LocalEvaluator(Enforcement):
         """Prepare to follow a tenant's policies.
 
         Args:
-            target: where the server is: ``localhost:7717``.
+            target: where the server is, or several, as for ``placet.Client``: one that goes
+                away is followed on at another, from where it left off.
             tenant: whose policies decide.
             max_staleness_s: past this, ``when_stale`` says what happens.
             when_stale: ``raise`` StaleNode, ``serve`` marked answers, or ask ``remote``.
@@ -63,6 +66,7 @@ class LocalEvaluator(Enforcement):
             stale_after_s: without a sign of life for this long the connection is made anew.
             subscriber: name for the operators' lists, such as ``orders-api/7f9c``.
             region: where this process is, which the tenant's residency must allow.
+            balancing: how to choose between several.
             credentials: how to know the server and prove who calls: ``Credentials``, or gRPC's own;
                 plain text without.
             options: gRPC channel arguments, over this package's own.
@@ -80,9 +84,16 @@ class LocalEvaluator(Enforcement):
             region=region,
             on_state_change=on_state_change,
         )
-        self._endpoint = Endpoint(target, credentials, tuple(options))
+        self._destination = Destination(
+            target, Dialing(credentials, tuple(options)), balancing=balancing, tenant=tenant
+        )
         self._remote = Client(
-            target, tenant=tenant, timeout_s=timeout_s, credentials=credentials, options=options
+            target,
+            tenant=tenant,
+            timeout_s=timeout_s,
+            balancing=balancing,
+            credentials=credentials,
+            options=options,
         )
         self._stack = AsyncExitStack()
         self._loop: LoopThread | None = None
@@ -227,7 +238,7 @@ class LocalEvaluator(Enforcement):
     def __enter__(self) -> Self:
         self._loop = background_loop()
         self._programs = self._loop.run(
-            self._stack.enter_async_context(following_programs(self._endpoint, self._options))
+            self._stack.enter_async_context(following_programs(self._destination, self._options))
         )
         self._deciding = Deciding(self._programs, self._options)
         return self

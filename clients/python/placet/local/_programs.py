@@ -16,7 +16,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from placet import wire
-from placet._channel import Endpoint
+from placet._channel import Destination
 from placet._errors import (
     DeadlineExceeded,
     Internal,
@@ -234,7 +234,7 @@ def item_sets(tenant: str, snapshot: Snapshot[Item]) -> tuple[ItemSet, ItemSet]:
 
 @asynccontextmanager
 async def following_programs(
-    endpoint: Endpoint,
+    destination: Destination,
     options: LocalOptions,
     *,
     clock: Callable[[], float] = time.monotonic,
@@ -260,7 +260,7 @@ async def following_programs(
         on_forget=forget,
     )
     async with following(
-        endpoint, request, ENGINE_ITEMS, follow_options, clock=clock
+        destination, request, ENGINE_ITEMS, follow_options, clock=clock
     ) as subscription:
         programs = Programs(subscription, options, clock=clock)
         task = asyncio.create_task(programs.run(), name="placet-programs")

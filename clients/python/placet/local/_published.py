@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from placet._channel import Endpoint
+from placet._channel import Destination, Dialing
 from placet._credentials import Credentials
 from placet._errors import DeadlineExceeded
 from placet._loop_thread import background_loop
@@ -22,12 +22,15 @@ def published_sets(
         DeadlineExceeded: they were not there in time.
         PlacetError: what makes waiting pointless, such as ``NotFound`` for the tenant.
     """
-    return background_loop().run(_fetch(Endpoint(target, credentials), tenant, timeout_s))
+    destination = Destination(target, Dialing(credentials))
+    return background_loop().run(_fetch(destination, tenant, timeout_s))
 
 
-async def _fetch(endpoint: Endpoint, tenant: str, timeout_s: float) -> tuple[ItemSet, ItemSet]:
+async def _fetch(
+    destination: Destination, tenant: str, timeout_s: float
+) -> tuple[ItemSet, ItemSet]:
     request = subscribe_request(tenant)
-    async with following(endpoint, request, ENGINE_ITEMS, FollowOptions()) as subscription:
+    async with following(destination, request, ENGINE_ITEMS, FollowOptions()) as subscription:
         try:
             event = await subscription.next_event(timeout_s=timeout_s)
         except TimeoutError:

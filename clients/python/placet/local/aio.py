@@ -12,7 +12,8 @@ import grpc
 
 from placet import _requests as building
 from placet import aio
-from placet._channel import ChannelOptions, Endpoint
+from placet._balancing.options import Balancing
+from placet._channel import ChannelOptions, Destination, Dialing, Target
 from placet._credentials import Credentials
 from placet._decisions import Decision
 from placet._enforcing import AsyncEnforcement
@@ -36,7 +37,7 @@ class LocalEvaluator(AsyncEnforcement):
 
     def __init__(
         self,
-        target: str,
+        target: Target,
         *,
         tenant: str,
         max_staleness_s: float = 30.0,
@@ -47,6 +48,7 @@ class LocalEvaluator(AsyncEnforcement):
         stale_after_s: float = 15.0,
         subscriber: str = "",
         region: str = "",
+        balancing: Balancing | None = None,
         credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
         on_state_change: Callable[[StateChange], None] | None = None,
@@ -64,9 +66,16 @@ class LocalEvaluator(AsyncEnforcement):
             region=region,
             on_state_change=on_state_change,
         )
-        self._endpoint = Endpoint(target, credentials, tuple(options))
+        self._destination = Destination(
+            target, Dialing(credentials, tuple(options)), balancing=balancing, tenant=tenant
+        )
         self._remote = aio.Client(
-            target, tenant=tenant, timeout_s=timeout_s, credentials=credentials, options=options
+            target,
+            tenant=tenant,
+            timeout_s=timeout_s,
+            balancing=balancing,
+            credentials=credentials,
+            options=options,
         )
         self._stack = AsyncExitStack()
         self._programs: Programs | None = None
@@ -197,7 +206,7 @@ class LocalEvaluator(AsyncEnforcement):
 
     async def __aenter__(self) -> Self:
         self._programs = await self._stack.enter_async_context(
-            following_programs(self._endpoint, self._options)
+            following_programs(self._destination, self._options)
         )
         self._deciding = Deciding(self._programs, self._options)
         return self
