@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from placet_server.config import read_config
 from placet_server.identity.access import AccessList, AccessRefused, Rights, read_access
 from placet_server.identity.permissions import Permission
 from placet_server.identity.principals import ANONYMOUS, Kind, Principal
@@ -170,3 +172,17 @@ def test_what_is_not_clear_is_refused(tmp_path: Path, text: str, says: str) -> N
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(AccessRefused, match="No such file"):
         read_access(tmp_path / "none.toml")
+
+
+def test_the_documented_files_are_good(tmp_path: Path) -> None:
+    """What docs/identity.md shows can be used as it stands there."""
+    documentation = Path(__file__).parents[3] / "docs" / "identity.md"
+    shown = re.findall(r"```toml\n(.*?)```", documentation.read_text(), re.DOTALL)
+    access = [text for text in shown if "[[access]]" in text]
+    configuration = "\n".join(text for text in shown if "[[access]]" not in text)
+    assert len(access) == 1
+    assert len(_access(tmp_path, access[0]).entries) == access[0].count("[[access]]")
+    (tmp_path / "placet.toml").write_text(configuration)
+    config, _ = read_config(file=tmp_path / "placet.toml", environment={})
+    assert config.tls.client_ca
+    assert config.identity.jwks
