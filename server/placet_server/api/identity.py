@@ -97,7 +97,7 @@ def credentials_in(
     return certificate, authorization
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=4096)
 def forwarded_certificate(header: str) -> bytes:
     """Return the certificate, in PEM, of a header that Envoy wrote.
 

@@ -163,7 +163,7 @@ def _tenants(entry: Entry, principal: Principal) -> Patterns:
     if not entry.tenants_claim:
         return entry.tenants
     claimed = frozenset(texts_of(principal.claims.get(entry.tenants_claim)))
-    return Patterns(entry.tenants.exact | claimed - {PLATFORM}, entry.tenants.prefixes)
+    return Patterns(entry.tenants.exact | claimed, entry.tenants.prefixes)
 
 
 def texts_of(claim: Any) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from placet_server.identity.refused_calls import RefusedCalls
 from placet_server.identity.tokens import KeyUnknown, TokenReader
 
 # A caller takes some kilobytes, most of it for what its token says.
-_REMEMBERED = 10_000
+_REMEMBERED = 4096
 _DECIDING = frozenset({Permission.DECIDE})
 _BEARER = "bearer "
 
@@ -126,8 +126,9 @@ class Callers:
     def _forget_tokens(self) -> None:
         self._generation = self._tokens.keys.generation if self._tokens else 0
         self._by_token: LRUCache[bytes, Caller] = LRUCache(_REMEMBERED)
+        self._by_both: LRUCache[tuple[bytes, str], Caller] = LRUCache(_REMEMBERED)
         # Apart, so that nobody who makes tokens up has others forgotten.
-        self._unproved: LRUCache[bytes, CredentialsRefused] = LRUCache(_REMEMBERED)
+        self._unproved: LRUCache[bytes, tuple[Refusal, str]] = LRUCache(_REMEMBERED)
 
     def _caller(self, principal: Principal) -> Caller:
         rights = self._access.rights(principal)
@@ -174,15 +175,26 @@ class Callers:
             caller.list_number = self._list_number
 
     def _known(self, certificate: bytes | None, authorization: str | None) -> Caller:
+        if certificate is None:
+            return self._nobody() if authorization is None else self._tokened(authorization)
+        certified = self._certified(certificate)
         if authorization is None:
-            return self._nobody() if certificate is None else _named(self._certified(certificate))
-        certified = None if certificate is None else self._certified(certificate)
-        caller = self._tokened(authorization)
-        if certified is None or certified.principal.expires_s >= caller.principal.expires_s:
-            return caller
-        # What it takes two proofs for is good no longer than either.
+            return _named(certified)
+        return self._with_both(self._tokened(authorization), certified, certificate, authorization)
+
+    def _with_both(
+        self, tokened: Caller, certified: Caller, certificate: bytes, authorization: str
+    ) -> Caller:
+        """Return whom the token names, for as long as both are good."""
         expires_s = certified.principal.expires_s
-        return self._caller(replace(caller.principal, expires_s=expires_s))
+        if expires_s >= tokened.principal.expires_s:
+            return tokened
+        key = (certificate, authorization)
+        caller = self._by_both.get(key)
+        if caller is None:
+            principal = replace(tokened.principal, expires_s=expires_s)
+            caller = self._by_both[key] = self._caller(principal)
+        return caller
 
     def _nobody(self) -> Caller:
         if not self.anonymous.rights.are_any:
@@ -214,14 +226,14 @@ class Callers:
     def _read_token(self, authorization: str, digest: bytes, tokens: TokenReader) -> Caller:
         unproved = self._unproved.get(digest)
         if unproved is not None:
-            raise CredentialsRefused(unproved.refusal, unproved.detail)
+            raise CredentialsRefused(*unproved)
         try:
             if authorization[: len(_BEARER)].lower() != _BEARER:
                 raise CredentialsRefused(Refusal.TOKEN_MALFORMED)
             return self._caller(tokens.read(authorization[len(_BEARER) :].strip()))
         except CredentialsRefused as error:
             if error.refusal is not Refusal.TOKEN_TOO_EARLY:
-                self._unproved[digest] = error
+                self._unproved[digest] = (error.refusal, error.detail)
             raise
 
 

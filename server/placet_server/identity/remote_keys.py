@@ -27,6 +27,8 @@ _RETRY_FIRST_S = 1.0
 _AT_MOST_EVERY_S = 10.0
 # How long a call waits for the keys it may be signed with.
 _WAIT_S = 3.0
+# And so many may do so at the same time.
+_MOST_WAITING = 100
 
 
 class RemoteKeys:
@@ -56,6 +58,7 @@ class RemoteKeys:
         self._monotonic = monotonic
         self._asked_at_s = float("-inf")
         self._fetching: asyncio.Future[bool] | None = None
+        self._waiting = 0
 
     async def run(self) -> None:
         """Fetch them again and again, until cancelled."""
@@ -75,18 +78,24 @@ class RemoteKeys:
     async def look_again(self) -> None:
         """Have them fetched out of turn, since a key is missing; return when they are there.
 
-        However often this is asked, it is done once in some seconds; nobody waits for long.
+        However often this is asked, it is done once in some seconds; nobody waits for long, and
+        not many do at all.
         """
+        if self._waiting >= _MOST_WAITING:
+            return
         if self._fetching is None:
             now_s = self._monotonic()
             if now_s - self._asked_at_s < _AT_MOST_EVERY_S:
                 return
             self._asked_at_s = now_s
+        self._waiting += 1
         try:
             async with asyncio.timeout(_WAIT_S):
                 await self._fetch()
         except TimeoutError:
             return
+        finally:
+            self._waiting -= 1
 
     async def _fetch(self) -> bool:
         """Fetch them, together with whoever else is about to; return whether that went well."""

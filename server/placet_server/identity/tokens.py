@@ -16,6 +16,7 @@ from placet_server.identity.refusals import CredentialsRefused, Refusal
 _MAX_CHARS = 16 * 1024
 _MAX_NAME_CHARS = 256
 _MAX_GROUPS = 1000
+_LAST_TIME_S = 1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,4 +124,5 @@ class TokenReader:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    # JSON as Python reads it has infinity, and numbers of any length.
+    return isinstance(value, int | float) and abs(value) < _LAST_TIME_S

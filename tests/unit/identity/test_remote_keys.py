@@ -203,6 +203,26 @@ async def test_nobody_waits_long_for_a_server_that_does_not_answer(
             await _until_known(callers, server.issuer.token("ann"))
 
 
+async def test_not_everybody_waits_for_a_server_that_hangs(
+    server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_keys, "_MOST_WAITING", 5)
+    clock = ManualClock()
+    async with following(server, clock=clock) as (remote, callers):
+        await _until_known(callers, server.issuer.token("ann"))
+        server.does = "hang"
+        clock.advance(60)
+        waiting = [asyncio.create_task(remote.look_again()) for _ in range(5)]
+        async with asyncio.timeout(_PATIENCE_S):
+            while not server.asked > 1:  # noqa: ASYNC110  # nothing tells
+                await asyncio.sleep(0.01)
+        await remote.look_again()
+        assert not any(task.done() for task in waiting)
+        server.does = "well"
+        server.may_end.set()
+        await asyncio.gather(*waiting)
+
+
 async def test_a_server_may_come_later(server: KeyServer) -> None:
     server.does = "error"
     async with following(server, refresh_s=0.05) as (_, callers):
