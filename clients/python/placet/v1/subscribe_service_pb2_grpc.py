@@ -62,10 +62,12 @@ class SubscribeServiceServicer(object):
         date. A stream that took nothing for 60 s is closed.
 
         Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
-        (unknown tenant), FAILED_PRECONDITION (the tenant's data may not leave for
-        the subscriber's region), RESOURCE_EXHAUSTED (too many subscribers, or a
-        reader that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
-        possible, with the same cursor).
+        (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
+        nodes), FAILED_PRECONDITION (the tenant's data may not leave for the
+        subscriber's region), RESOURCE_EXHAUSTED (too many subscribers, or a reader
+        that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
+        possible, with the same cursor; or the credentials the stream began with
+        have expired, or give less: come back with new ones).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

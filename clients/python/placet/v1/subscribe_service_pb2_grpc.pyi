@@ -49,10 +49,12 @@ class SubscribeServiceStub:
     date. A stream that took nothing for 60 s is closed.
 
     Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
-    (unknown tenant), FAILED_PRECONDITION (the tenant's data may not leave for
-    the subscriber's region), RESOURCE_EXHAUSTED (too many subscribers, or a
-    reader that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
-    possible, with the same cursor).
+    (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
+    nodes), FAILED_PRECONDITION (the tenant's data may not leave for the
+    subscriber's region), RESOURCE_EXHAUSTED (too many subscribers, or a reader
+    that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
+    possible, with the same cursor; or the credentials the stream began with
+    have expired, or give less: come back with new ones).
     """
 
 @_typing.type_check_only
@@ -76,10 +78,12 @@ class SubscribeServiceAsyncStub(SubscribeServiceStub):
     date. A stream that took nothing for 60 s is closed.
 
     Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
-    (unknown tenant), FAILED_PRECONDITION (the tenant's data may not leave for
-    the subscriber's region), RESOURCE_EXHAUSTED (too many subscribers, or a
-    reader that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
-    possible, with the same cursor).
+    (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
+    nodes), FAILED_PRECONDITION (the tenant's data may not leave for the
+    subscriber's region), RESOURCE_EXHAUSTED (too many subscribers, or a reader
+    that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
+    possible, with the same cursor; or the credentials the stream began with
+    have expired, or give less: come back with new ones).
     """
 
 class SubscribeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -106,10 +110,12 @@ class SubscribeServiceServicer(metaclass=_abc_1.ABCMeta):
         date. A stream that took nothing for 60 s is closed.
 
         Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
-        (unknown tenant), FAILED_PRECONDITION (the tenant's data may not leave for
-        the subscriber's region), RESOURCE_EXHAUSTED (too many subscribers, or a
-        reader that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
-        possible, with the same cursor).
+        (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
+        nodes), FAILED_PRECONDITION (the tenant's data may not leave for the
+        subscriber's region), RESOURCE_EXHAUSTED (too many subscribers, or a reader
+        that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
+        possible, with the same cursor; or the credentials the stream began with
+        have expired, or give less: come back with new ones).
         """
 
 def add_SubscribeServiceServicer_to_server(servicer: SubscribeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
