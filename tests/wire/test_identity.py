@@ -584,5 +584,9 @@ async def _answer(
         if error.code() is _Code.UNIMPLEMENTED:
             # Designed, and served by nobody yet.
             return error.code().name, "", ""
+        if found.client_streaming and error.code() is _Code.INTERNAL:
+            # The call was over before its first message was written, and gRPC's client tells of
+            # the write that failed instead of what the server said. It seldom comes to that.
+            return await _answer(service, method, tenant, metadata=metadata)
         return error.code().name, info(error).reason, error.details() or ""
     return "OK", "", ""
