@@ -36,6 +36,8 @@ from placet_server.api.topology_watching import TopologyWatching
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError, RolloutsConfig
 from placet_server.decisions.decider import Decided, Decider
+from placet_server.identity.callers import Callers
+from placet_server.identity.opening import Identity
 from placet_server.listening import Listening, reachable
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
@@ -62,6 +64,8 @@ from placet_server.store.contract import Store
 from placet_server.stores import open_store
 from placet_server.telemetry.decision_log.opening import masker_of
 from placet_server.telemetry.running import NodeTelemetry, placet_version, running_telemetry
+from placet_server.tls.credentials import upstream_credentials
+from placet_server.tls.opening import Tls, check_upstream
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +83,9 @@ class Node:
     hub: Hub
     admission: AdmissionControl
     api: ApiServer
+    callers: Callers | None
+    """Knows who calls. None: everybody may do everything."""
+    tls: Tls | None
     telemetry: NodeTelemetry
     evaluate: EvaluateService
     membership: Membership
@@ -106,9 +113,12 @@ async def running_node(
         AddressUnavailable: the address cannot be listened on.
         StoreError: the store cannot be opened.
     """
-    for address in filter(None, (config.server.listen, config.telemetry.prometheus_listen)):
+    plain = [config.telemetry.prometheus_listen]
+    if not config.tls.cert:
+        plain.append(config.server.listen)
+    for address in filter(None, plain):
         _refuse_open_address(address, config.server.allow_insecure)
-    clock = clock or SystemClock()
+    clock, is_given = clock or SystemClock(), listening is not None
     node, region = config.server.node or socket.gethostname(), config.server.region
     regions = load_regions(config.topology.file, here=region)
     async with AsyncExitStack() as stack:
@@ -121,6 +131,17 @@ async def running_node(
                 now=clock.now,
             )
         )
+        listening = listening or Listening(address=config.server.listen)
+        identity = Identity(config, clock, telemetry.metrics) if config.identity.access else None
+        tls = Tls(config.tls, clock, telemetry.metrics) if config.tls.cert else None
+        check_upstream(config.tls, clock.now())
+        # Who stands behind Envoy is reached by nobody else, and that shows the certificate.
+        credentials = tls.credentials() if tls and not listening.is_behind_envoy else None
+        if identity is None and not _is_loopback(config.server.listen):
+            log.warning(
+                "whoever reaches this server may do everything; see identity.access",
+                extra={"address": config.server.listen},
+            )
         store = await open_store(config.store)
         stack.push_async_callback(store.aclose)
         executor = stack.enter_context(
@@ -206,6 +227,9 @@ async def running_node(
             clock=clock,
             defaults=_plan_defaults(config.rollouts),
         )
+        asker = HealthAsker(lambda: upstream_credentials(config.tls, clock.now()))
+        if tls is not None:
+            tls.renewed.append(asker.connect_anew)
         membership = Membership(
             Registration(
                 id=node,
@@ -218,7 +242,7 @@ async def running_node(
             active=active,
             view=view,
             audience=audience,
-            asker=HealthAsker(),
+            asker=asker,
             clock=clock,
             config=config.topology,
         )
@@ -273,10 +297,12 @@ async def running_node(
             (feed.run(), "feed"),
             (driver.run(), "rollouts"),
             (membership.run(), "topology"),
+            *(identity.tasks() if identity is not None else ()),
+            *(tls.tasks() if tls is not None else ()),
         ):
             _run(stack, running, name)
         api = ApiServer(
-            listening=listening or Listening(address=config.server.listen),
+            listening=listening,
             services=services,
             hub=hub,
             audience=audience,
@@ -285,11 +311,13 @@ async def running_node(
             write_timeout_s=config.subscribe.write_timeout_s,
             drain_s=config.server.drain_s,
             telemetry=telemetry.rpc,
+            callers=identity.callers if identity is not None else None,
+            credentials=credentials,
         )
         host, _, _ = config.server.listen.rpartition(":")
         stack.push_async_callback(membership.leave)
         port = await api.start()
-        address = (listening.public or listening.address) if listening else f"{host}:{port}"
+        address = (listening.public or listening.address) if is_given else f"{host}:{port}"
         advertised = config.server.advertise or reachable(address)
         if not advertised:
             log.warning(
@@ -315,6 +343,8 @@ async def running_node(
             hub=hub,
             admission=admission,
             api=api,
+            callers=identity.callers if identity is not None else None,
+            tls=tls,
             telemetry=telemetry,
             evaluate=services.evaluate,
             membership=membership,
@@ -369,15 +399,16 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 def _refuse_open_address(address: str, allow_insecure: bool) -> None:
     """Keep plain-text ports on this machine unless somebody says they know better."""
-    host = address.rpartition(":")[0].strip("[]")
-    if allow_insecure or host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not (allow_insecure or _is_loopback(address)):
         raise ConfigError(
-            f"`{address}` can be reached by others and this server has no TLS; "
-            "listen on 127.0.0.1, or set server.allow_insecure where the network is yours"
+            f"`{address}` can be reached by others and is plain text; listen on 127.0.0.1, give "
+            "the server TLS (tls.cert), or set server.allow_insecure where the network is yours"
         )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

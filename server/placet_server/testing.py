@@ -13,6 +13,7 @@ from placet_server.clock import Clock
 from placet_server.config import (
     CacheConfig,
     Config,
+    IdentityConfig,
     LimitsConfig,
     LogConfig,
     RolloutsConfig,
@@ -20,6 +21,7 @@ from placet_server.config import (
     StoreConfig,
     SubscribeConfig,
     TelemetryConfig,
+    TlsConfig,
     TopologyConfig,
 )
 
@@ -35,6 +37,8 @@ async def running_server(
     drain_s: float = 1.0,
     telemetry: TelemetryConfig | None = None,
     rollouts: RolloutsConfig | None = None,
+    tls: TlsConfig | None = None,
+    identity: IdentityConfig | None = None,
     node: str = "test-node",
     region: str = LOCAL,
     topology: TopologyConfig | None = None,
@@ -54,6 +58,8 @@ async def running_server(
         log=LogConfig(),
         telemetry=telemetry or TelemetryConfig(),
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
+        tls=tls or TlsConfig(),
+        identity=identity or IdentityConfig(),
         topology=topology or TopologyConfig(),
     )
     async with running_node(config, clock=clock) as running:

@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 
 import placet
+from bench.wires import Island, can_make_islands, island, wire_to
 from placet import Balancing, EndpointState
 from placet.local import LocalEvaluator
 from tests.faults.ports import free_port
-from tests.faults.wires import Island, can_make_islands, island, wire_to
 
 TENANT = "acme"
 ASKED = (("User", "alice"), "view", ("Document", "one"))

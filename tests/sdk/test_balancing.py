@@ -766,3 +766,50 @@ async def test_a_client_that_is_dropped_is_watched_for_no_longer() -> None:
         assert 1 == nodes[0].watchers
         del client
         await nodes[0].wait_unwatched(timeout_s=TIMEOUT_S)
+
+
+@pytest.mark.parametrize("hedge_after_s", [None, 1.0])
+async def test_who_calls_is_told_to_whoever_answers(kind: str, hedge_after_s: float | None) -> None:
+    told = []
+
+    async def note(context: Context) -> None:
+        told.append(dict(context.invocation_metadata() or ())["placet-actor"])
+
+    async with fleet(2) as nodes:
+        balancing = Balancing(strategy="round_robin", hedge_after_s=hedge_after_s)
+        async with asking(kind, addresses(nodes), balancing, actor="ann") as ask:
+            for node in nodes:
+                node.act = note
+            await ask.nodes(4)
+
+    assert ["ann"] * 4 == told
+
+
+async def test_without_a_token_nobody_is_called_and_with_one_again_everybody(kind: str) -> None:
+    good = threading.Event()
+
+    def token() -> str:
+        if not good.is_set():
+            raise OSError("the token's file is being written")
+        return "good"
+
+    async with fleet(2) as nodes:
+        credentials = placet.Credentials(plaintext=True, token=token)
+        target = addresses(nodes)
+        async with asking(kind, target, ready=False, credentials=credentials) as ask:
+            with pytest.raises(placet.Unauthenticated, match="being written"):
+                await ask.node()
+            good.set()
+            await ask.until(
+                lambda: all(found.state is EndpointState.READY for found in ask.client.endpoints())
+            )
+            assert {"node-0", "node-1"} == set(await ask.nodes())
+
+
+async def test_one_plain_target_can_be_waited_for(kind: str) -> None:
+    async with fleet(1) as nodes, asking(kind, nodes[0].address, actor="ann") as ask:
+        assert "node-0" == await ask.node()
+        await nodes[0].kill()
+    async with asking(kind, nodes[0].address, ready=False) as ask:
+        with pytest.raises(placet.DeadlineExceeded, match="no server can be reached"):
+            await ask("wait_ready", timeout_s=0.3)

@@ -115,6 +115,7 @@ from placet._balancing.endpoints import Endpoint, EndpointState, EndpointStatist
 from placet._balancing.options import Balancing
 from placet._balancing.sources import Dns, Topology
 from placet._client import Client
+from placet._credentials import Credentials, TokenFile
 from placet._decisions import (
     Cause,
     Decision,
@@ -256,6 +257,7 @@ __all__ = [
     "Conflict",
     "CouldNotDecide",
     "Country",
+    "Credentials",
     "CursorCompacted",
     "DeadlineExceeded",
     "Decision",
@@ -348,6 +350,7 @@ __all__ = [
     "Subscription",
     "TemplateLink",
     "TenantSettings",
+    "TokenFile",
     "Topology",
     "TopologyKind",
     "TopologyState",

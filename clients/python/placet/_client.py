@@ -20,6 +20,7 @@ from placet._balancing.options import Balancing
 from placet._callers import caller_metadata
 from placet._calls import Defaults, call, pages
 from placet._channel import ChannelOptions, Destination, Dialing, Target
+from placet._credentials import Credentials
 from placet._decisions import Decision, Explanation, SearchHit
 from placet._enforcing import Enforcement
 from placet._errors import DeadlineExceeded, DecisionError
@@ -72,7 +73,7 @@ class Client(Enforcement, Management, Operations, Oversight, Placements, Rollout
         actor: str = "",
         groups: Iterable[str] = (),
         balancing: Balancing | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
     ) -> None:
         """Prepare to talk to a server; the first call connects.
@@ -86,12 +87,13 @@ class Client(Enforcement, Management, Operations, Oversight, Placements, Rollout
             management_timeout_s: the same for calls about policies, rollouts and nodes,
                 which may take longer.
             actor: who calls, for the history, and for approvals, which authors cannot give
-                themselves. Said by the caller, not proved: until callers have identities of
-                their own, a server takes everybody's word for it.
-            groups: the groups the actor is in, for approvals that need one; not proved either.
+                themselves. Where a server wants that proved, ``credentials`` do it, and this is
+                best left out: it refuses who says something else.
+            groups: the groups the actor is in, for approvals that need one; the same holds.
             balancing: how to choose between endpoints, when there are several; one target with
                 it is an endpoint too, with ``attempts`` and statistics.
-            credentials: how to encrypt and authenticate; plain text without.
+            credentials: how to know the server and prove who calls: ``Credentials``, or gRPC's own;
+                plain text without.
             options: gRPC channel arguments, over this package's own.
         """
         self._defaults = Defaults(

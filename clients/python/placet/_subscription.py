@@ -273,6 +273,9 @@ class Subscription(Generic[ItemT]):
         except CLOSED as error:
             closed = Unavailable(f"the client is closed: {error}")
             return Ending(closed, is_fault=True, is_final=True)
+        except PlacetError as error:
+            # There is nothing to prove with who calls.
+            return after_error(error)
         try:
             while True:
                 async with asyncio.timeout(self._options.stale_after_s):

@@ -25,6 +25,7 @@ from placet._balancing.options import Balancing
 from placet._callers import caller_metadata
 from placet._calls import Defaults, call_aio, pages_aio
 from placet._channel import ChannelOptions, Destination, Dialing, Target
+from placet._credentials import Credentials
 from placet._decisions import Decision, Explanation, SearchHit
 from placet._enforcing import AsyncEnforcement
 from placet._errors import DeadlineExceeded, DecisionError
@@ -80,7 +81,7 @@ class Client(
         actor: str = "",
         groups: Iterable[str] = (),
         balancing: Balancing | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
     ) -> None:
         """Prepare to talk to a server; the first call connects. See ``placet.Client``."""

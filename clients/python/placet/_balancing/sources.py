@@ -231,9 +231,10 @@ class TopologySource:
 
     async def _watch(self, endpoint: Endpoint, listener: Listener, open_aio: OpenAio) -> bool:
         """Watch at one server until that ends; return whether it said anything."""
-        channel = open_aio(endpoint)
+        channel: grpc.aio.Channel | None = None
         has_said = False
         try:
+            channel = open_aio(endpoint)
             stub: Any = topology_service_pb2_grpc.TopologyServiceStub(channel)
             watch = stub.WatchRoute(self.request)
             while True:
@@ -257,8 +258,12 @@ class TopologySource:
                 listener.no_route(error)
             else:
                 listener.outage(error)
+        except PlacetError as error:
+            # There is no token to call with, or the certificate cannot be read.
+            listener.outage(error)
         finally:
-            await channel.close()
+            if channel is not None:
+                await channel.close()
         return has_said
 
     def _take(self, route: topology_pb2.Route, listener: Listener) -> None:

@@ -212,6 +212,10 @@ class Watching:
                 error = from_rpc_error(rpc_error)
                 self._balancer.health(member, Health.AWAY, self._clock(), error)
                 has_said = False
+            except PlacetError as error:
+                # There is no token to call with, or the certificate cannot be read.
+                self._balancer.health(member, Health.AWAY, self._clock(), error)
+                has_said = False
             failures = 0 if has_said else failures + 1
             await asyncio.sleep(_REOPENING.delay_s(failures, self._rng))
 

@@ -26,7 +26,7 @@ from placet import (
     Unavailable,
 )
 from placet.aio import Client, Subscription
-from placet.cli import items, rollouts, terminal
+from placet.cli import credentials, items, rollouts, terminal
 from placet.cli.amounts import percent_text
 from placet.cli.completing import region_names
 from placet.cli.options import DEFAULT_ADDRESS, Address, Json, Tenant, unanswered
@@ -75,7 +75,7 @@ async def _until_interrupted(following: Coroutine[Any, Any, None]) -> None:
 async def _follow(
     tenant: str, filters: Sequence[str], region: str, address: str, reporter: _Reporter
 ) -> None:
-    async with Client(address, tenant=tenant) as client:
+    async with Client(address, tenant=tenant, credentials=credentials.current()) as client:
         subscription = client.subscribe(
             policy_ids=filters,
             subscriber="placet watch",

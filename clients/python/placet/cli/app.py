@@ -47,7 +47,9 @@ from placet.cli._template_test import run_template_tests
 from placet.cli._tenant import clear, put
 from placet.cli._tenant import get as get_tenant
 from placet.cli._tenant import list_ as list_tenants
+from placet.cli._tls import dev
 from placet.cli._watch import watch
+from placet.cli.credentials import with_credentials
 from placet.cli.failures import EXIT_CODES, ExitCode, Failure, code_of
 from placet.cli.files import PathRefused
 from placet.cli.findings import FilesRefused
@@ -84,7 +86,7 @@ def _add(to: typer.Typer, command: Callable[..., Any], name: str, *examples: str
         name,
         help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs),
         epilog=f"[bold]Examples[/bold]\n{shown}\n\n[dim]{EXIT_CODES}[/dim]",
-    )(command)
+    )(with_credentials(command))
 
 
 def _group(name: str, what: str) -> typer.Typer:
@@ -376,6 +378,14 @@ _add(
     "placet store copy postgresql://placet@db1/placet placet.db",
 )
 _add(store, accept, "accept", "placet store accept postgresql://placet@db1,db2/placet")
+tls = _group("tls", "Certificates for trying TLS out.")
+_add(
+    tls,
+    dev,
+    "dev",
+    "placet tls dev",
+    "placet tls dev -o try --host placet.internal --client ann --client orders",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

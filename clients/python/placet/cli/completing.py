@@ -8,6 +8,7 @@ from itertools import islice
 import typer
 
 from placet import PLATFORM, Client, PlacetError, templates
+from placet.cli import credentials
 from placet.cli.options import DEFAULT_ADDRESS
 
 
@@ -40,7 +41,12 @@ def rollout_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]
     address = given.get("address") or os.environ.get("PLACET_ADDRESS") or DEFAULT_ADDRESS
     tenant = given.get("tenant") or os.environ.get("PLACET_TENANT") or PLATFORM
     try:
-        with Client(address, tenant=tenant, management_timeout_s=_NO_LONGER_S) as client:
+        with Client(
+            address,
+            tenant=tenant,
+            management_timeout_s=_NO_LONGER_S,
+            credentials=credentials.from_environment(),
+        ) as client:
             listed = list(islice(client.list_rollouts(page_size=_MOST), _MOST))
     except PlacetError:
         return []

@@ -67,12 +67,14 @@ class SubscribeServiceServicer(object):
         is a ResetRequired.
 
         Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
-        (unknown tenant), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data
-        may not be on this node, a ResidencyRefusal says where to go;
-        `REGION_FORBIDDEN`: it may not come to the subscriber's region, drop what
-        you have), both also later, RESOURCE_EXHAUSTED (too many subscribers, or a
-        reader that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
-        possible, with the same cursor).
+        (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
+        nodes), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data may not be on
+        this node, a ResidencyRefusal says where to go; `REGION_FORBIDDEN`: it may
+        not come to the subscriber's region, drop what you have), both also later,
+        RESOURCE_EXHAUSTED (too many subscribers, or a reader that takes nothing),
+        UNAVAILABLE (draining: come back, elsewhere if possible, with the same
+        cursor; or the credentials the stream began with have expired, or give
+        less: come back with new ones).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,12 +54,14 @@ class SubscribeServiceStub:
     is a ResetRequired.
 
     Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
-    (unknown tenant), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data
-    may not be on this node, a ResidencyRefusal says where to go;
-    `REGION_FORBIDDEN`: it may not come to the subscriber's region, drop what
-    you have), both also later, RESOURCE_EXHAUSTED (too many subscribers, or a
-    reader that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
-    possible, with the same cursor).
+    (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
+    nodes), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data may not be on
+    this node, a ResidencyRefusal says where to go; `REGION_FORBIDDEN`: it may
+    not come to the subscriber's region, drop what you have), both also later,
+    RESOURCE_EXHAUSTED (too many subscribers, or a reader that takes nothing),
+    UNAVAILABLE (draining: come back, elsewhere if possible, with the same
+    cursor; or the credentials the stream began with have expired, or give
+    less: come back with new ones).
     """
 
 @_typing.type_check_only
@@ -88,12 +90,14 @@ class SubscribeServiceAsyncStub(SubscribeServiceStub):
     is a ResetRequired.
 
     Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
-    (unknown tenant), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data
-    may not be on this node, a ResidencyRefusal says where to go;
-    `REGION_FORBIDDEN`: it may not come to the subscriber's region, drop what
-    you have), both also later, RESOURCE_EXHAUSTED (too many subscribers, or a
-    reader that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
-    possible, with the same cursor).
+    (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
+    nodes), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data may not be on
+    this node, a ResidencyRefusal says where to go; `REGION_FORBIDDEN`: it may
+    not come to the subscriber's region, drop what you have), both also later,
+    RESOURCE_EXHAUSTED (too many subscribers, or a reader that takes nothing),
+    UNAVAILABLE (draining: come back, elsewhere if possible, with the same
+    cursor; or the credentials the stream began with have expired, or give
+    less: come back with new ones).
     """
 
 class SubscribeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -125,12 +129,14 @@ class SubscribeServiceServicer(metaclass=_abc_1.ABCMeta):
         is a ResetRequired.
 
         Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
-        (unknown tenant), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data
-        may not be on this node, a ResidencyRefusal says where to go;
-        `REGION_FORBIDDEN`: it may not come to the subscriber's region, drop what
-        you have), both also later, RESOURCE_EXHAUSTED (too many subscribers, or a
-        reader that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
-        possible, with the same cursor).
+        (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
+        nodes), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data may not be on
+        this node, a ResidencyRefusal says where to go; `REGION_FORBIDDEN`: it may
+        not come to the subscriber's region, drop what you have), both also later,
+        RESOURCE_EXHAUSTED (too many subscribers, or a reader that takes nothing),
+        UNAVAILABLE (draining: come back, elsewhere if possible, with the same
+        cursor; or the credentials the stream began with have expired, or give
+        less: come back with new ones).
         """
 
 def add_SubscribeServiceServicer_to_server(servicer: SubscribeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -29,8 +29,8 @@ class TopologyServiceStub(object):
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel):
@@ -105,8 +105,8 @@ class TopologyServiceServicer(object):
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def ListRegions(self, request, context):
@@ -312,8 +312,8 @@ class TopologyService(object):
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @staticmethod

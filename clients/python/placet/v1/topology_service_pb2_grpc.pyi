@@ -30,8 +30,8 @@ class TopologyServiceStub:
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_typing.overload
@@ -123,8 +123,8 @@ class TopologyServiceAsyncStub(TopologyServiceStub):
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -212,8 +212,8 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_abc_1.abstractmethod
