@@ -131,7 +131,8 @@ def running_cluster(data: Path, **settings: str) -> Iterator[Cluster]:
     try:
         yield cluster
     finally:
-        cluster.stop()
+        if cluster.is_running:
+            cluster.stop()
 
 
 @functools.cache

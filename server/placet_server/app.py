@@ -165,6 +165,7 @@ async def running_node(
             executor=executor,
             active=active,
             clock=clock,
+            check_owner=directory.check,
             telemetry=telemetry.propagation,
         )
         admission = AdmissionControl(_limits(config), clock.monotonic)

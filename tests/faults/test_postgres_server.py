@@ -7,11 +7,12 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from placet_engine.changes import Commit
 from placet_engine.items import Revision
 from placet_server.store.contract import (
     LeadershipLost,
@@ -20,7 +21,7 @@ from placet_server.store.contract import (
     StoreIncompatible,
     StoreUnavailable,
 )
-from placet_server.store.postgres import PostgresStore, noticing
+from placet_server.store.postgres import PostgresStore, database, noticing
 from placet_server.store.postgres.address import Address
 from tests.conformance.stores import DEADLINE_S, EMPTY, commit, info, take, texts, write
 from tests.faults import victims
@@ -95,6 +96,7 @@ class Proxy:
             while data := await reader.read(65536):
                 writer.write(data)
                 await writer.drain()
+        writer.close()
 
 
 @asynccontextmanager
@@ -112,25 +114,27 @@ async def test_a_commit_whose_answer_is_lost_is_found_out_about(
 ) -> None:
     """The server may have committed or not: the store looks, and appends at most once."""
     port = shared_cluster().port
-    async with proxied(port) as proxy:
-        async with opened(url.replace(f":{port}", f":{proxy.port}")) as store:
-            first = await commit(store, "acme", write("a", "// 1"))
-            proxy.commits = 0
-            proxy.cut = lambda number: when if number == 1 else ""
+    async with (
+        proxied(port) as proxy,
+        opened(url.replace(f":{port}", f":{proxy.port}")) as store,
+    ):
+        first = await commit(store, "acme", write("a", "// 1"))
+        proxy.commits = 0
+        proxy.cut = lambda number: when if number == 1 else ""
 
-            done = await store.append(
-                "acme",
-                [write("a", "// 2")],
-                expected=first.revision,
-                info=info(request_id, message="second"),
-            )
+        done = await store.append(
+            "acme",
+            [write("a", "// 2")],
+            expected=first.revision,
+            info=info(request_id, message="second"),
+        )
 
-            assert proxy.commits > 1, "nothing was cut"
-            assert done.revision == 2
-            assert done.request_id == request_id
-            assert await store.commits(EMPTY, limit=9) == [first, done]
-            with pytest.raises(RevisionConflict):
-                await store.append("acme", [write("a")], expected=first.revision, info=info())
+        assert proxy.commits > 1, "nothing was cut"
+        assert done.revision == 2
+        assert done.request_id == request_id
+        assert await store.commits(EMPTY, limit=9) == [first, done]
+        with pytest.raises(RevisionConflict):
+            await store.append("acme", [write("a")], expected=first.revision, info=info())
 
 
 async def test_what_stays_unknown_is_not_acknowledged(url: str) -> None:
@@ -166,9 +170,10 @@ async def test_a_server_that_is_away_is_unavailable(cluster: Cluster) -> None:
         await commit(store, "acme", write("a"))
         cluster.stop()
 
-        for call in (store.head(), store.append("acme", [write("a")], expected=EMPTY, info=info())):
-            with pytest.raises(StoreUnavailable, match="refused"):
-                await call
+        with pytest.raises(StoreUnavailable, match="connection refused; see that"):
+            await store.head()
+        with pytest.raises(StoreUnavailable, match="connection refused; see that"):
+            await store.append("acme", [write("a")], expected=EMPTY, info=info())
         cluster.start()
         assert await store.head() == 1
 
@@ -178,19 +183,21 @@ async def test_a_server_that_hangs_is_left(
 ) -> None:
     """Nothing says that it does: it takes what is sent, and does not answer."""
     monkeypatch.setattr(noticing, "_SILENCE_S", 0.5)
-    async with opened(cluster.url, patience_s=0.1) as store:
-        async with aclosing(store.watch(EMPTY)) as watch:
-            done = await commit(store, "acme", write("a"))
-            assert await take(watch, 1) == [done]
-            with stopped(cluster):
-                async with asyncio.timeout(DEADLINE_S):
-                    with pytest.raises(StoreUnavailable):
-                        await store.head()
+    async with (
+        opened(cluster.url, patience_s=0.1) as store,
+        aclosing(store.watch(EMPTY)) as watch,
+    ):
+        done = await commit(store, "acme", write("a"))
+        assert await take(watch, 1) == [done]
+        with stopped(cluster):
             async with asyncio.timeout(DEADLINE_S):
-                while True:
-                    with suppress(StoreUnavailable):
-                        assert await store.head() == 1
-                        break
+                with pytest.raises(StoreUnavailable):
+                    await store.head()
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                with suppress(StoreUnavailable):
+                    assert await store.head() == 1
+                    break
 
 
 class stopped:  # noqa: N801  # reads as a block
@@ -246,6 +253,42 @@ async def test_a_replica_that_lacks_commits_is_noticed(tmp_path: Path) -> None:
                 await node.commits(lost.revision, limit=9)
     finally:
         replica.stop()
+
+
+async def test_what_no_replica_has_is_neither_acknowledged_nor_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server waits for a replica that is away. Giving up the wait would keep the commit."""
+    monkeypatch.setattr(database, "_WRITE", replace(database._WRITE, timeout_s=0.5))
+    with running_cluster(tmp_path / "primary") as primary:
+        replica = primary.replica(tmp_path / "replica", name="replica")
+        replica.start()
+        async with opened(primary.url, patience_s=0.0) as store:
+            primary.set(synchronous_standby_names="replica")
+            first = await until_appended(store, "first")
+            replica.stop(mode="fast")
+
+            with pytest.raises(StoreUnavailable, match="not known whether it was committed"):
+                await append_as(store, "second")
+            assert await store.head() == first.revision
+            assert await store.find_commit("acme", request_id="second") is None
+
+            replica.start()
+            second = await until_appended(store, "second")
+            assert await store.commits(EMPTY, limit=9) == [first, second]
+        replica.stop()
+
+
+async def append_as(store: PostgresStore, request_id: str) -> Commit:
+    expected = (await store.read("acme")).revision
+    return await store.append("acme", [write(request_id)], expected=expected, info=info(request_id))
+
+
+async def until_appended(store: PostgresStore, request_id: str) -> Commit:
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            with suppress(StoreUnavailable):
+                return await append_as(store, request_id)
 
 
 async def _caught_up(primary: Cluster) -> None:
@@ -359,19 +402,20 @@ async def test_what_is_not_there_is_told(url: str, change: tuple[str, str], mess
 
 
 async def test_a_leader_whose_connection_is_lost_is_followed(url: str) -> None:
-    async with opened(url) as one, opened(url) as other:
-        async with one.lead("rollouts", holder="one") as first:
-            shared_cluster().run(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-            )
-            async with asyncio.timeout(DEADLINE_S):
-                await first.lost()
-                async with other.lead("rollouts", holder="other") as second:
-                    assert second.fence.term == first.fence.term + 1
-            with pytest.raises(LeadershipLost):
-                await one.append(
-                    "acme", [write("a")], expected=EMPTY, info=info(), fence=first.fence
-                )
+    async with (
+        opened(url) as one,
+        opened(url) as other,
+        one.lead("rollouts", holder="one") as first,
+    ):
+        shared_cluster().run(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+        )
+        async with asyncio.timeout(DEADLINE_S):
+            await first.lost()
+            async with other.lead("rollouts", holder="other") as second:
+                assert second.fence.term == first.fence.term + 1
+        with pytest.raises(LeadershipLost):
+            await one.append("acme", [write("a")], expected=EMPTY, info=info(), fence=first.fence)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import gc
 import weakref
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from placet import (
 )
 from placet.local.aio import LocalEvaluator
 from placet_server.app import Node
+from placet_server.config import TopologyConfig
 from placet_server.testing import running_server
 
 TENANT = "acme"
@@ -232,3 +234,48 @@ async def test_nobody_begins_to_follow_where_the_data_may_not_be(
     async with client.subscribe() as subscription:
         with pytest.raises(placet.RegionForbidden, match="say your region"):
             await subscription.next_event(timeout_s=SOON_S)
+
+
+# ----------------------------------------------------------------------------- going elsewhere
+
+
+def _regions(folder: Path, eu_address: str) -> TopologyConfig:
+    """Return regions of which one belongs to another control plane."""
+    file = folder / "regions.toml"
+    file.write_text(
+        f"""
+        [us]
+        jurisdiction = "US"
+        latitude = 39.0
+        longitude = -77.5
+
+        [eu]
+        jurisdiction = "EU"
+        latitude = 53.3
+        longitude = -6.3
+        endpoints = ["{eu_address}"]
+        """
+    )
+    return TopologyConfig(file=str(file))
+
+
+async def test_a_client_goes_where_a_refusal_says(tmp_path: Path) -> None:
+    """A control plane in each jurisdiction, and a client that knows only the wrong one."""
+    async with (
+        running_server(region="eu-west") as eu,
+        running_server(region="us", topology=_regions(tmp_path, eu.address)) as us,
+        placet.aio.Client(eu.address, tenant=TENANT, timeout_s=SOON_S) as there,
+        placet.aio.Client([us.address], tenant=TENANT, timeout_s=SOON_S) as client,
+    ):
+        await there.publish(ChangeSet(policies=[ALLOW]))
+        await _place(client, ResidencyRule.EU_ONLY)
+        decisions = [await client.evaluate(*ASK) for _ in range(2)]
+        items = [item.key.id async for item in client.list_items()]
+        # What is about where tenants are is still asked for where the client was sent first.
+        placed = await _place(client, ResidencyRule.EU_ONLY)
+        route = await client.route()
+
+    assert all(decision.allowed and decision.region == "eu-west" for decision in decisions)
+    assert ["all"] == items
+    assert ResidencyRule.EU_ONLY is placed.residency
+    assert (eu.address,) == route.addresses

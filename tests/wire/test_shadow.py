@@ -11,9 +11,23 @@ import placet
 from placet import Canary, ChangeSet, Policy
 from placet.v1 import evaluate_service_pb2
 from placet_server.api.requests import read_reported
+from placet_server.app import Node
 from placet_server.rollouts.shadow import ShadowMeter
 from placet_server.testing import running_server
 from tests.wire.service import TENANT, request
+
+
+def _watching(node: Node) -> ShadowMeter:
+    """Return a meter that nothing runs yet."""
+    meter = ShadowMeter(
+        active=node.active,
+        read=read_reported,
+        describe=lambda _: {},
+        per_second=100,
+        monotonic=time.monotonic,
+    )
+    meter.watch()
+    return meter
 
 
 async def test_a_request_that_cannot_be_measured_is_left_out(
@@ -29,14 +43,7 @@ async def test_a_request_that_cannot_be_measured_is_left_out(
         await client.publish(ChangeSet(policies=[allow]))
         plan = Canary(shadow_percent=100)
         await client.start_rollout(ChangeSet(policies=[stop]), plan=plan)
-        meter = ShadowMeter(
-            active=node.active,
-            read=read_reported,
-            describe=lambda _: {},
-            per_second=100,
-            monotonic=time.monotonic,
-        )
-        meter.watch()
+        meter = _watching(node)
         running = asyncio.create_task(meter.run())
         try:
             empty = evaluate_service_pb2.EvaluateRequest()
@@ -65,14 +72,7 @@ async def test_a_tenant_that_may_not_be_here_any_more_leaves_no_request_behind()
             await client.publish(ChangeSet(policies=[allow]), tenant=tenant)
         plan = Canary(shadow_percent=100)
         await client.start_rollout(ChangeSet(policies=[stop]), plan=plan, tenant=placet.PLATFORM)
-        meter = ShadowMeter(
-            active=node.active,
-            read=read_reported,
-            describe=lambda _: {},
-            per_second=100,
-            monotonic=time.monotonic,
-        )
-        meter.watch()
+        meter = _watching(node)
         running = asyncio.create_task(meter.run())
         try:
             for tenant in (TENANT, "other"):

@@ -41,8 +41,7 @@ class ResidencyGuard:
         if method.startswith(_EXEMPT):
             return
         for tenant in _named(RPCS[method], request):
-            if not self._directory.residency.is_here(tenant):
-                raise self._directory.refusal(tenant)
+            self._directory.check(tenant)
 
 
 def _named(rpc: Rpc, request: Message) -> Iterator[str]:

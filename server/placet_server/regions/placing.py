@@ -72,8 +72,9 @@ class Placer:
                 if attempt == _ATTEMPTS:
                     raise
                 continue
-            await self._undo_if_held(item, known, author)
+            # From then on this node stores nothing of the tenant. What it stored before is seen.
             await self._active.wait_for(item.revision, timeout_s)
+            await self._undo_if_held(item, known, author)
             return item
         raise AssertionError("the loop above returns or raises")
 

@@ -93,6 +93,7 @@ def test_variables_of_the_command_line_are_no_configuration() -> None:
         ("[cache]\nmax_bytes = true\n", "not a whole number"),
         ("[subscribe]\nheartbeat_s = 9.0\n", "at most 5"),
         ("[store]\nkind = 'mysql'\n", "use one of sqlite, postgres, memory"),
+        ("[store]\nkind = 'postgres'\n", "`store.url` is empty"),
         ("[log]\nlevel = 'loud'\n", "use one of debug"),
         ("[server]\nfront = 'nginx'\n", "use one of grpc, envoy"),
         ("[server]\nworkers = 0\n", "`server.workers` is `0` .*at least 1"),
@@ -169,3 +170,23 @@ def test_the_engines_own_variable_is_none_of_the_configuration_and_is_checked() 
     assert config == Config()
     with pytest.raises(ConfigError, match="`PLACET_NATIVE` is `maybe`; use `on` or `off`"):
         read_config(environment={"PLACET_NATIVE": "maybe"})
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:geheim@h1:5432,h2/d", "postgresql://u:***@h1:5432,h2/d"),
+        ("postgresql://u:ge:h@eim@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u:ge/heim@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u@h1:5432/d", "postgresql://u@h1:5432/d"),
+        ("postgresql://h1:5432/d?application_name=a@b", None),
+        ("postgresql:///d?user=u&password=geheim&sslmode=require", None),
+    ],
+)
+def test_a_password_is_used_and_not_shown(url: str, shown: str | None) -> None:
+    config, origins = read_config(environment={"PLACET_STORE_URL": url})
+
+    (origin,) = [origin for origin in origins if origin.key == "store.url"]
+    assert config.store.url == url
+    assert "heim" not in str(origin.value)
+    assert shown is None or origin.value == shown

@@ -43,7 +43,10 @@ def method_of(path: str, repeatable: frozenset[str]) -> Method:
 
 def tenant_of(request: Any) -> str:
     """Return whose call it is."""
-    tenant: str = getattr(request, "tenant", "")
+    tenant = getattr(request, "tenant", "")
+    if not isinstance(tenant, str):
+        # Who places a tenant goes wherever placements are kept, not where the tenant is.
+        return ""
     if not tenant and hasattr(request, "request"):
         # Explain has the whole request of an Evaluate in it.
         tenant = getattr(request.request, "tenant", "")

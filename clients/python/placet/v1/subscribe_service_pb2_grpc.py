@@ -61,9 +61,16 @@ class SubscribeServiceServicer(object):
         comes at least every 5 s, the first as soon as the subscriber is up to
         date. A stream that took nothing for 60 s is closed.
 
+        What is sent may be where the node is and where the subscriber says it is.
+        Who follows every tenant loses one that may no longer be there with the
+        Delta of its placement, which has the removals; one that may be there again
+        is a ResetRequired.
+
         Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
-        (unknown tenant), FAILED_PRECONDITION (the tenant's data may not leave for
-        the subscriber's region), RESOURCE_EXHAUSTED (too many subscribers, or a
+        (unknown tenant), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data
+        may not be on this node, a ResidencyRefusal says where to go;
+        `REGION_FORBIDDEN`: it may not come to the subscriber's region, drop what
+        you have), both also later, RESOURCE_EXHAUSTED (too many subscribers, or a
         reader that takes nothing), UNAVAILABLE (draining: come back, elsewhere if
         possible, with the same cursor).
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -9,9 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import asyncpg
 
 _HOST_TIMEOUT_S = 3.0
-APPLICATION = "placet"
 _SETTINGS: Mapping[str, str] = {
-    "application_name": APPLICATION,
+    "application_name": "placet",
     # What was acknowledged is on the disk, and at the replicas that the server waits for.
     "synchronous_commit": "on",
     # A node that hangs while it has the log's lock does not keep it from the others for long.
@@ -154,4 +155,7 @@ def _reason(error: Exception) -> str:
         return f"no answer within {_HOST_TIMEOUT_S:g} s"
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return "it is a replica, which takes no writes"
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+        # asyncio names the address again, in words of its own.
+        return os.strerror(error.errno).lower()
     return str(error) or type(error).__name__

@@ -11,7 +11,7 @@ import asyncpg
 from placet_server.store.contract import StoreUnavailable
 from placet_server.store.leading import HEARTBEAT_S, SILENT_S
 from placet_server.store.postgres.address import Address
-from placet_server.store.postgres.opening import LOCK_CLASS
+from placet_server.store.postgres.locks import Lock
 from placet_server.store.postgres.troubles import diagnose
 from placet_server.store.sql_store import Held
 
@@ -40,7 +40,8 @@ async def holding(address: Address, role: str) -> AsyncIterator[Held]:
 
 
 async def _lock(connection: asyncpg.Connection, role: str) -> None:
-    lock = f"SELECT pg_advisory_lock({LOCK_CLASS + 1}, hashtext(current_schema() || ':' || $1))"
+    which = f"{int(Lock.LEAD)}, hashtext(current_schema() || ':' || $1)"
+    lock = f"SELECT pg_advisory_lock({which})"
     await connection.execute(f"SET lock_timeout = '{_WAIT_S:g}s'")
     while True:
         try:

@@ -51,7 +51,10 @@ class PostgresStore(SqlStore):
         """
         database = Database(address, patience_s=patience_s)
         try:
-            return cls(database, await prepare(database), poll_s=poll_s)
+            store_id = await prepare(database)
+            # What is worked on before that is not in use, and has been seen by nobody.
+            database.witness.store_id = store_id
+            return cls(database, store_id, poll_s=poll_s)
         except BaseException:
             await database.aclose()
             raise

@@ -13,8 +13,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from placet_engine.changes import Commit
+from placet_engine.items import Revision
+from placet_server.store import revision_log
 from placet_server.store.contract import StoreDamaged
-from placet_server.store.tables import revisions, store_meta
+from placet_server.store.tables import store_meta
 
 
 class Witness:
@@ -47,11 +49,11 @@ class Witness:
         seen = self._seen
         if seen is None or seen.revision <= compacted_to:
             return
-        found = select(revisions.c.time, revisions.c.author, revisions.c.message).where(
-            revisions.c.revision == seen.revision
-        )
-        row = (await connection.execute(found)).one_or_none()
-        if row is None or tuple(row) != (seen.time, seen.author, seen.message):
+        found: list[Commit] = []
+        if head >= seen.revision:
+            before = Revision(seen.revision - 1)
+            found = await revision_log.list_commits(connection, before, 1)
+        if found != [seen]:
             raise StoreDamaged(
                 f"revision {seen.revision}, which this node has seen, is not there and the newest "
                 f"is {head}: a replica was promoted, or a backup restored, that lacks commits that "
