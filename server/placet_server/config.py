@@ -125,7 +125,7 @@ class TopologyConfig:
     lease_s: float = 0.45
     """How long a node may be silent before it is lost, in seconds. Longer for nodes that are far
     away, and where there are many."""
-    max_renewals_per_second: float = 500.0
+    max_renewals_per_second: float = 300.0
     """How many renewals of leases this node takes. With more nodes their leases are longer."""
     probe_every_s: float = 0.25
     """How often a node is asked whether it serves, in seconds. 0: never."""

@@ -137,7 +137,9 @@ def test_regions_are_listed(at: Shell) -> None:
     rows = _rows(at("region", "list").out)
     documents = json.loads(at("region", "list", "--json").out)
 
-    assert ["eu-west", "Ireland", "EU", "GDPR", "53.35, -6.26"] in rows
+    assert ["eu-west", "Ireland", "EU", "GDPR", "53.35, -6.26", "1 of 1 serve"] in rows
+    assert ["us-east", "Virginia", "US", "CCPA", "39.04, -77.49", "no nodes"] in rows
+    assert {"serving": 1, "draining": 0, "not_serving": 0, "lost": 0} == documents[3]["nodes"]
     assert [row[0] for row in rows[1:]] == [document["name"] for document in documents]
     assert {"latitude": 53.35, "longitude": -6.26} == documents[3]["location"]
 

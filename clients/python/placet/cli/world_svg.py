@@ -21,6 +21,7 @@ _BOLD, _LETTER = 8.4, 7.0
 """How wide a letter of a label is, on the safe side."""
 _LINE = 17
 _LABEL_GAP = 8
+_STEPS_OFF = 8
 
 # Told apart by those, too, who see no red or no green.
 _COLOURS: Mapping[NodeState, str] = {
@@ -35,6 +36,7 @@ _STYLE = """
   .more, .key { fill: #5b6b7b } .name { font-weight: 600 } .title { font-size: 20px }
   .title, .count { font-weight: 600 } .more { font-size: 12px } .core { fill: #ffffff }
   .none { fill: none; stroke: #8797a7; stroke-dasharray: 3 3 }
+  .lead { stroke: #8797a7; stroke-width: .8 }
   .halo { fill: #f7f9fb; fill-opacity: .82 }
   @media (prefers-color-scheme: dark) {
     .sea { fill: #0e1620 } .land { stroke: #2d3b4a } .name, .count, .title { fill: #eaf1f7 }
@@ -163,17 +165,7 @@ def _label(spot: _Spot, taken: list[_Box]) -> Iterator[str]:
     """Write beside a region what it is and how it fares, where it covers nothing."""
     name, more = spot.placed.region.name, _numbers(spot.placed.tally)
     width = max(len(name) * _BOLD, len(more) * _LETTER) + 8
-    height = 2 * _LINE + 6
-    away = spot.radius + _LABEL_GAP
-    right, left, centre = spot.x + away, spot.x - away - width, spot.x - width / 2
-    below, above, middle = spot.y + away, spot.y - away - height, spot.y - height / 2
-    places = (
-        *(("start", right, middle), ("end", left, middle)),
-        *(("middle", centre, below), ("middle", centre, above)),
-        *(("start", right, below), ("end", left, below)),
-        *(("start", right, above), ("end", left, above)),
-    )
-    boxes = [(anchor, _Box(x, y, width, height)) for anchor, x, y in places]
+    boxes = list(_places(spot, width, 2 * _LINE + 6))
     free = [
         (anchor, box)
         for anchor, box in boxes
@@ -182,8 +174,12 @@ def _label(spot: _Spot, taken: list[_Box]) -> Iterator[str]:
     anchor, box = free[0] if free else boxes[0]
     taken.append(box)
     yield (
+        f'<path class="lead" d="M{spot.x:g} {spot.y:g}L{box.left + width / 2:.1f} '
+        f'{box.top + box.height / 2:.1f}"/>'
+    )
+    yield (
         f'<rect class="halo" x="{box.left:.1f}" y="{box.top:.1f}" width="{width:.1f}" '
-        f'height="{height}" rx="4"/>'
+        f'height="{box.height:g}" rx="4"/>'
     )
     x = {"start": box.left + 4, "middle": box.left + width / 2, "end": box.left + width - 4}[anchor]
     for number, (style, line) in enumerate((("name", name), ("more", more))):
@@ -192,6 +188,23 @@ def _label(spot: _Spot, taken: list[_Box]) -> Iterator[str]:
             f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
             f"{escape(line)}</text>"
         )
+
+
+def _places(spot: _Spot, width: float, height: float) -> Iterator[tuple[str, _Box]]:
+    """Yield where a label could be, the best place first, and to which end of it words go."""
+    away = spot.radius + _LABEL_GAP
+    right, left, centre = spot.x + away, spot.x - away - width, spot.x - width / 2
+    middle = spot.y - height / 2
+    yield "start", _Box(right, middle, width, height)
+    yield "end", _Box(left, middle, width, height)
+    yield "middle", _Box(centre, spot.y + away, width, height)
+    yield "middle", _Box(centre, spot.y - away - height, width, height)
+    # Where regions crowd, further and further off.
+    for step in range(1, _STEPS_OFF):
+        for aside in (0, step * height):
+            for y in (middle + step * height, middle - step * height):
+                yield "start", _Box(right + aside, y, width, height)
+                yield "end", _Box(left - aside, y, width, height)
 
 
 def _numbers(tally: Tally) -> str:
