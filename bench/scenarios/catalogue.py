@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.measure import Context
-from bench.scenarios import local, many, publishing, sets, subscribers, unary
+from bench.scenarios import local, many, publishing, sets, stores, subscribers, unary
 from bench.servers import Variant
 
 
@@ -38,6 +38,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("subscribers", subscribers.run),
     Scenario("nodes", subscribers.run_nodes),
     Scenario("local", local.run),
+    Scenario("stores", stores.run),
 )
 PEERS = "peers"
 """Run beside these: the comparison of all systems."""
