@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.measure import Context
-from bench.scenarios import balancing, failover, local, many, publishing, sets, subscribers, unary
+from bench.scenarios import (
+    balancing,
+    failover,
+    local,
+    many,
+    publishing,
+    sets,
+    stores,
+    subscribers,
+    unary,
+)
 from bench.servers import Variant
 
 
@@ -40,6 +50,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("local", local.run),
     Scenario("failover", failover.run),
     Scenario("balancing", balancing.run),
+    Scenario("stores", stores.run),
 )
 PEERS = "peers"
 """Run beside these: the comparison of all systems."""

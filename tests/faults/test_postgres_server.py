@@ -298,6 +298,25 @@ async def _caught_up(primary: Cluster) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_what_is_committed_meanwhile_is_not_missed(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is new once looked for commits that came after its transaction began."""
+    sleep = f"SELECT pg_sleep(1) -- {url}"
+    monkeypatch.setattr(database, "_READ", replace(database._READ, begin=(sleep,)))
+    asleep = f"SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = '{sleep}'"
+    async with opened(url) as store:
+        first = await store.append("acme", [write("a")], expected=EMPTY, info=info())
+        store.database.abandon()
+        reading = asyncio.create_task(store.commits(EMPTY, limit=9))
+        async with asyncio.timeout(DEADLINE_S):
+            while await asyncio.to_thread(shared_cluster().run, asleep) != "1":
+                pass
+        await store.append("acme", [write("b")], expected=first.revision, info=info())
+
+        assert await reading == [first]
+
+
 async def test_a_replica_alone_takes_no_writes(tmp_path: Path) -> None:
     with running_cluster(tmp_path / "primary") as primary:
         replica = primary.replica(tmp_path / "replica", name="replica")

@@ -14,6 +14,7 @@ from weakref import WeakSet
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from placet_engine.changes import Commit
 from placet_server.store.contract import StoreDamaged, StoreIncompatible, StoreUnavailable
 from placet_server.store.postgres.address import Address
 from placet_server.store.postgres.locks import SCHEMA, Lock
@@ -157,20 +158,21 @@ class Database:
                 isolation_level=mode.isolation, postgresql_readonly=mode.is_read_only
             )
             async with self._bounded(connection, mode.timeout_s):
+                seen = self.witness.seen
                 async with connection.begin():
                     for statement in mode.begin:
                         await connection.execute(text(statement))
-                    await self._check_new(connection)
+                    await self._check_new(connection, seen)
                     answer = await work(connection)
                     attempt.is_committing = not mode.is_read_only
                 return answer
 
-    async def _check_new(self, connection: AsyncConnection) -> None:
+    async def _check_new(self, connection: AsyncConnection, seen: Commit | None) -> None:
         """Look at the server of a connection that is new: it may be another one than before."""
         known = connection.sync_connection.info if connection.sync_connection else {}
         if not self.witness.store_id or known.get(_CHECKED):
             return
-        await self.witness.check(connection)
+        await self.witness.check(connection, seen)
         # For as long as the connection lasts: see `is_in_use`.
         await connection.execute(text(f"SELECT pg_advisory_lock_shared({int(Lock.USE)}, {SCHEMA})"))
         known[_CHECKED] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -46,7 +47,7 @@ async def _lock(connection: asyncpg.Connection, role: str) -> None:
     while True:
         try:
             async with asyncio.timeout(_WAIT_S + SILENT_S):
-                await connection.fetchval(lock, role)
+                await connection.fetchval(lock, hashlib.sha256(role.encode()).hexdigest())
         except asyncpg.LockNotAvailableError:
             continue
         await connection.execute(f"SET idle_session_timeout = '{SILENT_S:g}s'")

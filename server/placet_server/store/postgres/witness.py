@@ -24,29 +24,28 @@ class Witness:
 
     def __init__(self) -> None:
         self.store_id = ""
-        self._seen: Commit | None = None
+        self.seen: Commit | None = None
 
     def note(self, commits: Iterable[Commit]) -> None:
         """Remember commits that the database says are made."""
         for commit in commits:
-            if self._seen is None or commit.revision > self._seen.revision:
-                self._seen = commit
+            if self.seen is None or commit.revision > self.seen.revision:
+                self.seen = commit
 
-    async def check(self, connection: AsyncConnection) -> None:
+    async def check(self, connection: AsyncConnection, seen: Commit | None) -> None:
         """Compare a database that was connected to anew with what is remembered.
+
+        ``seen`` is what was before the transaction began: what came after it need not be there.
 
         Raises:
             StoreDamaged: it is another store, or one that has gone back.
         """
-        if not self.store_id:
-            return
         meta = select(store_meta.c.store_id, store_meta.c.head, store_meta.c.compacted_to)
         store_id, head, compacted_to = (await connection.execute(meta)).one()
         if store_id != self.store_id:
             raise StoreDamaged(
                 "another store is there than before; restart the nodes if that is meant to be"
             )
-        seen = self._seen
         if seen is None or seen.revision <= compacted_to:
             return
         found: list[Commit] = []
