@@ -86,6 +86,9 @@ class Commit:
     author: str = ""
     message: str = ""
     request_id: str = ""
+    withdrawn: tuple[str, ...] = ()
+    """Other owners of whom nothing may be held any more where the commit came to. Empty where it
+    was made: what a node may hold depends on where it is."""
 
     @property
     def upserts(self) -> int:

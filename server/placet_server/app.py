@@ -7,10 +7,12 @@ import ipaddress
 import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+
+import grpc
 
 from placet_engine import native
 from placet_engine.cache import DecisionCache
@@ -21,17 +23,19 @@ from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.admitting import observe_admission
 from placet_server.api.asking import HealthAsker
 from placet_server.api.decision_records import DecisionReporter, masked_reader, read_asked
+from placet_server.api.edge import NoStore, edge_handlers
 from placet_server.api.encoding import CACHED, lasting_part
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.node import NodeService
+from placet_server.api.node_reports import ReportingBoard, StoredReports
 from placet_server.api.policy import PolicyService
 from placet_server.api.requests import read_reported
 from placet_server.api.residency import ResidencyGuard
 from placet_server.api.rollout import RolloutService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
-from placet_server.api.topology import TopologyService
-from placet_server.api.topology_nodes import TopologyNodes
+from placet_server.api.topology import Places, TopologyService
+from placet_server.api.topology_nodes import KeepsSettings, TopologyNodes
 from placet_server.api.topology_watching import TopologyWatching
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError, RolloutsConfig
@@ -45,6 +49,7 @@ from placet_server.policies.hub import Hub
 from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
 from placet_server.policies.residency import Residency
+from placet_server.policies.source import Lineage, Source
 from placet_server.regions.audience import Audience
 from placet_server.regions.directory import Directory
 from placet_server.regions.endpoints import Endpoints
@@ -52,20 +57,24 @@ from placet_server.regions.file import load_regions
 from placet_server.regions.membership import Membership
 from placet_server.regions.node_settings import NodeSettingsKeeper
 from placet_server.regions.nodes import NodeView
-from placet_server.regions.observing import observe_membership
+from placet_server.regions.observing import observe_membership, observe_nodes
 from placet_server.regions.own_condition import OwnCondition
 from placet_server.regions.placing import Placer
 from placet_server.rollouts.controller import RolloutController
-from placet_server.rollouts.driver import RolloutDriver, Timing
+from placet_server.rollouts.driver import RolloutDriver
 from placet_server.rollouts.observing import RolloutTelemetry
 from placet_server.rollouts.overview import Overview
+from placet_server.rollouts.reporting import Board, RolloutReporter, StoreBoard, Timing
 from placet_server.rollouts.shadow import ShadowMeter
 from placet_server.store.contract import Store
 from placet_server.stores import open_store
 from placet_server.telemetry.decision_log.opening import masker_of
 from placet_server.telemetry.running import NodeTelemetry, placet_version, running_telemetry
-from placet_server.tls.credentials import upstream_credentials
-from placet_server.tls.opening import Tls, check_upstream
+from placet_server.tls.opening import PeerTls, Tls
+from placet_server.upstream.following import Following, following_upstreams
+from placet_server.upstream.membership import UpstreamMembership
+from placet_server.upstream.observing import observe_upstream
+from placet_server.upstream.reports import UpstreamReports
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +85,8 @@ class Node:
 
     address: str
     """``host:port`` it serves on."""
-    store: Store
     active: ActivePolicies
     decider: Decider
-    publisher: Publisher
     hub: Hub
     admission: AdmissionControl
     api: ApiServer
@@ -88,12 +95,87 @@ class Node:
     tls: Tls | None
     telemetry: NodeTelemetry
     evaluate: EvaluateService
-    membership: Membership
+    origin: _Origin
+    role: _Role
+
+    @property
+    def store(self) -> Store:
+        """The store. Only of a node that has one."""
+        assert self.origin.store is not None
+        return self.origin.store
+
+    @property
+    def publisher(self) -> Publisher:
+        """What publishes to the store. Only of a node that has one."""
+        assert self.role.publisher is not None
+        return self.role.publisher
+
+    @property
+    def following(self) -> Following:
+        """What is followed. Only of a node without a store."""
+        assert self.origin.following is not None
+        return self.origin.following
+
+    @property
+    def membership(self) -> Membership:
+        """What a node with a store knows of nodes. Only of one that has one."""
+        assert isinstance(self.role.membership, Membership)
+        return self.role.membership
 
     async def drain(self) -> None:
         """Take no more calls; return when those under way are done, or out of time."""
-        self.membership.drain()
+        self.role.membership.drain()
         await self.api.drain()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """Where what a node has comes from: its store, or the nodes it follows."""
+
+    source: Source
+    lineage: Callable[[], Lineage]
+    staleness_s: Callable[[], float]
+    store: Store | None = None
+    following: Following | None = None
+
+    @property
+    def has_state(self) -> bool:
+        """Whether there is anything to serve yet."""
+        return self.following is None or self.following.source.has_state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Role:
+    """What a node does beside answering: with a store, or in the place of that."""
+
+    board: Board
+    running: Sequence[tuple[Coroutine[None, None, None], str]]
+    membership: Membership | UpstreamMembership
+    placer: Places
+    settings: KeepsSettings
+    publisher: Publisher | None = None
+    policy: PolicyService | None = None
+    rollout: RolloutService | None = None
+    in_their_place: tuple[grpc.GenericRpcHandler, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What every node has, and roles are made of."""
+
+    config: Config
+    clock: Clock
+    telemetry: NodeTelemetry
+    rollout_telemetry: RolloutTelemetry
+    active: ActivePolicies
+    residency: Residency
+    directory: Directory
+    peers: PeerTls
+    view: NodeView
+    audience: Audience
+    compiler: Compiler
+    executor: Executor
+    registration: Registration
 
 
 @asynccontextmanager
@@ -134,7 +216,6 @@ async def running_node(
         listening = listening or Listening(address=config.server.listen)
         identity = Identity(config, clock, telemetry.metrics) if config.identity.access else None
         tls = Tls(config.tls, clock, telemetry.metrics) if config.tls.cert else None
-        check_upstream(config.tls, clock.now())
         # Who stands behind Envoy is reached by nobody else, and that shows the certificate.
         credentials = tls.credentials() if tls and not listening.is_behind_envoy else None
         if identity is None and not _is_loopback(config.server.listen):
@@ -142,8 +223,8 @@ async def running_node(
                 "whoever reaches this server may do everything; see identity.access",
                 extra={"address": config.server.listen},
             )
-        store = await open_store(config.store)
-        stack.push_async_callback(store.aclose)
+        peers = PeerTls(config.tls, clock, tls)
+        origin = await _opened_origin(config, stack, clock, telemetry, node, peers)
         executor = stack.enter_context(
             ThreadPoolExecutor(config.server.compile_threads, thread_name_prefix="compile")
         )
@@ -158,16 +239,18 @@ async def running_node(
             max_waiting=config.subscribe.max_waiting,
         )
         feed = Feed(
-            store=store,
+            source=origin.source,
             compiler=compiler,
             executor=executor,
             active=active,
             hub=hub,
             residency=residency,
             max_window_commits=config.subscribe.max_window_commits,
+            source_staleness_s=origin.staleness_s,
             telemetry=telemetry.propagation,
         )
-        await feed.load()
+        if origin.has_state:
+            await feed.load()
         cache: DecisionCache[Decided] = DecisionCache(
             max_bytes=config.cache.max_bytes, ttl_s=config.cache.ttl_s, monotonic=clock.monotonic
         )
@@ -180,19 +263,8 @@ async def running_node(
         feed.when_gone(lambda tenant: compiler.forget())
         feed.when_gone(decider.forget)
         observe_node(telemetry.metrics, active=active, cache=cache, hub=hub)
-        publisher = Publisher(
-            store=store,
-            compiler=compiler,
-            executor=executor,
-            active=active,
-            clock=clock,
-            check_owner=directory.check,
-            telemetry=telemetry.propagation,
-        )
         admission = AdmissionControl(_limits(config), clock.monotonic)
         observe_admission(telemetry.metrics, admission)
-        controller = RolloutController(store=store, publisher=publisher, active=active, clock=clock)
-        overview = Overview(store=store, clock=clock, lease_s=config.rollouts.node_lease_s)
         meter = ShadowMeter(
             active=active,
             read=read_reported,
@@ -203,11 +275,35 @@ async def running_node(
         feed.when_gone(meter.forget)
         rollout_telemetry = RolloutTelemetry(telemetry.metrics, active)
         rollout_telemetry.observe(telemetry.metrics, meter)
-        driver = RolloutDriver(
-            store=store,
+        parts = _Parts(
+            config=config,
+            clock=clock,
+            telemetry=telemetry,
+            rollout_telemetry=rollout_telemetry,
             active=active,
-            controller=controller,
-            overview=overview,
+            residency=residency,
+            directory=directory,
+            peers=peers,
+            view=view,
+            audience=audience,
+            compiler=compiler,
+            executor=executor,
+            registration=Registration(
+                id=node,
+                instance=secrets.token_hex(8),
+                region=region,
+                role=NodeRole.CONTROL if origin.store is not None else NodeRole.EDGE,
+                version=placet_version(),
+            ),
+        )
+        if origin.store is not None:
+            role = _control(parts, origin.store)
+        else:
+            assert origin.following is not None
+            role = _edge(parts, origin.following)
+        reporter = RolloutReporter(
+            board=role.board,
+            active=active,
             meter=meter,
             clock=clock,
             node=node,
@@ -217,39 +313,10 @@ async def running_node(
                 report_s=config.rollouts.report_s,
                 lease_s=config.rollouts.node_lease_s,
             ),
-            telemetry=rollout_telemetry,
         )
-        rollouts = RolloutService(
-            controller=controller,
-            overview=overview,
-            active=active,
-            store=store,
-            clock=clock,
-            defaults=_plan_defaults(config.rollouts),
-        )
-        asker = HealthAsker(lambda: upstream_credentials(config.tls, clock.now()))
-        if tls is not None:
-            tls.renewed.append(asker.connect_anew)
-        membership = Membership(
-            Registration(
-                id=node,
-                instance=secrets.token_hex(8),
-                region=region,
-                role=NodeRole.CONTROL,
-                version=placet_version(),
-            ),
-            store=store,
-            active=active,
-            view=view,
-            audience=audience,
-            asker=asker,
-            clock=clock,
-            config=config.topology,
-        )
-        observe_membership(telemetry.metrics, membership, audience)
         topology = TopologyService(
             directory=directory,
-            placer=Placer(store=store, residency=residency, active=active, clock=clock),
+            placer=role.placer,
             active=active,
         )
         services = Services(
@@ -260,17 +327,13 @@ async def running_node(
                 executor=executor,
                 reporter=DecisionReporter(telemetry.decisions, telemetry.decision_log, meter),
             ),
-            policy=PolicyService(
-                publisher=publisher, store=store, executor=executor, rollouts=rollouts
-            ),
-            rollout=rollouts,
             subscribe=SubscribeService(
                 active=active,
                 feed=feed,
                 hub=hub,
                 clock=clock,
                 directory=directory,
-                store_id=store.store_id,
+                lineage=origin.lineage,
                 heartbeat_s=config.subscribe.heartbeat_s,
             ),
             node=NodeService(
@@ -283,24 +346,19 @@ async def running_node(
             topology=topology,
             topology_nodes=TopologyNodes(
                 view=view,
-                registrar=membership.registrar,
-                settings=NodeSettingsKeeper(store, clock),
-                follower=membership.follower,
+                registrar=role.membership.registrar,
+                settings=role.settings,
+                follower=role.membership.follower,
                 active=active,
                 regions=regions,
             ),
             topology_watching=TopologyWatching(
                 topology=topology, view=view, audience=audience, clock=clock
             ),
+            policy=role.policy,
+            rollout=role.rollout,
+            in_their_place=role.in_their_place,
         )
-        for running, name in (
-            (feed.run(), "feed"),
-            (driver.run(), "rollouts"),
-            (membership.run(), "topology"),
-            *(identity.tasks() if identity is not None else ()),
-            *(tls.tasks() if tls is not None else ()),
-        ):
-            _run(stack, running, name)
         api = ApiServer(
             listening=listening,
             services=services,
@@ -314,9 +372,18 @@ async def running_node(
             callers=identity.callers if identity is not None else None,
             credentials=credentials,
         )
+        for running, name in (
+            (_fed(origin, feed, api), "feed"),
+            (reporter.run(), "rollouts"),
+            (role.membership.run(), "topology"),
+            *role.running,
+            *(identity.tasks() if identity is not None else ()),
+            *(tls.tasks() if tls is not None else ()),
+        ):
+            _run(stack, running, name)
         host, _, _ = config.server.listen.rpartition(":")
-        stack.push_async_callback(membership.leave)
-        port = await api.start()
+        stack.push_async_callback(role.membership.leave)
+        port = await api.start(is_ready=origin.has_state)
         address = (listening.public or listening.address) if is_given else f"{host}:{port}"
         advertised = config.server.advertise or reachable(address)
         if not advertised:
@@ -325,21 +392,19 @@ async def running_node(
                 extra={"address": address},
             )
         condition = OwnCondition(admission=admission, hub=hub, active=active, clock=clock)
-        joined = membership.join(advertised, condition=condition, follow=api.turn_away)
+        joined = role.membership.join(advertised, condition=condition, follow=api.turn_away)
         _run(stack, joined, "membership")
         stack.push_async_callback(api.drain)
         # First of all: whoever routes calls is to know before there is nobody to take them.
-        stack.callback(membership.drain)
+        stack.callback(role.membership.drain)
         log.info(
             "serving",
             extra={"address": address, "revision": active.revision, "path": native.path()},
         )
         yield Node(
             address=address,
-            store=store,
             active=active,
             decider=decider,
-            publisher=publisher,
             hub=hub,
             admission=admission,
             api=api,
@@ -347,8 +412,139 @@ async def running_node(
             tls=tls,
             telemetry=telemetry,
             evaluate=services.evaluate,
-            membership=membership,
+            origin=origin,
+            role=role,
         )
+
+
+async def _opened_origin(
+    config: Config,
+    stack: AsyncExitStack,
+    clock: Clock,
+    telemetry: NodeTelemetry,
+    node: str,
+    peers: PeerTls,
+) -> _Origin:
+    if config.upstream.addresses:
+        following = await stack.enter_async_context(
+            following_upstreams(
+                config.upstream,
+                node=node,
+                region=config.server.region,
+                clock=clock,
+                peers=peers,
+            )
+        )
+        observe_upstream(telemetry.metrics, following)
+        return _Origin(
+            source=following.source,
+            lineage=following.lineage,
+            staleness_s=following.source.staleness_s,
+            following=following,
+        )
+    store = await open_store(config.store)
+    stack.push_async_callback(store.aclose)
+    lineage = Lineage(store.store_id, (node,))
+    return _Origin(source=store, lineage=lambda: lineage, staleness_s=lambda: 0.0, store=store)
+
+
+async def _fed(origin: _Origin, feed: Feed, api: ApiServer) -> None:
+    """Keep the node at its source's head, from when there is one."""
+    if origin.following is not None and not feed.is_loaded:
+        await origin.following.source.wait_for_state()
+        await feed.load()
+        await api.be_ready()
+    await feed.run()
+
+
+def _control(parts: _Parts, store: Store) -> _Role:
+    """Make what only a node with a store has."""
+    config, clock, active = parts.config, parts.clock, parts.active
+    publisher = Publisher(
+        store=store,
+        compiler=parts.compiler,
+        executor=parts.executor,
+        active=active,
+        clock=clock,
+        check_owner=parts.directory.check,
+        telemetry=parts.telemetry.propagation,
+    )
+    controller = RolloutController(store=store, publisher=publisher, active=active, clock=clock)
+    overview = Overview(store=store, clock=clock, lease_s=config.rollouts.node_lease_s)
+    driver = RolloutDriver(
+        store=store,
+        active=active,
+        controller=controller,
+        overview=overview,
+        clock=clock,
+        node=parts.registration.id,
+        tick_s=config.rollouts.tick_s,
+        telemetry=parts.rollout_telemetry,
+    )
+    rollouts = RolloutService(
+        controller=controller,
+        overview=overview,
+        active=active,
+        store=store,
+        clock=clock,
+        defaults=_plan_defaults(config.rollouts),
+        reports=StoredReports(store=store, overview=overview, clock=clock),
+    )
+    asker = HealthAsker(parts.peers.credentials)
+    parts.peers.when_renewed(asker.connect_anew)
+    membership = Membership(
+        parts.registration,
+        store=store,
+        active=active,
+        view=parts.view,
+        audience=parts.audience,
+        asker=asker,
+        clock=clock,
+        config=config.topology,
+    )
+    observe_membership(parts.telemetry.metrics, membership, parts.audience)
+    return _Role(
+        board=StoreBoard(store),
+        running=[(driver.run(), "rollouts-driver")],
+        membership=membership,
+        placer=Placer(store=store, residency=parts.residency, active=active, clock=clock),
+        settings=NodeSettingsKeeper(store, clock),
+        publisher=publisher,
+        policy=PolicyService(
+            publisher=publisher, store=store, executor=parts.executor, rollouts=rollouts
+        ),
+        rollout=rollouts,
+    )
+
+
+def _edge(parts: _Parts, following: Following) -> _Role:
+    """Make what a node without a store has in the place of that."""
+    config, streams = parts.config, following.streams
+    reports = UpstreamReports(lambda: streams.upstream.channel, every_s=config.rollouts.tick_s)
+    reports.observe(parts.telemetry.metrics)
+    membership = UpstreamMembership(
+        parts.registration,
+        streams=streams,
+        active=parts.active,
+        view=parts.view,
+        audience=parts.audience,
+        regions=parts.residency.regions,
+        clock=parts.clock,
+    )
+    observe_nodes(parts.telemetry.metrics, parts.view, parts.audience)
+
+    def control_nodes() -> Sequence[str]:
+        return parts.view.control_addresses() or config.upstream.addresses
+
+    no_store = NoStore(control_nodes)
+    return _Role(
+        board=ReportingBoard(reports),
+        running=[(reports.run(), "upstream-reports")],
+        membership=membership,
+        placer=no_store,
+        settings=no_store,
+        in_their_place=edge_handlers(control_nodes, reports),
+    )
 
 
 def _plan_defaults(config: RolloutsConfig) -> PlanDefaults:

@@ -139,6 +139,25 @@ class TopologyConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamConfig:
+    """``[upstream]``. For a node without a store, which follows others."""
+
+    addresses: tuple[str, ...] = ()
+    """Nodes to follow, ``host:port``, the preferred ones first. Empty: this node has a store."""
+    state_path: str = "placet-edge.state"
+    """File to keep what is followed in, and to start from. Empty: none is kept."""
+    state_every_s: float = 5.0
+    """How often it is written at most, in seconds. 0: never, it is only read."""
+    stale_after_s: float = 7.0
+    """Silence, or staleness of its own, past which an upstream is left for another, in seconds."""
+    prefer_after_s: float = 60.0
+    """How long a later upstream is followed before an earlier one is tried again, in seconds."""
+    start_over: bool = False
+    """Whether to leave the state file out, and take what the upstream has, whatever store it
+    is of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheConfig:
     """``[cache]``."""
 
@@ -276,6 +295,7 @@ class Config:
     tls: TlsConfig = field(default_factory=TlsConfig)
     identity: IdentityConfig = field(default_factory=IdentityConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
+    upstream: UpstreamConfig = field(default_factory=UpstreamConfig)
     topology: TopologyConfig = field(default_factory=TopologyConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     subscribe: SubscribeConfig = field(default_factory=SubscribeConfig)
@@ -363,7 +383,7 @@ def read_config(
     if wrong:
         raise ConfigError("\n".join(wrong))
     config = Config(**sections)
-    _refuse_contradictions(config)
+    _refuse_contradictions(config, given)
     return config, origins
 
 
@@ -474,6 +494,10 @@ _AT_LEAST: Mapping[str, float] = {
     "identity.jwks_refresh_s": 1,
     "identity.leeway_s": 0,
     "identity.reload_s": 0.01,
+    "upstream.state_every_s": 0,
+    # Heartbeats come every 5 s at least.
+    "upstream.stale_after_s": 0.05,
+    "upstream.prefer_after_s": 0,
     "topology.lease_s": 0.05,
     "topology.max_renewals_per_second": 1,
     "topology.probe_every_s": 0,
@@ -541,7 +565,14 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "telemetry.decision_log_mask_mode": ("replace", "drop", "hash"),
     "telemetry.decision_log_when_slow": ("block", "spill", "sample", "drop"),
 }
-_ADDRESSES = frozenset({"server.listen", "server.advertise", "telemetry.prometheus_listen"})
+_ADDRESSES = frozenset(
+    {
+        "server.listen",
+        "server.advertise",
+        "telemetry.prometheus_listen",
+        "upstream.addresses",
+    }
+)
 _OPTIONAL_ADDRESSES = _ADDRESSES - {"server.listen"}
 
 
@@ -557,12 +588,23 @@ def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
             yield f"{where}; use one of {', '.join(_CHOICES[origin.key])}"
         elif origin.key in _OPTIONAL_ADDRESSES and not value:
             continue
-        elif origin.key in _ADDRESSES and not is_address(str(value)):
-            yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"
+        elif origin.key in _ADDRESSES:
+            addresses = value if isinstance(value, tuple) else (str(value),)
+            if not all(map(is_address, addresses)):
+                yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"
 
 
-def _refuse_contradictions(config: Config) -> None:
-    if config.server.workers > 1 and config.store.kind == "memory":
+def _refuse_contradictions(config: Config, given: Mapping[str, Origin]) -> None:
+    if config.upstream.addresses:
+        for key in ("store.kind", "store.path"):
+            if key in given:
+                raise ConfigError(
+                    f"`{key}` is given ({given[key].source}) and so is `upstream.addresses`; a "
+                    "node that follows others has no store: leave out one of them"
+                )
+        if len(set(config.upstream.addresses)) < len(config.upstream.addresses):
+            raise ConfigError("`upstream.addresses` names one of them twice; name each once")
+    elif config.server.workers > 1 and config.store.kind == "memory":
         raise ConfigError(
             f"`server.workers` is `{config.server.workers}` and `store.kind` is `memory`, which "
             "processes cannot share; use `sqlite`, or one worker"
@@ -665,9 +707,12 @@ def for_worker(config: Config, number: int) -> Config:
     listen = f"{host}:{int(port) + number}" if port and int(port) else telemetry.prometheus_listen
     path = Path(telemetry.decision_log_path)
     name = config.server.node or socket.gethostname()
+    upstream = config.upstream
     return replace(
         config,
         server=replace(config.server, node=f"{name}.{number}"),
+        # All start from one file; the first writes it.
+        upstream=upstream if number == 0 else replace(upstream, state_every_s=0.0),
         telemetry=replace(
             telemetry,
             prometheus_listen=listen,

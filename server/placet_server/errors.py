@@ -11,6 +11,8 @@ PlacetError
 ├── ItemUnknown            an item asked for is not there
 ├── ChangeSetRefused       a change set has problems; nothing was stored
 ├── Undecided              a well-formed request the policies cannot be asked
+├── NodeNotReady           nothing has come to the node from upstream yet
+├── NotAControlNode        the node has no store and takes no changes
 ├── NodeStale              the node knows less than the tenant's bound allows
 ├── RevisionNotReached     the node did not get to the asked revision in time
 ├── DeadlinePassed         the caller has given up already
@@ -33,6 +35,7 @@ PlacetError
 ├── NodeIdTaken            another process holds the lease of a node's id
 ├── NodeChanged            a node's settings are not as the caller read them
 ├── LeaseGone              a lease lapsed, or is another process's
+├── UpstreamRefused        a node upstream refused what was passed on to it
 ├── UpstreamLoop           what a node follows leads back to it
 ├── TooManyNodes           no room for one more node
 ├── TooManyWatchers        the node holds as many streams about the topology as it may
@@ -163,6 +166,28 @@ class Undecided(PlacetError):
     def __init__(self, undecidable: Undecidable) -> None:
         super().__init__(undecidable.message)
         self.undecidable = undecidable
+
+
+class NodeNotReady(PlacetError):
+    """Nothing has come to the node from upstream yet, so that it cannot say who is known."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this node has not got any policies from upstream yet; ask another, or try again"
+        )
+
+
+class NotAControlNode(PlacetError):
+    """The node has no store and takes no changes."""
+
+    def __init__(self, control_nodes: Sequence[str]) -> None:
+        where = ", ".join(f"`{address}`" for address in control_nodes)
+        super().__init__(
+            "this node follows others and takes no changes; call a control node: "
+            f"{where or 'it knows of none'}"
+        )
+        self.control_nodes = tuple(control_nodes)
+        """Addresses to go to, as far as they are known."""
 
 
 class NodeStale(PlacetError):
@@ -370,6 +395,15 @@ class LeaseGone(PlacetError):
             f"node `{id_}` has no such lease: it lapsed, or another process has it; register again"
         )
         self.id = id_
+
+
+class UpstreamRefused(PlacetError):
+    """A node upstream refused what was passed on to it."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """Stable upper-case identifier."""
 
 
 class UpstreamLoop(PlacetError):

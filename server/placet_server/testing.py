@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from placet_engine.placement.regions import LOCAL
@@ -23,6 +24,7 @@ from placet_server.config import (
     TelemetryConfig,
     TlsConfig,
     TopologyConfig,
+    UpstreamConfig,
 )
 
 
@@ -60,6 +62,42 @@ async def running_server(
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
         tls=tls or TlsConfig(),
         identity=identity or IdentityConfig(),
+        topology=topology or TopologyConfig(),
+    )
+    async with running_node(config, clock=clock) as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_edge(
+    *upstreams: str,
+    state_path: Path | None = None,
+    clock: Clock | None = None,
+    upstream: UpstreamConfig | None = None,
+    subscribe: SubscribeConfig | None = None,
+    limits: LimitsConfig | None = None,
+    telemetry: TelemetryConfig | None = None,
+    rollouts: RolloutsConfig | None = None,
+    node: str = "test-edge",
+    region: str = LOCAL,
+    topology: TopologyConfig | None = None,
+    listen: str = "127.0.0.1:0",
+) -> AsyncIterator[Node]:
+    """Run a real node that follows others, as :func:`running_server` runs one with a store.
+
+    Without a ``state_path`` it keeps nothing. ``upstream`` is what else is configured of it.
+    """
+    config = Config(
+        server=ServerConfig(listen=listen, node=node, region=region, drain_s=1.0),
+        upstream=replace(
+            upstream or UpstreamConfig(state_every_s=0.05),
+            addresses=upstreams,
+            state_path=str(state_path or ""),
+        ),
+        subscribe=subscribe or SubscribeConfig(heartbeat_s=0.2),
+        limits=limits or LimitsConfig(target_wait_s=0),
+        telemetry=telemetry or TelemetryConfig(),
+        rollouts=rollouts or RolloutsConfig(tick_s=0.02),
         topology=topology or TopologyConfig(),
     )
     async with running_node(config, clock=clock) as running:

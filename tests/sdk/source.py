@@ -62,6 +62,7 @@ class Source:
             changes=[wire.change_to_wire(owner, change) for change in changes],
             checksum=self.checksum,
             cursor=self.cursor,
+            owner=owner,
         )
         delta.commit_time.FromDatetime(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
         self._deltas.append(pb.SubscribeResponse(delta=delta))

@@ -72,7 +72,7 @@ async def test_a_follower_ends_with_what_the_store_has(node: Node) -> None:
         stored = node.active.items(TENANT).items
         assert {key.id: item.digest for key, item in stored.items()} == replayed
         truth = checksum([*stored.values(), *node.active.platform.items.values()]).to_bytes(32)
-        assert truth == subscription._mirror.snapshot().checksum
+        assert truth == subscription._follower._mirror.snapshot().checksum
     assert wire.connections > 4
 
 

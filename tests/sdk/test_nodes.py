@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 import placet
+from bench.wires import wire_to
 from placet import (
     ChangeSet,
     Conflict,
@@ -27,7 +28,6 @@ from placet import (
 )
 from placet_server.app import Node
 from placet_server.testing import running_server
-from tests.sdk.proxy import proxy_to
 from tests.sdk.test_client import Asking
 
 TENANT = "acme"
@@ -165,19 +165,19 @@ async def test_a_watcher_comes_through_a_cut_connection_with_what_is_there_then(
     node: Node,
 ) -> None:
     async with (
-        proxy_to(node.address) as proxy,
-        placet.aio.Client(proxy.address) as watcher,
+        wire_to(node.address) as wire,
+        placet.aio.Client(wire.address) as watcher,
         placet.aio.Client(node.address) as client,
         asyncio.timeout(SOON_S),
         aclosing(watcher.watch_topology(kinds=[TopologyKind.TENANT])) as states,
     ):
         assert {} == (await anext(states)).placements
-        proxy.cut()
+        wire.drop()
         await client.put_tenant(Placement(tenant=TENANT, residency=ResidencyRule.EU_ONLY))
         state = await anext(states)
         while TENANT not in state.placements:
             state = await anext(states)
-        assert 2 <= proxy.connections
+        assert 2 <= wire.connections
 
 
 async def test_nobody_there_is_told_in_time() -> None:

@@ -80,7 +80,7 @@ async def _next(subscription: Subscription[placet.Item]) -> Any:
 
 
 def _ids(subscription: Subscription[placet.Item]) -> set[str]:
-    return {item.key.id for item in subscription._mirror.items.values()}
+    return {item.key.id for item in subscription._follower._mirror.items.values()}
 
 
 async def test_a_snapshot_comes_and_then_what_changes() -> None:

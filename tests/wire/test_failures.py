@@ -39,6 +39,8 @@ _EXAMPLES: list[Exception] = [
     errors.ChangeSetRefused([_PROBLEM]),
     errors.Undecided(Undecidable("REQUEST_REFUSED", "no")),
     errors.NodeStale("t", 9.0, 3.0),
+    errors.NodeNotReady(),
+    errors.NotAControlNode(["a.example:7717"]),
     errors.RevisionNotReached(Revision(9), Revision(1)),
     errors.DeadlinePassed(),
     errors.DecisionLogFull(1.0),

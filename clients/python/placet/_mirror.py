@@ -9,8 +9,9 @@ server sent. A copy that fails a check keeps what it had and says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from placet import _convert as convert
@@ -78,6 +79,9 @@ class Snapshot(Generic[ItemT]):
     """The newest revision that changed the platform's items; 0 also when it is not known."""
     tenant_revision: int = 0
     """The same of the tenant's."""
+    owners: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """The owners whose items these are, also those without any, each with the newest revision
+    that changed it. The platform's name is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,10 @@ class Delta(Generic[ItemT]):
     """Of the whole set after the changes."""
     commit_time: datetime | None
     """When the revision was committed, by the server's clock."""
+    owner: str | None = None
+    """Whose items the revision changed; empty for the platform. None where one is not shown."""
+    replaced: tuple[ItemT, ...] = ()
+    """What the items that were written or removed had been before, where they had been there."""
 
 
 class MirrorBroken(Exception):
@@ -114,6 +122,7 @@ class _Incoming(Generic[ItemT]):
     revision: int
     expected_items: int
     items: dict[Name, ItemT]
+    owners: dict[str, int]
 
 
 class PolicySetMirror(Generic[ItemT]):
@@ -124,6 +133,7 @@ class PolicySetMirror(Generic[ItemT]):
         self._items: dict[Name, ItemT] = {}
         self._checksum = 0
         self._platform_revision = self._tenant_revision = 0
+        self._owners: dict[str, int] = {}
         self._incoming: _Incoming[ItemT] | None = None
         self.has_snapshot = False
         """Whether there ever was one."""
@@ -131,6 +141,8 @@ class PolicySetMirror(Generic[ItemT]):
         """Whether the stream goes on from what is held: it was resumed, or its snapshot is in."""
         self.revision = 0
         """The revision of the items held."""
+        self.position = 0
+        """The revision up to which everything that concerns the subscriber is held."""
         self.cursor = b""
         """Where the next stream may go on. Empty: with a snapshot."""
 
@@ -138,6 +150,11 @@ class PolicySetMirror(Generic[ItemT]):
     def items(self) -> Mapping[Name, ItemT]:
         """The items held, by owner and key. A view: it changes with the next message."""
         return self._items
+
+    @property
+    def owners(self) -> Mapping[str, int]:
+        """The owners whose items are held, as in a snapshot. A view, too."""
+        return self._owners
 
     def snapshot(self) -> Snapshot[ItemT]:
         """Return what is held now."""
@@ -147,6 +164,7 @@ class PolicySetMirror(Generic[ItemT]):
             _to_bytes(self._checksum),
             self._platform_revision,
             self._tenant_revision,
+            MappingProxyType(dict(self._owners)),
         )
 
     def begin_stream(self) -> None:
@@ -194,7 +212,7 @@ class PolicySetMirror(Generic[ItemT]):
     def _begin(self, message: subscribe_service_pb2.SnapshotBegin) -> None:
         if self._incoming is not None:
             raise MirrorBroken("a snapshot began within another", is_gap=False)
-        self._incoming = _Incoming(message.revision, message.items, {})
+        self._incoming = _Incoming(message.revision, message.items, {}, {})
         self.is_following = False
 
     def _extend(self, message: subscribe_service_pb2.SnapshotChunk) -> None:
@@ -205,6 +223,10 @@ class PolicySetMirror(Generic[ItemT]):
             if name in self._incoming.items:
                 raise MirrorBroken(f"the snapshot has `{name[1]}` twice", is_gap=False)
             self._incoming.items[name] = item
+        for owned in message.owners:
+            if owned.owner in self._incoming.owners:
+                raise MirrorBroken(f"the snapshot has `{owned.owner}` twice", is_gap=False)
+            self._incoming.owners[owned.owner] = owned.revision
 
     def _complete(self, message: subscribe_service_pb2.SnapshotEnd) -> Snapshot[ItemT]:
         incoming, self._incoming = self._incoming, None
@@ -220,6 +242,7 @@ class PolicySetMirror(Generic[ItemT]):
         if _to_bytes(checksum) != message.checksum:
             raise MirrorBroken("the snapshot's checksum is not that of its items", is_gap=False)
         self._items = incoming.items
+        self._owners = incoming.owners
         self._checksum = checksum
         self._platform_revision = message.platform_revision
         self._tenant_revision = message.tenant_revision
@@ -256,14 +279,10 @@ class PolicySetMirror(Generic[ItemT]):
                 f"the checksum at revision {message.to_revision} is not that of the items held",
                 is_gap=True,
             )
-        step.commit()
+        replaced = step.commit()
         self._checksum = step.checksum
-        # A delta is one commit, and so of one owner; one that is empty does not say of which.
-        owners = [*(item.owner for item in upserts), *(owner for owner, _ in removals)]
-        if PLATFORM in owners:
-            self._platform_revision = message.to_revision
-        elif owners:
-            self._tenant_revision = message.to_revision
+        owner = message.owner if message.HasField("owner") else None
+        self._note_owners(owner, message.to_revision, removals)
         self._stand_at(message.to_revision, message.cursor)
         return Delta(
             message.from_revision,
@@ -272,15 +291,33 @@ class PolicySetMirror(Generic[ItemT]):
             tuple(removals),
             message.checksum,
             message.commit_time.ToDatetime(tzinfo=UTC) if message.HasField("commit_time") else None,
+            owner,
+            replaced,
         )
+
+    def _note_owners(self, owner: str | None, revision: int, removals: Iterable[Name]) -> None:
+        """Note whose revision it was, and who is held no longer.
+
+        Another owner's items go when the subscriber may not hold them any more, and then all do.
+        """
+        if owner is None:
+            return
+        if owner == PLATFORM:
+            self._platform_revision = revision
+        else:
+            self._tenant_revision = revision
+        self._owners[owner] = revision
+        for other in {name[0] for name in removals} - {owner}:
+            self._owners.pop(other, None)
 
     def _confirm(self, message: subscribe_service_pb2.Heartbeat) -> None:
         """Note where to go on. How far the node is says nothing about what it has sent."""
         if message.cursor and self.is_following:
             self.cursor = message.cursor
+            self.position = max(self.position, message.revision)
 
     def _stand_at(self, revision: int, cursor: bytes) -> None:
-        self.revision = revision
+        self.revision = self.position = revision
         self.cursor = cursor
 
     def _read(self, message: policy_pb2.Item, *, is_gap: bool) -> tuple[Name, ItemT]:
@@ -321,13 +358,15 @@ class _Step(Generic[ItemT]):
         self.checksum = (self.checksum + gained - lost) % _MODULUS
         self._changes[name] = item
 
-    def commit(self) -> None:
-        """Make the changes."""
+    def commit(self) -> tuple[ItemT, ...]:
+        """Make the changes; return what was there before them."""
+        replaced = [self._items[name] for name in self._changes if name in self._items]
         for name, item in self._changes.items():
             if item is None:
                 self._items.pop(name, None)
             else:
                 self._items[name] = item
+        return tuple(replaced)
 
 
 _MODULUS = 1 << 256

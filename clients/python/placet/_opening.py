@@ -10,11 +10,12 @@ import grpc
 import grpc.aio
 
 from placet._channel import Destination
+from placet._following import OpenStream, Stream
 from placet._mirror import ItemReader, ItemT
 from placet._policies import ItemKind
 from placet._publishing import kind_to_wire
 from placet._requests import tenant_to_wire
-from placet._subscription import FollowOptions, OpenStream, Stream, Subscription
+from placet._subscription import FollowOptions, Subscription
 from placet._values import text_to_wire
 from placet.v1 import subscribe_service_pb2, subscribe_service_pb2_grpc
 

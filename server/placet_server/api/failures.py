@@ -19,6 +19,7 @@ from placet_engine.placement.routing import NoRegionAllowed
 from placet_server import errors
 from placet_server.api.routes import refusal_to_wire
 from placet_server.identity.refusals import CredentialsRefused
+from placet_server.regions.announcing import RegistrarAway
 from placet_server.store import contract
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,14 @@ def _stale(error: errors.NodeStale) -> Failure:
     )
 
 
+def _not_a_control_node(error: errors.NotAControlNode) -> Failure:
+    return Failure(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "NOT_A_CONTROL_NODE",
+        {"control_nodes": ",".join(error.control_nodes)},
+    )
+
+
 def _conflict(error: contract.RevisionConflict) -> Failure:
     return Failure(
         grpc.StatusCode.ABORTED,
@@ -146,6 +155,10 @@ def _rollout_refused(error: errors.RolloutRefused) -> Failure:
     return Failure(grpc.StatusCode.FAILED_PRECONDITION, error.reason)
 
 
+def _upstream_refused(error: errors.UpstreamRefused) -> Failure:
+    return Failure(grpc.StatusCode.FAILED_PRECONDITION, error.reason)
+
+
 def _node_id_taken(error: errors.NodeIdTaken) -> Failure:
     return Failure(
         grpc.StatusCode.ALREADY_EXISTS,
@@ -187,6 +200,8 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     NoRegionAllowed: _always(_Code.FAILED_PRECONDITION, "NO_REGION_ALLOWED"),
     errors.ItemUnknown: _always(_Code.NOT_FOUND, "ITEM_UNKNOWN"),
     errors.NodeStale: _stale,
+    errors.NodeNotReady: _always(_Code.UNAVAILABLE, "NODE_NOT_READY", retry_after_s=_RETRY_SOON_S),
+    errors.NotAControlNode: _not_a_control_node,
     errors.DeadlinePassed: _always(_Code.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
     errors.RevisionNotReached: _always(_Code.DEADLINE_EXCEEDED, "REVISION_NOT_REACHED"),
     errors.TooManySubscribers: _always(
@@ -211,6 +226,8 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.NodeIdTaken: _node_id_taken,
     errors.NodeChanged: _always(_Code.ABORTED, "NODE_CHANGED"),
     errors.LeaseGone: _always(_Code.NOT_FOUND, "LEASE_GONE"),
+    errors.UpstreamRefused: _upstream_refused,
+    RegistrarAway: _always(_Code.UNAVAILABLE, "UPSTREAM_AWAY", retry_after_s=_RETRY_SOON_S),
     errors.UpstreamLoop: _always(_Code.FAILED_PRECONDITION, "UPSTREAM_LOOP"),
     errors.TooManyNodes: _always(_Code.RESOURCE_EXHAUSTED, "TOO_MANY_NODES"),
     errors.TooManyWatchers: _always(

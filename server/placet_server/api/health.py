@@ -21,10 +21,16 @@ WHOLE_SERVER = ""
 
 
 class HealthService(health_pb2_grpc.HealthServicer):
-    """All services are healthy together: they answer from the same memory."""
+    """The services are healthy together: they answer from the same memory.
 
-    def __init__(self, services: Iterable[str]) -> None:
+    Args:
+        services: all of them.
+        absent: those that this node answers by saying where to go, and which never are.
+    """
+
+    def __init__(self, services: Iterable[str], absent: Iterable[str] = ()) -> None:
         self._services = frozenset({WHOLE_SERVER, *services})
+        self._absent = frozenset(absent)
         self._status: int = _Response.NOT_SERVING
         self._changed = asyncio.Condition()
 
@@ -43,7 +49,7 @@ class HealthService(health_pb2_grpc.HealthServicer):
                 grpc.StatusCode.NOT_FOUND,
                 f"service `{request.service}` is not served here; list services by reflection",
             )
-        return _Response(status=self._status)
+        return _Response(status=self._status_of(request.service))
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: _Context
@@ -59,7 +65,10 @@ class HealthService(health_pb2_grpc.HealthServicer):
         sent: int | None = None
         while True:
             async with self._changed:
-                while self._status == sent:
+                while self._status_of(request.service) == sent:
                     await self._changed.wait()
-                sent = self._status
+                sent = self._status_of(request.service)
             yield _Response(status=sent)
+
+    def _status_of(self, service: str) -> int:
+        return _Response.NOT_SERVING if service in self._absent else self._status

@@ -15,7 +15,6 @@ from placet.wire import Reader, duration
 from placet_engine.cache import CacheStatistics, DecisionCache, together
 from placet_server.api.identity import visible
 from placet_server.decisions.decider import Decided
-from placet_server.errors import TenantUnknown
 from placet_server.policies.active import ActivePolicies
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -64,7 +63,7 @@ class NodeService(node_service_pb2_grpc.NodeServiceServicer):
         tenant = reader.tenant(request.tenant, platform=True)
         reader.finish()
         if tenant and not self._active.has_program(tenant):
-            raise TenantUnknown(tenant)
+            raise self._active.missing(tenant)
         # Asked for once, so that the tenants add up to the total.
         seen = visible()
         parts = {name: part for name, part in (await self._parts()).items() if name in seen}

@@ -9,14 +9,11 @@ from typing import Any, Protocol
 import grpc
 
 from placet.v1 import (
-    decision_pb2,
-    evaluate_service_pb2,
     rollout_pb2,
     rollout_service_pb2,
     rollout_service_pb2_grpc,
 )
 from placet.wire import (
-    LIMITS,
     Reader,
     duration,
     problem_to_wire,
@@ -24,28 +21,30 @@ from placet.wire import (
     read_plan,
     reading_to_wire,
     rollout_to_wire,
-    seconds,
     timestamp,
 )
 from placet_engine.changes import ChangeSet
 from placet_engine.items import Revision
-from placet_engine.model import Cause, Layer, Outcome
-from placet_engine.rollouts.guards import Samples
 from placet_engine.rollouts.plan import GuardKind, Plan, PlanDefaults, Strategy
 from placet_engine.rollouts.record import Rollout, RolloutState
 from placet_server.api.callers import caller_of
+from placet_server.api.changed_answers import changed_answer_to_wire
 from placet_server.api.commits import Explained, check_texts, read_expected
 from placet_server.api.deadlines import time_left_s
+from placet_server.api.node_reports import (
+    NodeReports,
+    check_acknowledgements,
+    check_samples,
+    rejection_to_wire,
+)
 from placet_server.api.paging import next_page_token, read_page
-from placet_server.api.recorded_requests import request_of_asked
 from placet_server.clock import Clock
-from placet_server.policies.active import ActivePolicies, Refusal
+from placet_server.policies.active import ActivePolicies
 from placet_server.rollouts.controller import Kept, RolloutController, Started, Wish
 from placet_server.rollouts.overview import NodeRevision, Overview, Progress
-from placet_server.rollouts.shadow import MAX_EXAMPLES, Document, StepKey
-from placet_server.rollouts.standings import MAX_REFUSALS, Findings, NodeSamples, Standing
+from placet_server.rollouts.shadow import MAX_EXAMPLES
+from placet_server.rollouts.standings import Findings
 from placet_server.store.contract import Store
-from placet_server.telemetry.decision_log.records import AskedRequest
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _pb = rollout_service_pb2
@@ -79,6 +78,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         store: Store,
         clock: Clock,
         defaults: PlanDefaults,
+        reports: NodeReports,
     ) -> None:
         self._controller = controller
         self._overview = overview
@@ -86,6 +86,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         self._store = store
         self._clock = clock
         self._defaults = defaults
+        self._reports = reports
 
     # ------------------------------------------------------------------------------ start
 
@@ -314,39 +315,16 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         self, request: _pb.AcknowledgeRevisionRequest, context: _Context
     ) -> _pb.AcknowledgeRevisionResponse:
         """Take down which revisions nodes decide by, and which they rejected."""
-        reader = Reader()
-        if len(request.acknowledgements) > _MAX_ACKNOWLEDGEMENTS:
-            reader.refuse("acknowledgements", f"has more than {_MAX_ACKNOWLEDGEMENTS} entries")
-        for index, given in enumerate(request.acknowledgements):
-            field = f"acknowledgements[{index}]"
-            if not given.node:
-                reader.refuse(f"{field}.node", "is missing; say which node it is")
-            if len(given.rejections) > MAX_REFUSALS:
-                reader.refuse(f"{field}.rejections", f"has more than {MAX_REFUSALS} entries")
-        reader.finish()
-        known = {standing.node: standing for standing in await self._overview.nodes()}
-        for given in request.acknowledgements:
-            former = known.get(given.node)
-            if former is not None and former.revision > given.revision:
-                continue
-            standing = _standing(given, former, self._clock)
-            await self._store.put_up(standing.to_notice())
+        check_acknowledgements(request)
+        await self._reports.acknowledge(request)
         return _pb.AcknowledgeRevisionResponse()
 
     async def ReportRolloutSamples(
         self, request: _pb.ReportRolloutSamplesRequest, context: _Context
     ) -> _pb.ReportRolloutSamplesResponse:
         """Take in what nodes measured."""
-        reader = Reader()
-        if len(request.samples) > _MAX_SAMPLES:
-            reader.refuse("samples", f"has more than {_MAX_SAMPLES} entries; send fewer at a time")
-        for index, given in enumerate(request.samples):
-            for name in ("rollout_id", "node"):
-                if not getattr(given, name):
-                    reader.refuse(f"samples[{index}].{name}", "is missing")
-        reader.finish()
-        for given in request.samples:
-            await self._store.put_up(_samples(given, self._clock).to_notice())
+        check_samples(request)
+        await self._reports.measured(request)
         return _pb.ReportRolloutSamplesResponse()
 
 
@@ -405,49 +383,10 @@ def _show_rollback(
     if findings is None:
         return
     message.changed_answers = findings.changed_answers
-    message.examples.extend(map(_changed_answer, findings.examples[:MAX_EXAMPLES]))
+    message.examples.extend(map(changed_answer_to_wire, findings.examples[:MAX_EXAMPLES]))
     message.rejections.extend(
-        _rejection(refusal, node=node, region=region) for node, region, refusal in findings.refusals
-    )
-
-
-def _changed_answer(example: Document) -> rollout_pb2.ChangedAnswer:
-    return rollout_pb2.ChangedAnswer(
-        request=request_of_asked(example["tenant"], AskedRequest(**example["request"])),
-        stable=_result(example["stable"]),
-        candidate=_result(example["candidate"]),
-    )
-
-
-def _result(answer: Document) -> evaluate_service_pb2.BatchResult:
-    if "outcome" not in answer:
-        error = decision_pb2.DecisionError(
-            code=grpc.StatusCode.INVALID_ARGUMENT.value[0],
-            reason=answer["reason"],
-            message=answer["message"],
-        )
-        return evaluate_service_pb2.BatchResult(error=error)
-    decision = decision_pb2.Decision(
-        outcome=Outcome[answer["outcome"]].value,  # type: ignore[arg-type]
-        cause=Cause[answer["cause"]].value,  # type: ignore[arg-type]
-        obligations=answer["obligations"],
-    )
-    for reason in answer["reasons"]:
-        decision.reasons.add(policy_id=reason["policy_id"], layer=Layer[reason["layer"]].value)
-    for error in answer["errors"]:
-        decision.errors.add(policy_id=error["policy_id"], layer=Layer[error["layer"]].value)
-    return evaluate_service_pb2.BatchResult(decision=decision)
-
-
-def _rejection(refusal: Refusal, *, node: str, region: str) -> rollout_pb2.RevisionRejection:
-    return rollout_pb2.RevisionRejection(
-        node=node,
-        region=region,
-        tenant=refusal.tenant,
-        revision=refusal.revision,
-        reason=refusal.reason,
-        message=refusal.message,
-        time=timestamp(refusal.time),
+        rejection_to_wire(refusal, node=node, region=region)
+        for node, region, refusal in findings.refusals
     )
 
 
@@ -460,7 +399,7 @@ def _node_revision_to_wire(node: NodeRevision, rollout: Rollout | None) -> rollo
         lag=duration(node.lag_s),
         acknowledge_time=timestamp(standing.time),
         propagation=duration(node.propagation_s) if node.propagation_s is not None else None,
-        rejection=_rejection(node.refusal, node=standing.node, region=standing.region)
+        rejection=rejection_to_wire(node.refusal, node=standing.node, region=standing.region)
         if node.refusal is not None
         else None,
     )
@@ -468,50 +407,3 @@ def _node_revision_to_wire(node: NodeRevision, rollout: Rollout | None) -> rollo
         message.candidate_revision = rollout.candidate_revision
         message.share_percent = rollout.share_percent
     return message
-
-
-# ----------------------------------------------------------------------------- from the wire
-
-
-def _standing(
-    given: rollout_pb2.RevisionAcknowledgement, former: Standing | None, clock: Clock
-) -> Standing:
-    now = clock.now()
-    revision = Revision(given.revision)
-    enforce_time = given.enforce_time.ToDatetime(tzinfo=now.tzinfo)
-    return Standing(
-        node=given.node,
-        region=given.region,
-        time=now,
-        revision=revision,
-        enforce_time=enforce_time,
-        enforced={**(former.enforced if former else {}), revision: enforce_time},
-        refusals=tuple(
-            Refusal(
-                owner=rejection.tenant,
-                tenant=rejection.tenant,
-                revision=Revision(rejection.revision),
-                reason=rejection.reason,
-                message=rejection.message[: LIMITS.max_string_chars],
-                time=rejection.time.ToDatetime(tzinfo=now.tzinfo),
-            )
-            for rejection in given.rejections
-        ),
-    )
-
-
-def _samples(given: rollout_pb2.RolloutSamples, clock: Clock) -> NodeSamples:
-    return NodeSamples(
-        node=f"{given.node} {given.instance}".rstrip(),
-        time=clock.now(),
-        step=StepKey(given.rollout_id, given.step),
-        samples=Samples(
-            decisions=given.decisions,
-            errors=given.errors,
-            latencies={seconds(bucket.bound): bucket.count for bucket in given.latencies},
-            shadowed=given.shadowed,
-            stable_denials=given.stable_denials,
-            candidate_denials=given.candidate_denials,
-            changed_answers=given.changed_answers,
-        ),
-    )

@@ -25,6 +25,7 @@ from placet.v1 import (
 )
 from placet_server.admission.control import AdmissionControl
 from placet_server.api.admitting import AdmissionInterceptor
+from placet_server.api.edge import NEED_A_STORE
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.health import HealthService
 from placet_server.api.identity import IdentityInterceptor
@@ -89,13 +90,16 @@ class Services:
     """What is served."""
 
     evaluate: EvaluateService
-    policy: PolicyService
-    rollout: RolloutService
     subscribe: SubscribeService
     node: NodeService
     topology: TopologyService
     topology_nodes: TopologyNodes
     topology_watching: TopologyWatching
+    policy: PolicyService | None = None
+    """None on a node without a store, and so are rollouts."""
+    rollout: RolloutService | None = None
+    in_their_place: tuple[grpc.GenericRpcHandler, ...] = ()
+    """What answers the calls of services that are not here."""
 
 
 class ApiServer:
@@ -133,8 +137,9 @@ class ApiServer:
         self._hub = hub
         self._audience = audience
         self._drain_s = drain_s
-        self._is_drained = False
-        self._health = HealthService(PLACET_SERVICES)
+        self._is_ready = self._is_turned_away = self._is_draining = self._is_drained = False
+        absent = () if services.policy else (service.full_name for service in NEED_A_STORE)
+        self._health = HealthService(PLACET_SERVICES, absent)
         self._admission = admission
         self._prober = Prober(admission)
         interceptors: list[grpc.aio.ServerInterceptor] = [
@@ -151,10 +156,15 @@ class ApiServer:
             options=_options(listening),
         )
         self._server.add_generic_rpc_handlers((_evaluate_handlers(services.evaluate),))
-        policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(services.policy, self._server)
-        rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(
-            services.rollout, self._server
-        )
+        if services.policy is not None:
+            policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
+                services.policy, self._server
+            )
+        if services.rollout is not None:
+            rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(
+                services.rollout, self._server
+            )
+        self._server.add_generic_rpc_handlers(services.in_their_place)
         subscribe_service_pb2_grpc.add_SubscribeServiceServicer_to_server(
             services.subscribe, self._server
         )
@@ -165,8 +175,12 @@ class ApiServer:
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))
 
-    async def start(self) -> int:
+    async def start(self, *, is_ready: bool = True) -> int:
         """Listen and serve; return the port.
+
+        Args:
+            is_ready: whether there is anything to serve. If not, health says so until
+                :meth:`be_ready`.
 
         Raises:
             AddressUnavailable: it is taken, or not this machine's.
@@ -186,8 +200,18 @@ class ApiServer:
         if self._admission.limits.target_wait_s:
             self._prober.listen(self._server)
         await self._server.start()
-        await self._health.set_serving(True)
+        if is_ready:
+            await self.be_ready()
         return port
+
+    async def be_ready(self) -> None:
+        """Say from now on that there is something to serve."""
+        self._is_ready = True
+        await self._tell_health()
+
+    async def _tell_health(self) -> None:
+        is_away = self._is_turned_away or self._is_draining
+        await self._health.set_serving(self._is_ready and not is_away)
 
     async def turn_away(self, is_turned_away: bool) -> None:
         """Send callers elsewhere who have somewhere else to go, or have them come again.
@@ -195,7 +219,8 @@ class ApiServer:
         Health says that nothing is served, and subscribers are told to go. Calls that come all the
         same are answered: they may be of somebody who knows no other node.
         """
-        await self._health.set_serving(not is_turned_away)
+        self._is_turned_away = is_turned_away
+        await self._tell_health()
         if is_turned_away:
             self._hub.leave()
         else:
@@ -206,7 +231,8 @@ class ApiServer:
         """Stop: tell health watchers and subscribers first, then let calls under way finish."""
         if self._is_drained:
             return
-        await self._health.set_serving(False)
+        self._is_draining = True
+        await self._tell_health()
         self._hub.leave()
         self._audience.leave()
         await self._prober.aclose()

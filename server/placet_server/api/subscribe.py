@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 
-from placet.v1 import policy_pb2, subscribe_service_pb2, subscribe_service_pb2_grpc
+from placet.v1 import subscribe_service_pb2, subscribe_service_pb2_grpc
 from placet.wire import (
     Reader,
     change_to_wire,
     duration,
-    item_to_wire,
     read_kind,
     removal_to_wire,
+    snapshot_to_wire,
 )
 from placet_engine.changes import Commit, ItemSet
-from placet_engine.items import CHECKSUM_MODULUS, TOPOLOGY, Item, Revision, checksum
+from placet_engine.items import CHECKSUM_MODULUS, PLATFORM, TOPOLOGY, Item, Revision, checksum
 from placet_server.api.identity import visible
 from placet_server.clock import Clock
 from placet_server.errors import (
     CursorRefused,
+    NodeNotReady,
     PlacetError,
     RegionForbidden,
     RevisionNotReached,
@@ -32,6 +34,7 @@ from placet_server.policies.feed import Feed
 from placet_server.policies.hub import FellBehind, Hub, NodeLeaving, Subscription
 from placet_server.policies.residency import Step
 from placet_server.policies.selection import Selection
+from placet_server.policies.source import Lineage
 from placet_server.policies.viewing import Seen, Turn, View
 from placet_server.regions.directory import Directory
 
@@ -40,7 +43,6 @@ _Response = subscribe_service_pb2.SubscribeResponse
 _Reset = subscribe_service_pb2.ResetRequired
 
 _MAX_PATTERNS = 100
-_CHUNK_BYTES = 512 * 1024
 _RETRY_AFTER_S = 0.5
 # A subscriber may come from a node that is ahead of this one; this long it is
 # worth waiting for the store to tell.
@@ -96,6 +98,16 @@ class Cursor:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """What a stream without a cursor begins with."""
+
+    items: list[Item]
+    owners: dict[str, Revision]
+    cursor: Cursor
+    end: subscribe_service_pb2.SnapshotEnd
+
+
 class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
     """Streams the node's policies to whoever follows them."""
 
@@ -107,7 +119,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         hub: Hub,
         clock: Clock,
         directory: Directory,
-        store_id: str,
+        lineage: Callable[[], Lineage],
         heartbeat_s: float,
     ) -> None:
         self._active = active
@@ -116,7 +128,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         self._clock = clock
         self._directory = directory
         self._residency = directory.residency
-        self._store_id = store_id
+        self._lineage = lineage
         self._heartbeat_s = heartbeat_s
 
     async def Subscribe(
@@ -124,8 +136,11 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
     ) -> AsyncIterator[_Response]:
         """Send the subscriber's policy set and then every change to it."""
         selection = _selection(request)
+        if not self._active.is_loaded:
+            raise NodeNotReady
         self._check_tenant(selection.tenant, request.region)
         origin = self._origin(selection, request.region)
+        await context.send_initial_metadata(_told(self._lineage()))
         cursor = None
         if request.cursor:
             cursor = await self._known_cursor(request.cursor, selection, origin)
@@ -143,23 +158,11 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
                     return
             else:
                 missed = []
-                sets = self._sets(view)
-                items = [
-                    item
-                    for owned in sets
-                    for key, item in owned.items.items()
-                    if selection.takes(key)
-                ]
-                cursor = Cursor(
-                    store_id=origin,
-                    fingerprint=selection.fingerprint,
-                    position=self._active.revision,
-                    chain=Revision(max(owned.revision for owned in sets)),
-                    checksum=checksum(items),
-                )
-                platform, *own = sets
-                tenant_revision = own[0].revision if selection.tenant else Revision(0)
-                for response in _snapshot(items, cursor, platform.revision, tenant_revision):
+                snapshot = self._snapshot(view, origin)
+                cursor = snapshot.cursor
+                for response in snapshot_to_wire(
+                    snapshot.items, snapshot.owners, revision=cursor.chain, end=snapshot.end
+                ):
                     yield response
             async for response in self._follow(subscription, missed, cursor, view):
                 yield response
@@ -237,6 +240,32 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
     def _missed(self, cursor: Cursor) -> list[Commit] | None:
         return self._feed.window.after(cursor.position)
 
+    def _snapshot(self, view: View, origin: str) -> _Snapshot:
+        """Take what there is now."""
+        selection, sets = view.selection, self._sets(view)
+        items = [
+            item for owned in sets for key, item in owned.items.items() if selection.takes(key)
+        ]
+        position = self._active.revision
+        newest = Revision(max(owned.revision for owned in sets))
+        cursor = Cursor(
+            store_id=origin,
+            fingerprint=selection.fingerprint,
+            position=position,
+            # Every revision concerns whoever follows everybody.
+            chain=newest if selection.tenant else position,
+            checksum=checksum(items),
+        )
+        owners = {owned.owner: owned.revision for owned in sets}
+        end = subscribe_service_pb2.SnapshotEnd(
+            checksum=cursor.checksum.to_bytes(32),
+            cursor=cursor.to_bytes(),
+            platform_revision=owners[PLATFORM],
+            tenant_revision=owners[selection.tenant] if selection.tenant else 0,
+            staleness=duration(self._active.node_staleness_s()),
+        )
+        return _Snapshot(items, owners, cursor, end)
+
     def _sets(self, view: View) -> list[ItemSet]:
         """Return what there is now of the owners that concern the subscriber."""
         tenant = view.selection.tenant
@@ -253,11 +282,12 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         nor what it may not see. Elsewhere, or later, more may be shown, which somebody who goes on
         from here would never get.
         """
+        store_id = self._lineage().store_id
         if selection.tenant:
-            return self._store_id
+            return store_id
         regions = self._residency.regions
         laws = sorted({regions.jurisdiction(regions.here), regions.jurisdiction(region)})
-        return f"{self._store_id}/{'+'.join(laws)}{selection.visible.fingerprint}"
+        return f"{store_id}/{'+'.join(laws)}{selection.visible.fingerprint}"
 
     def _forbidden(self, tenant: str, region: str) -> PlacetError:
         if not self._residency.is_here(tenant):
@@ -272,6 +302,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
             revision=cursor.position,
             cursor=cursor.to_bytes(),
             staleness=duration(self._active.node_staleness_s()),
+            upstreams=self._lineage().nodes,
         )
         heartbeat.server_time.FromDatetime(self._clock.now())
         return _Response(heartbeat=heartbeat)
@@ -297,37 +328,10 @@ def _selection(request: subscribe_service_pb2.SubscribeRequest) -> Selection:
     return Selection(tenant, tuple(patterns), kinds, visible())
 
 
-def _snapshot(
-    items: Sequence[Item], cursor: Cursor, platform: Revision, tenant: Revision
-) -> Iterator[_Response]:
-    yield _Response(
-        snapshot_begin=subscribe_service_pb2.SnapshotBegin(revision=cursor.chain, items=len(items))
-    )
-    for chunk in _chunks(map(item_to_wire, items)):
-        yield _Response(snapshot_chunk=subscribe_service_pb2.SnapshotChunk(items=chunk))
-    yield _Response(
-        snapshot_end=subscribe_service_pb2.SnapshotEnd(
-            revision=cursor.chain,
-            checksum=cursor.checksum.to_bytes(32),
-            cursor=cursor.to_bytes(),
-            platform_revision=platform,
-            tenant_revision=tenant,
-        )
-    )
-
-
-def _chunks(messages: Iterable[policy_pb2.Item]) -> Iterator[list[policy_pb2.Item]]:
-    """Group messages so that none of the chunks is near the limit of one gRPC message."""
-    chunk: list[policy_pb2.Item] = []
-    size = 0
-    for message in messages:
-        chunk.append(message)
-        size += message.ByteSize()
-        if size >= _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+def _told(lineage: Lineage) -> tuple[tuple[str, str], ...]:
+    """Return what a stream's initial metadata says of what is followed."""
+    upstreams = ",".join(quote(node, safe="") for node in lineage.nodes)
+    return (("placet-store", lineage.store_id), ("placet-upstreams", upstreams))
 
 
 def _delta(commit: Commit, cursor: Cursor, seen: Seen) -> _Response:
@@ -343,4 +347,6 @@ def _delta(commit: Commit, cursor: Cursor, seen: Seen) -> _Response:
         cursor=after.to_bytes(),
     )
     delta.commit_time.FromDatetime(commit.time)
+    if seen.owner is not None:
+        delta.owner = seen.owner
     return _Response(delta=delta)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -19,13 +19,23 @@ from placet_server.api.deadlines import time_left_s
 from placet_server.api.identity import visible
 from placet_server.api.paging import next_page_token, read_page
 from placet_server.api.routes import route_to_wire
-from placet_server.errors import RegionUnknown, TenantUnknown
+from placet_server.errors import NodeNotReady, RegionUnknown, TenantUnknown
 from placet_server.policies.active import ActivePolicies
 from placet_server.regions.directory import Directory
-from placet_server.regions.placing import Placer, etag_of
+from placet_server.regions.placing import etag_of
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _pb = topology_service_pb2
+
+
+class Places(Protocol):
+    """Writes placements. See ``Placer``."""
+
+    async def place(
+        self, placement: Placement, *, etag: str, author: str, timeout_s: float
+    ) -> Item:
+        """Say where a tenant's data may be."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,7 @@ class TopologyService:
         active: which tenants there are.
     """
 
-    def __init__(self, *, directory: Directory, placer: Placer, active: ActivePolicies) -> None:
+    def __init__(self, *, directory: Directory, placer: Places, active: ActivePolicies) -> None:
         self._directory = directory
         self._residency = directory.residency
         self._placer = placer
@@ -146,6 +156,8 @@ class TopologyService:
         return self._residency.regions
 
     def _check_known(self, tenant: str) -> None:
+        if not self._active.is_loaded:
+            raise NodeNotReady
         if tenant not in self._residency.placements and tenant not in self._active.tenants:
             raise TenantUnknown(tenant)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -18,6 +18,7 @@ from placet.wire import (
     read_registration,
     seconds,
 )
+from placet_engine.items import Revision
 from placet_engine.placement.regions import Regions
 from placet_server.api.callers import caller_of
 from placet_server.api.deadlines import time_left_s
@@ -26,11 +27,26 @@ from placet_server.errors import RegionUnknown
 from placet_server.policies.active import ActivePolicies
 from placet_server.regions.announcing import Registrar
 from placet_server.regions.following import TopologyFollower
-from placet_server.regions.node_settings import NodeSettingsKeeper
 from placet_server.regions.nodes import NodeView
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _pb = topology_service_pb2
+
+
+class KeepsSettings(Protocol):
+    """Keeps what is set of nodes. See ``NodeSettingsKeeper``."""
+
+    async def update(
+        self,
+        node: str,
+        *,
+        weight: int | None = None,
+        draining: bool | None = None,
+        etag: str = "",
+        author: str = "",
+    ) -> Revision:
+        """Change what is set of a node; return the revision from which on that holds."""
+        ...
 
 
 class TopologyNodes:
@@ -50,7 +66,7 @@ class TopologyNodes:
         *,
         view: NodeView,
         registrar: Registrar,
-        settings: NodeSettingsKeeper,
+        settings: KeepsSettings,
         follower: TopologyFollower,
         active: ActivePolicies,
         regions: Regions,

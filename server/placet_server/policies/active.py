@@ -19,7 +19,7 @@ from placet_engine.editions import CompiledEdition, Edition, Sides
 from placet_engine.items import NO_REVISION, PLATFORM, TOPOLOGY, Revision
 from placet_engine.program import Program
 from placet_server.clock import Clock
-from placet_server.errors import PlacetError, RevisionNotReached, TenantUnknown
+from placet_server.errors import NodeNotReady, PlacetError, RevisionNotReached, TenantUnknown
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +78,18 @@ class ActivePolicies:
         self._tenants: dict[str, TenantState] = {}
         self._revision = NO_REVISION
         self._current_at: float | None = None
+        self._is_loaded = False
         self._moved = asyncio.Condition()
 
     @property
     def revision(self) -> Revision:
         """The revision of the store this node has got to."""
         return self._revision
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether anything has come yet. If not, nobody knows which tenants there are."""
+        return self._is_loaded
 
     @property
     def platform(self) -> ItemSet:
@@ -129,11 +135,16 @@ class ActivePolicies:
         Raises:
             TenantUnknown: nobody published anything for the tenant.
             WrongRegion: the tenant's data may not be on this node.
+            NodeNotReady: nothing has come to this node yet.
         """
         state = self._tenants.get(tenant)
         if state is None or state.edition is None:
-            raise self._missing(tenant)
+            raise self.missing(tenant)
         return state.edition
+
+    def missing(self, tenant: str) -> PlacetError:
+        """Return what to say of a tenant that is not here."""
+        return self._missing(tenant) if self._is_loaded else NodeNotReady()
 
     def program(self, tenant: str) -> Program:
         """Return a tenant's stable program.
@@ -166,10 +177,17 @@ class ActivePolicies:
         """Return how long ago the node was last known to be at the store's head, in seconds."""
         return self.staleness_s(PLATFORM)
 
-    def confirm_current(self, head: Revision) -> None:
-        """Note that the store is at ``head``; if the node is there too, it is current."""
+    def confirm_current(self, head: Revision, age_s: float = 0.0) -> None:
+        """Note that the store was at ``head``; if the node is there too, it was current.
+
+        Args:
+            head: the store's newest revision.
+            age_s: how long ago it was known to be that, in seconds.
+        """
         if self._revision >= head:
-            self._current_at = self._clock.monotonic()
+            moment = self._clock.monotonic() - age_s
+            # What was known once stays known, whoever says later that he knows less.
+            self._current_at = max(moment, self._current_at or moment)
 
     def swap(
         self,
@@ -191,6 +209,7 @@ class ActivePolicies:
         elif sides.stable.owner == TOPOLOGY:
             self._topology = sides
         self._revision = revision
+        self._is_loaded = True
         for tenant in gone:
             self._tenants.pop(tenant, None)
         for tenant, (own, edition) in compiled.items():

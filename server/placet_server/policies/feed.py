@@ -1,6 +1,6 @@
-"""Keeps the node's policies at the store's head: one task, one direction.
+"""Keeps the node's policies at the source's head: one task, one direction.
 
-Store → compile → swap → window → subscribers. Nothing else writes to the
+Source → compile → swap → window → subscribers. Nothing else writes to the
 node's active policies.
 
 Tenants whose data may not be on this node do not get past here: of their
@@ -24,8 +24,9 @@ from placet_engine.items import NO_REVISION, PLATFORM, TOPOLOGY, Revision
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.hub import Hub
 from placet_server.policies.residency import Moved, Residency, Step, moves, without_content
+from placet_server.policies.source import WITHHELD, Source
 from placet_server.policies.window import CommitWindow
-from placet_server.store.contract import RevisionCompacted, Store, StoreError
+from placet_server.store.contract import RevisionCompacted, StoreError
 from placet_server.telemetry.propagation import PropagationTelemetry
 
 log = logging.getLogger(__name__)
@@ -35,12 +36,27 @@ _RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 5.0
 
 
 class Feed:
-    """Follows a store for as long as :meth:`run` runs."""
+    """Follows a source for as long as :meth:`run` runs.
+
+    Args:
+        source: what is followed.
+        compiler: compiles what comes.
+        executor: the threads it does so in.
+        active: what is kept at the source's head.
+        hub: the subscribers who are told.
+        residency: which tenants may be on this node.
+        max_window_commits: how many commits are kept for subscribers who come back.
+        max_window_changes: the same in changed items.
+        confirm_every_s: how often the source is asked for its head.
+        source_staleness_s: how long ago the source itself was known to be at the store's head,
+            in seconds; for a store, that is now.
+        telemetry: what is told how it goes.
+    """
 
     def __init__(
         self,
         *,
-        store: Store,
+        source: Source,
         compiler: Compiler,
         executor: Executor,
         active: ActivePolicies,
@@ -49,9 +65,10 @@ class Feed:
         max_window_commits: int = 10_000,
         max_window_changes: int = 100_000,
         confirm_every_s: float = 0.5,
+        source_staleness_s: Callable[[], float] = lambda: 0.0,
         telemetry: PropagationTelemetry | None = None,
     ) -> None:
-        self._store = store
+        self._source = source
         self._compiler = compiler
         self._executor = executor
         self._active = active
@@ -61,6 +78,7 @@ class Feed:
         self._max_window_commits = max_window_commits
         self._max_window_changes = max_window_changes
         self._confirm_every_s = confirm_every_s
+        self._source_staleness_s = source_staleness_s
         self._telemetry = telemetry or PropagationTelemetry()
         self.window = self._new_window(NO_REVISION)
 
@@ -72,15 +90,20 @@ class Feed:
         for forget in self._when_gone:
             forget(tenant)
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the node has anything yet."""
+        return self._active.is_loaded
+
     async def load(self) -> None:
-        """Bring the node to the store's head before it serves anybody."""
-        head = await self._store.head()
-        topology = await self._store.read(TOPOLOGY, at=head)
+        """Bring the node to the source's head, whatever it had before."""
+        head = await self._source.head()
+        topology = await self._source.read(TOPOLOGY, at=head)
         self._residency.take(topology)
-        platform = Sides.of(await self._store.read(PLATFORM, at=head))
+        platform = Sides.of(await self._source.read(PLATFORM, at=head))
         tenants = {
-            owner: Sides.of(await self._store.read(owner, at=head))
-            for owner in await self._store.owners()
+            owner: Sides.of(await self._source.read(owner, at=head))
+            for owner in await self._source.owners()
             if owner not in (PLATFORM, TOPOLOGY) and self._residency.is_here(owner)
         }
         compiled = {
@@ -97,11 +120,11 @@ class Feed:
         for tenant in gone:
             self._forget(tenant)
         await self._active.announce()
-        self._active.confirm_current(head)
+        self._active.confirm_current(head, self._source_staleness_s())
         log.info("policies loaded", extra={"revision": head, "tenants": len(tenants)})
 
     async def run(self) -> None:
-        """Follow the store until cancelled. A store that is away makes the node stale, not dead."""
+        """Follow the source until cancelled. One that is away makes the node stale, not dead."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(), name="feed-follow")
             tasks.create_task(self._confirm(), name="feed-confirm")
@@ -126,7 +149,7 @@ class Feed:
     async def _read_on(self) -> None:
         """Take over one commit after the other, until something fails."""
         try:
-            async with aclosing(self._store.watch(self._active.revision)) as commits:
+            async with aclosing(self._source.watch(self._active.revision)) as commits:
                 async for commit in commits:
                     await self._apply(commit)
                     # It may be of what must not be kept, and the next may be long in coming.
@@ -139,7 +162,8 @@ class Feed:
         """Ask for the head now and then: silence alone does not show that one is current."""
         while True:
             try:
-                self._active.confirm_current(await self._store.head())
+                head = await self._source.head()
+                self._active.confirm_current(head, self._source_staleness_s())
             except StoreError:
                 log.debug("could not confirm that the node is current", exc_info=True)
             await asyncio.sleep(self._confirm_every_s)
@@ -155,7 +179,7 @@ class Feed:
                 for tenant, state in self._active.tenants.items()
             }
             self._active.swap(commit.revision, sides, compiled)
-        elif self._residency.is_here(commit.owner):
+        elif commit.owner != WITHHELD and self._residency.is_here(commit.owner):
             sides = self._applied(commit)
             compilation = await self._compile(self._active.sides(PLATFORM), sides)
             self._active.swap(commit.revision, sides, {commit.owner: (sides, compilation)})
@@ -173,12 +197,14 @@ class Feed:
         INVARIANT: nothing is changed before the last wait: it may fail, and is then repeated.
         """
         here = self._residency.regions.here
+        withdrawn = frozenset(commit.withdrawn)
         moving = list(moves(commit))
         coming = {
-            move.tenant: Sides.of(await self._store.read(move.tenant, at=commit.revision))
+            move.tenant: Sides.of(await self._source.read(move.tenant, at=commit.revision))
             for move in moving
             if self._residency.is_allowed(move.after, here)
             and not self._residency.is_allowed(move.before, here)
+            and move.tenant not in withdrawn
         }
         platform = self._active.sides(PLATFORM)
         compiled = {
@@ -186,9 +212,10 @@ class Feed:
             for tenant, sides in coming.items()
             if sides.stable.revision
         }
-        leaving = {
+        forbidden = {
             move.tenant for move in moving if not self._residency.is_allowed(move.after, here)
         }
+        leaving = forbidden | withdrawn
         moved = tuple(
             Moved(
                 move,
@@ -209,6 +236,10 @@ class Feed:
             self._forget(tenant)
             log.info("a tenant may not be in this region any more", extra={"tenant": tenant})
         await self._pass_on(Step(commit, moved))
+        if withdrawn - forbidden:
+            # They may be here, but not where they would come from. Who follows this node cannot
+            # work that out from the placement, and starts over.
+            self._hub.reset()
 
     async def _pass_on(self, step: Step) -> None:
         """Tell everybody of a commit that was taken over.
@@ -231,11 +262,11 @@ class Feed:
 
     async def _loaded_window(self, head: Revision) -> CommitWindow:
         """Return a full window, so that subscribers can resume across a restart."""
-        earliest = await self._store.earliest()
+        earliest = await self._source.earliest()
         start = Revision(max(earliest, head - self._max_window_commits))
         window = self._new_window(start)
         while start < head:
-            for commit in await self._store.commits(start, limit=_PAGE):
+            for commit in await self._source.commits(start, limit=_PAGE):
                 if commit.revision > head:
                     return window
                 is_shared = commit.owner in (PLATFORM, TOPOLOGY)

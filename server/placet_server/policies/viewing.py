@@ -10,12 +10,15 @@ from placet_engine.changes import Commit, ItemChange
 from placet_engine.items import CHECKSUM_MODULUS, PLATFORM, ItemKey
 from placet_server.policies.residency import Move, Moved, Residency, Step, moves
 from placet_server.policies.selection import Selection, checksum_steps
+from placet_server.policies.source import WITHHELD
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What a subscriber gets of one step."""
 
+    owner: str | None = None
+    """Whose items the commit changed; None where that is not shown."""
     changes: Sequence[ItemChange] = ()
     removals: Sequence[tuple[str, ItemKey]] = ()
     """Owner and key of what the subscriber may not have any more."""
@@ -58,7 +61,10 @@ class View:
         return self.selection.takes_owner(owner) and owner not in self._hidden
 
     def see(self, step: Step) -> Seen | Turn | None:
-        """Take a step in; return what the subscriber gets of it. None: it is not concerned."""
+        """Take a step in; return what the subscriber gets of it. None: it is not concerned.
+
+        Every step concerns whoever follows everybody, if only by its revision.
+        """
         removals: list[tuple[str, ItemKey]] = []
         lost = 0
         for moved in step.moved:
@@ -69,10 +75,11 @@ class View:
                     lost += int.from_bytes(digest)
             elif turn is not None:
                 return turn
-        if not self.takes_owner(step.commit.owner):
-            return None
+        owner = step.commit.owner
+        if not self.takes_owner(owner) or owner == WITHHELD:
+            return None if self.selection.tenant else Seen()
         changes = self.selection.changes(step.commit)
-        return Seen(changes, removals, (checksum_steps(changes) - lost) % CHECKSUM_MODULUS)
+        return Seen(owner, changes, removals, (checksum_steps(changes) - lost) % CHECKSUM_MODULUS)
 
     def _follow(self, moved: Moved) -> Turn | None:
         """Hide or show a tenant from now on; say what that means for what the subscriber has."""

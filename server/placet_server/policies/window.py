@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 
 from placet_engine.changes import Commit
 from placet_engine.items import Revision
@@ -10,7 +11,10 @@ from placet_server.policies.residency import without_content
 
 
 class CommitWindow:
-    """A run of commits without gaps, bounded by commits and by changes in them."""
+    """A run of commits, bounded by commits and by changes in them.
+
+    Revisions may be left out that there is nothing to tell of; none is missing otherwise.
+    """
 
     def __init__(self, start: Revision, *, max_commits: int, max_changes: int) -> None:
         self._commits: deque[Commit] = deque()
@@ -44,6 +48,5 @@ class CommitWindow:
         """Return the commits that follow a revision, or nothing if they are not all here."""
         if revision < self._earliest:
             return None
-        skipped = revision - self._earliest
-        # Revisions grow by one with each commit, so that places can be computed.
-        return [self._commits[place] for place in range(skipped, len(self._commits))]
+        newer = takewhile(lambda commit: commit.revision > revision, reversed(self._commits))
+        return list(newer)[::-1]

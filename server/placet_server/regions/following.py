@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from placet_engine.items import Item, ItemKey, ItemKind, NodeSettings
+from typing import Protocol
+
+from placet_engine.items import NO_REVISION, Item, ItemKey, ItemKind, NodeSettings, Revision
 from placet_server.policies.active import ActivePolicies
 from placet_server.regions.moves import Moves
-from placet_server.regions.registry import Registry
+
+
+class TakesSettings(Protocol):
+    """Is told what operators set of nodes: a registry, or whoever learns it in another way."""
+
+    def take_settings(self, id_: str, settings: NodeSettings | None, revision: Revision) -> None:
+        """Note what is set of a node, and by which revision; None: nothing any more."""
+        ...
 
 
 class TopologyFollower:
@@ -17,7 +26,7 @@ class TopologyFollower:
         onward: what moves when where a tenant is placed changed.
     """
 
-    def __init__(self, active: ActivePolicies, registry: Registry, onward: Moves) -> None:
+    def __init__(self, active: ActivePolicies, registry: TakesSettings, onward: Moves) -> None:
         self._active = active
         self._registry = registry
         self._onward = onward
@@ -43,7 +52,7 @@ class TopologyFollower:
             if key.kind is ItemKind.NODE_SETTINGS:
                 item = items.get(key)
                 if item is None:
-                    self._registry.take_settings(key.id, None)
+                    self._registry.take_settings(key.id, None, NO_REVISION)
                 elif isinstance(item.body, NodeSettings):
                     self._registry.take_settings(key.id, item.body, item.revision)
         if any(key.kind is ItemKind.PLACEMENT for key in changed):

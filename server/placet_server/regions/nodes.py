@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from placet_engine.placement.nodes import Node
+from placet_engine.placement.nodes import Node, NodeRole
 from placet_server.errors import NodeUnknown
 from placet_server.regions.moves import Moves
 
@@ -47,6 +47,14 @@ class NodeView:
         wanted = frozenset(regions)
         found = [n for n in self._nodes.values() if not wanted or n.registration.region in wanted]
         return sorted(found, key=lambda node: (node.registration.region, node.id))
+
+    def control_addresses(self) -> list[str]:
+        """Return where changes are taken, in order of region and id."""
+        return [
+            node.registration.address
+            for node in self.listed()
+            if node.registration.role is NodeRole.CONTROL and node.takes_calls
+        ]
 
     def put(self, node: Node) -> None:
         """Have a node be as given, whether it was there or not."""

@@ -50,7 +50,8 @@ class OwnCondition:
         """Return how the node fares now."""
         utilization, requests_per_second = self._measure()
         return Condition(
-            health=NodeHealth.SERVING,
+            health=NodeHealth.SERVING if self._active.is_loaded else NodeHealth.NOT_SERVING,
+            health_reason="" if self._active.is_loaded else "nothing has come from upstream yet",
             load=NodeLoad(
                 utilization=1.0 if self._admission.is_shedding else utilization,
                 requests_per_second=requests_per_second,

@@ -76,13 +76,36 @@ class Tls:
             )
 
 
-def check_upstream(config: TlsConfig, now: datetime.datetime) -> None:
-    """See that other nodes can be called.
+class PeerTls:
+    """How this node calls other nodes.
+
+    Args:
+        config: the configuration.
+        clock: tells what has expired.
+        own: the server's TLS, whose certificate is shown; None for a server without.
 
     Raises:
         ConfigError: the files for that are no good.
     """
-    try:
-        upstream_credentials(config, now)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+
+    def __init__(self, config: TlsConfig, clock: Clock, own: Tls | None) -> None:
+        self._config = config
+        self._clock = clock
+        self._own = own
+        try:
+            self.credentials()
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """Return what to open a channel with, by the files as they are now; None: plain text.
+
+        Raises:
+            TlsRefused: the files are no good.
+        """
+        return upstream_credentials(self._config, self._clock.now())
+
+    def when_renewed(self, tell: Callable[[], None]) -> None:
+        """Have somebody told when channels are to be opened anew."""
+        if self._own is not None:
+            self._own.renewed.append(tell)

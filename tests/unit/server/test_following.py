@@ -152,7 +152,7 @@ class _Node:
         self.hub = Hub(max_subscriptions=10, max_waiting=10)
         self._executor = ThreadPoolExecutor(1)
         self.feed = Feed(
-            store=store,
+            source=store,
             compiler=compiler,
             executor=self._executor,
             active=self.active,

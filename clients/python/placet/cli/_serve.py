@@ -30,6 +30,29 @@ def serve(
     store_path: Annotated[
         Path | None, typer.Option(help="File of the sqlite store.", metavar="FILE")
     ] = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            help="Follow these nodes, without a store of one's own; the preferred ones first.",
+            metavar="HOST:PORT,...",
+            show_default=False,
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="File a node with --upstream keeps what it follows in, and starts from.",
+            metavar="FILE",
+        ),
+    ] = None,
+    start_over: Annotated[
+        bool | None,
+        typer.Option(
+            "--start-over",
+            help="Leave that file out, and take whatever store the upstream has.",
+            show_default=False,
+        ),
+    ] = None,
     store_url: Annotated[
         str | None, typer.Option(help="Database of the postgres store.", metavar="URL")
     ] = None,
@@ -84,6 +107,9 @@ def serve(
             "server.drain_s": drain_s,
             "store.kind": store,
             "store.path": str(store_path) if store_path is not None else None,
+            "upstream.addresses": upstream,
+            "upstream.state_path": str(state) if state is not None else None,
+            "upstream.start_over": start_over,
             "store.url": store_url,
             "log.level": log_level,
             "log.format": log_format,

@@ -751,6 +751,7 @@ class RevisionRejection(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    OF_PLATFORM_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     region: _builtins.str
     tenant: _builtins.str
@@ -760,6 +761,8 @@ class RevisionRejection(_message.Message):
     """Stable upper-case identifier such as `POLICY_SYNTAX`."""
     message: _builtins.str
     """What is wrong and what to do, for people."""
+    of_platform: _builtins.bool
+    """The revision is one of the platform's, which does not compile for the tenant."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -772,10 +775,11 @@ class RevisionRejection(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        of_platform: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "node", b"node", "reason", b"reason", "region", b"region", "revision", b"revision", "tenant", b"tenant", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "node", b"node", "of_platform", b"of_platform", "reason", b"reason", "region", b"region", "revision", b"revision", "tenant", b"tenant", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from placet.v1 import policy_pb2 as placet_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!placet/v1/subscribe_service.proto\x12\tplacet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16placet/v1/policy.proto\"\x82\x01\n\x10SubscribeRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12*\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1a.placet.v1.SubscribeFilter\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x0c\x12\x12\n\nsubscriber\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\"I\n\x0fSubscribeFilter\x12\x12\n\npolicy_ids\x18\x01 \x03(\t\x12\"\n\x05kinds\x18\x02 \x03(\x0e\x32\x13.placet.v1.ItemKind\"\xdc\x02\n\x11SubscribeResponse\x12\x32\n\x0esnapshot_begin\x18\x01 \x01(\x0b\x32\x18.placet.v1.SnapshotBeginH\x00\x12\x32\n\x0esnapshot_chunk\x18\x02 \x01(\x0b\x32\x18.placet.v1.SnapshotChunkH\x00\x12.\n\x0csnapshot_end\x18\x03 \x01(\x0b\x32\x16.placet.v1.SnapshotEndH\x00\x12!\n\x05\x64\x65lta\x18\x04 \x01(\x0b\x32\x10.placet.v1.DeltaH\x00\x12)\n\theartbeat\x18\x05 \x01(\x0b\x32\x14.placet.v1.HeartbeatH\x00\x12\x32\n\x0ereset_required\x18\x06 \x01(\x0b\x32\x18.placet.v1.ResetRequiredH\x00\x12$\n\x07go_away\x18\x07 \x01(\x0b\x32\x11.placet.v1.GoAwayH\x00\x42\x07\n\x05\x65vent\"0\n\rSnapshotBegin\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\r\n\x05items\x18\x02 \x01(\x03\"/\n\rSnapshotChunk\x12\x1e\n\x05items\x18\x01 \x03(\x0b\x32\x0f.placet.v1.Item\"u\n\x0bSnapshotEnd\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x0c\x12\x19\n\x11platform_revision\x18\x04 \x01(\x03\x12\x17\n\x0ftenant_revision\x18\x05 \x01(\x03\"\xaa\x01\n\x05\x44\x65lta\x12\x15\n\rfrom_revision\x18\x01 \x01(\x03\x12\x13\n\x0bto_revision\x18\x02 \x01(\x03\x12\"\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\x11.placet.v1.Change\x12\x10\n\x08\x63hecksum\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x0c\x12/\n\x0b\x63ommit_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\\\n\x06\x43hange\x12!\n\x06upsert\x18\x01 \x01(\x0b\x32\x0f.placet.v1.ItemH\x00\x12%\n\x07removal\x18\x02 \x01(\x0b\x32\x12.placet.v1.RemovalH\x00\x42\x08\n\x06\x63hange\"9\n\x07Removal\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x1f\n\x03key\x18\x02 \x01(\x0b\x32\x12.placet.v1.ItemKey\"\x8c\x01\n\tHeartbeat\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x0c\x12,\n\tstaleness\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc6\x01\n\rResetRequired\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.placet.v1.ResetRequired.Reason\x12\x19\n\x11\x65\x61rliest_revision\x18\x02 \x01(\x03\"i\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_COMPACTED\x10\x01\x12\x16\n\x12REASON_SLOW_READER\x10\x02\x12\x19\n\x15REASON_UNKNOWN_CURSOR\x10\x03\"8\n\x06GoAway\x12.\n\x0bretry_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration2\\\n\x10SubscribeService\x12H\n\tSubscribe\x12\x1b.placet.v1.SubscribeRequest\x1a\x1c.placet.v1.SubscribeResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!placet/v1/subscribe_service.proto\x12\tplacet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16placet/v1/policy.proto\"\x82\x01\n\x10SubscribeRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12*\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1a.placet.v1.SubscribeFilter\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x0c\x12\x12\n\nsubscriber\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\"I\n\x0fSubscribeFilter\x12\x12\n\npolicy_ids\x18\x01 \x03(\t\x12\"\n\x05kinds\x18\x02 \x03(\x0e\x32\x13.placet.v1.ItemKind\"\xdc\x02\n\x11SubscribeResponse\x12\x32\n\x0esnapshot_begin\x18\x01 \x01(\x0b\x32\x18.placet.v1.SnapshotBeginH\x00\x12\x32\n\x0esnapshot_chunk\x18\x02 \x01(\x0b\x32\x18.placet.v1.SnapshotChunkH\x00\x12.\n\x0csnapshot_end\x18\x03 \x01(\x0b\x32\x16.placet.v1.SnapshotEndH\x00\x12!\n\x05\x64\x65lta\x18\x04 \x01(\x0b\x32\x10.placet.v1.DeltaH\x00\x12)\n\theartbeat\x18\x05 \x01(\x0b\x32\x14.placet.v1.HeartbeatH\x00\x12\x32\n\x0ereset_required\x18\x06 \x01(\x0b\x32\x18.placet.v1.ResetRequiredH\x00\x12$\n\x07go_away\x18\x07 \x01(\x0b\x32\x11.placet.v1.GoAwayH\x00\x42\x07\n\x05\x65vent\"0\n\rSnapshotBegin\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\r\n\x05items\x18\x02 \x01(\x03\"Y\n\rSnapshotChunk\x12\x1e\n\x05items\x18\x01 \x03(\x0b\x32\x0f.placet.v1.Item\x12(\n\x06owners\x18\x02 \x03(\x0b\x32\x18.placet.v1.OwnerRevision\"0\n\rOwnerRevision\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xa3\x01\n\x0bSnapshotEnd\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x0c\x12\x19\n\x11platform_revision\x18\x04 \x01(\x03\x12\x17\n\x0ftenant_revision\x18\x05 \x01(\x03\x12,\n\tstaleness\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc8\x01\n\x05\x44\x65lta\x12\x15\n\rfrom_revision\x18\x01 \x01(\x03\x12\x13\n\x0bto_revision\x18\x02 \x01(\x03\x12\"\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\x11.placet.v1.Change\x12\x10\n\x08\x63hecksum\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x0c\x12/\n\x0b\x63ommit_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05owner\x18\x07 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_owner\"\\\n\x06\x43hange\x12!\n\x06upsert\x18\x01 \x01(\x0b\x32\x0f.placet.v1.ItemH\x00\x12%\n\x07removal\x18\x02 \x01(\x0b\x32\x12.placet.v1.RemovalH\x00\x42\x08\n\x06\x63hange\"9\n\x07Removal\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x1f\n\x03key\x18\x02 \x01(\x0b\x32\x12.placet.v1.ItemKey\"\x9f\x01\n\tHeartbeat\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x0c\x12,\n\tstaleness\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tupstreams\x18\x05 \x03(\t\"\xc6\x01\n\rResetRequired\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.placet.v1.ResetRequired.Reason\x12\x19\n\x11\x65\x61rliest_revision\x18\x02 \x01(\x03\"i\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_COMPACTED\x10\x01\x12\x16\n\x12REASON_SLOW_READER\x10\x02\x12\x19\n\x15REASON_UNKNOWN_CURSOR\x10\x03\"8\n\x06GoAway\x12.\n\x0bretry_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration2\\\n\x10SubscribeService\x12H\n\tSubscribe\x12\x1b.placet.v1.SubscribeRequest\x1a\x1c.placet.v1.SubscribeResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,23 +43,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SNAPSHOTBEGIN']._serialized_start=696
   _globals['_SNAPSHOTBEGIN']._serialized_end=744
   _globals['_SNAPSHOTCHUNK']._serialized_start=746
-  _globals['_SNAPSHOTCHUNK']._serialized_end=793
-  _globals['_SNAPSHOTEND']._serialized_start=795
-  _globals['_SNAPSHOTEND']._serialized_end=912
-  _globals['_DELTA']._serialized_start=915
-  _globals['_DELTA']._serialized_end=1085
-  _globals['_CHANGE']._serialized_start=1087
-  _globals['_CHANGE']._serialized_end=1179
-  _globals['_REMOVAL']._serialized_start=1181
-  _globals['_REMOVAL']._serialized_end=1238
-  _globals['_HEARTBEAT']._serialized_start=1241
-  _globals['_HEARTBEAT']._serialized_end=1381
-  _globals['_RESETREQUIRED']._serialized_start=1384
-  _globals['_RESETREQUIRED']._serialized_end=1582
-  _globals['_RESETREQUIRED_REASON']._serialized_start=1477
-  _globals['_RESETREQUIRED_REASON']._serialized_end=1582
-  _globals['_GOAWAY']._serialized_start=1584
-  _globals['_GOAWAY']._serialized_end=1640
-  _globals['_SUBSCRIBESERVICE']._serialized_start=1642
-  _globals['_SUBSCRIBESERVICE']._serialized_end=1734
+  _globals['_SNAPSHOTCHUNK']._serialized_end=835
+  _globals['_OWNERREVISION']._serialized_start=837
+  _globals['_OWNERREVISION']._serialized_end=885
+  _globals['_SNAPSHOTEND']._serialized_start=888
+  _globals['_SNAPSHOTEND']._serialized_end=1051
+  _globals['_DELTA']._serialized_start=1054
+  _globals['_DELTA']._serialized_end=1254
+  _globals['_CHANGE']._serialized_start=1256
+  _globals['_CHANGE']._serialized_end=1348
+  _globals['_REMOVAL']._serialized_start=1350
+  _globals['_REMOVAL']._serialized_end=1407
+  _globals['_HEARTBEAT']._serialized_start=1410
+  _globals['_HEARTBEAT']._serialized_end=1569
+  _globals['_RESETREQUIRED']._serialized_start=1572
+  _globals['_RESETREQUIRED']._serialized_end=1770
+  _globals['_RESETREQUIRED_REASON']._serialized_start=1665
+  _globals['_RESETREQUIRED_REASON']._serialized_end=1770
+  _globals['_GOAWAY']._serialized_start=1772
+  _globals['_GOAWAY']._serialized_end=1828
+  _globals['_SUBSCRIBESERVICE']._serialized_start=1830
+  _globals['_SUBSCRIBESERVICE']._serialized_end=1922
 # @@protoc_insertion_point(module_scope)

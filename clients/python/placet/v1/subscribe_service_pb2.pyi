@@ -176,20 +176,54 @@ class SnapshotChunk(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.Item]: ...
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedCompositeFieldContainer[Global___OwnerRevision]:
+        """The owners whose items are sent, those without any too, and the newest
+        revision that changed each. Each owner comes once in a snapshot.
+        """
+
     def __init__(
         self,
         *,
         items: _abc.Iterable[_policy_pb2.Item] | None = ...,
+        owners: _abc.Iterable[Global___OwnerRevision] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "owners", b"owners"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SnapshotChunk: _TypeAlias = SnapshotChunk  # noqa: Y015
+
+@_typing.final
+class OwnerRevision(_message.Message):
+    """OwnerRevision says how far an owner's items have come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """A tenant; empty for the platform."""
+    revision: _builtins.int
+    """The newest revision that changed it."""
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OwnerRevision: _TypeAlias = OwnerRevision  # noqa: Y015
 
 @_typing.final
 class SnapshotEnd(_message.Message):
@@ -200,6 +234,7 @@ class SnapshotEnd(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     PLATFORM_REVISION_FIELD_NUMBER: _builtins.int
     TENANT_REVISION_FIELD_NUMBER: _builtins.int
+    STALENESS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     checksum: _builtins.bytes
     """Sum modulo 2^256 of the digests of all items, as 32 big-endian bytes."""
@@ -209,6 +244,10 @@ class SnapshotEnd(_message.Message):
     is to one, the tenant. `revision` is the larger of the two.
     """
     tenant_revision: _builtins.int
+    @_builtins.property
+    def staleness(self) -> _duration_pb2.Duration:
+        """How stale the node itself is, as in Heartbeat."""
+
     def __init__(
         self,
         *,
@@ -217,10 +256,11 @@ class SnapshotEnd(_message.Message):
         cursor: _builtins.bytes = ...,
         platform_revision: _builtins.int = ...,
         tenant_revision: _builtins.int = ...,
+        staleness: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["staleness", b"staleness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "cursor", b"cursor", "platform_revision", b"platform_revision", "revision", b"revision", "tenant_revision", b"tenant_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "cursor", b"cursor", "platform_revision", b"platform_revision", "revision", b"revision", "staleness", b"staleness", "tenant_revision", b"tenant_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -238,11 +278,16 @@ class Delta(_message.Message):
     CHECKSUM_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     from_revision: _builtins.int
     to_revision: _builtins.int
     checksum: _builtins.bytes
     """Of the whole set after the changes, as in SnapshotEnd."""
     cursor: _builtins.bytes
+    owner: _builtins.str
+    """Whose items the revision changed; empty for the platform. Absent when the
+    subscriber is not shown whose.
+    """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
         """Empty when nothing the filter lets through changed."""
@@ -260,12 +305,15 @@ class Delta(_message.Message):
         checksum: _builtins.bytes = ...,
         cursor: _builtins.bytes = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
+        owner: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "commit_time", b"commit_time", "owner", b"owner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "checksum", b"checksum", "commit_time", b"commit_time", "cursor", b"cursor", "from_revision", b"from_revision", "to_revision", b"to_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "changes", b"changes", "checksum", b"checksum", "commit_time", b"commit_time", "cursor", b"cursor", "from_revision", b"from_revision", "owner", b"owner", "to_revision", b"to_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__owner: _TypeAlias = _typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = _typing.Literal["_owner", b"_owner"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
 
 Global___Delta: _TypeAlias = Delta  # noqa: Y015
 
@@ -331,6 +379,7 @@ class Heartbeat(_message.Message):
     SERVER_TIME_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     STALENESS_FIELD_NUMBER: _builtins.int
+    UPSTREAMS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Every change up to this revision that concerns the subscriber was sent."""
     cursor: _builtins.bytes
@@ -340,6 +389,10 @@ class Heartbeat(_message.Message):
     def staleness(self) -> _duration_pb2.Duration:
         """How stale the node itself is; what a subscriber adds to its own."""
 
+    @_builtins.property
+    def upstreams(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in the initial metadata, now: the node may have changed what it follows."""
+
     def __init__(
         self,
         *,
@@ -347,10 +400,11 @@ class Heartbeat(_message.Message):
         server_time: _timestamp_pb2.Timestamp | None = ...,
         cursor: _builtins.bytes = ...,
         staleness: _duration_pb2.Duration | None = ...,
+        upstreams: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["server_time", b"server_time", "staleness", b"staleness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "revision", b"revision", "server_time", b"server_time", "staleness", b"staleness"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "revision", b"revision", "server_time", b"server_time", "staleness", b"staleness", "upstreams", b"upstreams"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

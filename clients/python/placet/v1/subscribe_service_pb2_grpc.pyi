@@ -53,15 +53,21 @@ class SubscribeServiceStub:
     Delta of its placement, which has the removals; one that may be there again
     is a ResetRequired.
 
+    The response's initial metadata says what is followed: `placet-store` is the
+    id of the store that revisions and cursors are of, and `placet-upstreams` the
+    ids, with commas in between, of the nodes from this one up to the one that
+    has the store. A cursor is good on every node with the same store. A node
+    that finds its own id among the upstreams would follow itself, and must not.
+
     Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
     (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
     nodes), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data may not be on
     this node, a ResidencyRefusal says where to go; `REGION_FORBIDDEN`: it may
     not come to the subscriber's region, drop what you have), both also later,
     RESOURCE_EXHAUSTED (too many subscribers, or a reader that takes nothing),
-    UNAVAILABLE (draining: come back, elsewhere if possible, with the same
-    cursor; or the credentials the stream began with have expired, or give
-    less: come back with new ones).
+    UNAVAILABLE (draining, or nothing has come from upstream yet: come back,
+    elsewhere if possible, with the same cursor; or the credentials the stream
+    began with have expired, or give less: come back with new ones).
     """
 
 @_typing.type_check_only
@@ -89,15 +95,21 @@ class SubscribeServiceAsyncStub(SubscribeServiceStub):
     Delta of its placement, which has the removals; one that may be there again
     is a ResetRequired.
 
+    The response's initial metadata says what is followed: `placet-store` is the
+    id of the store that revisions and cursors are of, and `placet-upstreams` the
+    ids, with commas in between, of the nodes from this one up to the one that
+    has the store. A cursor is good on every node with the same store. A node
+    that finds its own id among the upstreams would follow itself, and must not.
+
     Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
     (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
     nodes), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data may not be on
     this node, a ResidencyRefusal says where to go; `REGION_FORBIDDEN`: it may
     not come to the subscriber's region, drop what you have), both also later,
     RESOURCE_EXHAUSTED (too many subscribers, or a reader that takes nothing),
-    UNAVAILABLE (draining: come back, elsewhere if possible, with the same
-    cursor; or the credentials the stream began with have expired, or give
-    less: come back with new ones).
+    UNAVAILABLE (draining, or nothing has come from upstream yet: come back,
+    elsewhere if possible, with the same cursor; or the credentials the stream
+    began with have expired, or give less: come back with new ones).
     """
 
 class SubscribeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -128,15 +140,21 @@ class SubscribeServiceServicer(metaclass=_abc_1.ABCMeta):
         Delta of its placement, which has the removals; one that may be there again
         is a ResetRequired.
 
+        The response's initial metadata says what is followed: `placet-store` is the
+        id of the store that revisions and cursors are of, and `placet-upstreams` the
+        ids, with commas in between, of the nodes from this one up to the one that
+        has the store. A cursor is good on every node with the same store. A node
+        that finds its own id among the upstreams would follow itself, and must not.
+
         Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
         (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
         nodes), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data may not be on
         this node, a ResidencyRefusal says where to go; `REGION_FORBIDDEN`: it may
         not come to the subscriber's region, drop what you have), both also later,
         RESOURCE_EXHAUSTED (too many subscribers, or a reader that takes nothing),
-        UNAVAILABLE (draining: come back, elsewhere if possible, with the same
-        cursor; or the credentials the stream began with have expired, or give
-        less: come back with new ones).
+        UNAVAILABLE (draining, or nothing has come from upstream yet: come back,
+        elsewhere if possible, with the same cursor; or the credentials the stream
+        began with have expired, or give less: come back with new ones).
         """
 
 def add_SubscribeServiceServicer_to_server(servicer: SubscribeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

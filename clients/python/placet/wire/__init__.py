@@ -45,6 +45,7 @@ from placet.wire.reader import Reader
 from placet.wire.refusals import Malformed, Violation
 from placet.wire.requests import BatchReader, read_request, shared_parts, whole_item
 from placet.wire.rollouts import read_plan, reading_to_wire, rollout_to_wire
+from placet.wire.streams import snapshot_to_wire
 from placet.wire.times import timestamp
 from placet.wire.values import (
     attributes_to_wire,
@@ -98,6 +99,7 @@ __all__ = [
     "rollout_to_wire",
     "seconds",
     "shared_parts",
+    "snapshot_to_wire",
     "timestamp",
     "uid_to_wire",
     "value_from_wire",
