@@ -7,7 +7,6 @@ import datetime
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from pathlib import Path
 
 from bench.failures import WrongAnswer
 from bench.histogram import Latencies
@@ -38,9 +37,7 @@ def run(context: Context, variant: Variant) -> None:
         context.tell(f"{SCENARIO}: no PostgreSQL here")
         return
     # Durable, as it is where somebody relies on it; the tests' servers are not.
-    with running_cluster(
-        Path(context.folder) / "postgres", fsync="on", full_page_writes="on"
-    ) as cluster:
+    with running_cluster(fsync="on", full_page_writes="on") as cluster:
         _measure(context, "PostgreSQL", StoreConfig(kind="postgres", url=cluster.url))
 
 

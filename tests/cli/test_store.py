@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.shell import Shell, environment, running, serving
-from tests.postgres import shared_cluster
+from tests.postgres import new_schema, shared_cluster
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def url() -> str:
     """A database's schema for the test alone; its URL has a password."""
-    name = tmp_path.name
-    shared_cluster().run(f'CREATE SCHEMA "{name}"')
-    return f"{shared_cluster().url}?search_path={name}".replace("placet@", "placet:geheim@")
+    return new_schema().replace("placet@", "placet:geheim@")
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from placet_server.store.tables import leaders
 from placet_server.stores import opened_database
 from tests.faults.ports import free_port
 from tests.faults.victims import open_store
-from tests.postgres import shared_cluster
+from tests.postgres import new_schema
 from tests.wire.service import TENANT, TIMEOUT_S, Connection, connected, policy, request
 
 ALLOW = policy("all", "permit(principal, action, resource);")
@@ -243,10 +243,7 @@ async def test_a_rollout_outlives_the_node_that_started_it(
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "placet.db")
-    shared_cluster().run(f'CREATE SCHEMA "{tmp_path.name}"')
-    return f"{shared_cluster().url}?search_path={tmp_path.name}"
+    return str(tmp_path / "placet.db") if request.param == "sqlite" else new_schema()
 
 
 async def test_the_node_that_leads_is_followed(place: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from placet_server.store import migrations
 from placet_server.store.columns import AnyText
 from placet_server.store.postgres.address import Address
 from placet_server.store.tables import metadata, owners
-from tests.postgres import shared_cluster
+from tests.postgres import new_schema
 
 
 def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:
@@ -29,10 +29,8 @@ def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:
     engine.dispose()
 
 
-async def test_migrations_lead_to_the_tables_in_postgresql(tmp_path: Path) -> None:
-    cluster = shared_cluster()
-    cluster.run(f'CREATE SCHEMA "{tmp_path.name}"')
-    address = Address.parse(f"{cluster.url}?search_path={tmp_path.name}")
+async def test_migrations_lead_to_the_tables_in_postgresql() -> None:
+    address = Address.parse(new_schema())
     engine = create_async_engine("postgresql+asyncpg://", async_creator=address.connect)
     async with engine.begin() as connection:
         await connection.run_sync(migrations.upgrade)

@@ -40,12 +40,16 @@ class _Mode:
     timeout_s: float
 
 
-_READ = _Mode(isolation="REPEATABLE READ", is_read_only=True, timeout_s=30.0)
+_READ = _Mode(isolation="REPEATABLE READ", is_read_only=True, timeout_s=120.0)
 # LOCK TABLE takes no snapshot: what is read after it is what the one before left. Without it,
 # of those that write at the same time all but one would fail, at the end, and begin again.
 _WRITE = _Mode(
     isolation="SERIALIZABLE",
-    begin=("LOCK TABLE store_meta IN SHARE ROW EXCLUSIVE MODE",),
+    begin=(
+        # One that hangs while it has the lock does not keep it from the others for long.
+        "SET LOCAL idle_in_transaction_session_timeout = '10s'",
+        "LOCK TABLE store_meta IN SHARE ROW EXCLUSIVE MODE",
+    ),
     timeout_s=20.0,
 )
 # Notices may be lost in a crash, so nobody waits for a disk or a replica.
@@ -54,7 +58,7 @@ _POST = _Mode(
 )
 _PATIENT = ("SET LOCAL idle_in_transaction_session_timeout = 0", "SET LOCAL lock_timeout = '120s'")
 _READ_LONG = replace(_READ, begin=_PATIENT, timeout_s=3600.0)
-_WRITE_LONG = replace(_WRITE, begin=(*_PATIENT, *_WRITE.begin), timeout_s=3600.0)
+_WRITE_LONG = replace(_WRITE, begin=(*_PATIENT, _WRITE.begin[-1]), timeout_s=3600.0)
 _LAYOUT = _Mode(isolation="READ COMMITTED", begin=_PATIENT, timeout_s=3600.0)
 
 
