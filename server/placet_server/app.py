@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from pathlib import Path
 from placet_engine import native
 from placet_engine.cache import DecisionCache
 from placet_engine.compiling import Compiler
+from placet_engine.placement.nodes import NodeRole, Registration
 from placet_engine.rollouts.plan import Guard, GuardKind, PlanDefaults
 from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.admitting import observe_admission
+from placet_server.api.asking import HealthAsker
 from placet_server.api.decision_records import DecisionReporter, masked_reader, read_asked
 from placet_server.api.encoding import CACHED, lasting_part
 from placet_server.api.evaluate import EvaluateService
@@ -29,20 +32,29 @@ from placet_server.api.rollout import RolloutService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
 from placet_server.api.topology import TopologyService
+from placet_server.api.topology_nodes import TopologyNodes
+from placet_server.api.topology_watching import TopologyWatching
 from placet_server.clock import Clock, SystemClock
 from placet_server.config import Config, ConfigError, RolloutsConfig
 from placet_server.decisions.decider import Decided, Decider
 from placet_server.identity.callers import Callers
 from placet_server.identity.opening import Identity
-from placet_server.listening import Listening
+from placet_server.listening import Listening, reachable
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
 from placet_server.policies.hub import Hub
 from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
 from placet_server.policies.residency import Residency
+from placet_server.regions.audience import Audience
 from placet_server.regions.directory import Directory
+from placet_server.regions.endpoints import Endpoints
 from placet_server.regions.file import load_regions
+from placet_server.regions.membership import Membership
+from placet_server.regions.node_settings import NodeSettingsKeeper
+from placet_server.regions.nodes import NodeView
+from placet_server.regions.observing import observe_membership
+from placet_server.regions.own_condition import OwnCondition
 from placet_server.regions.placing import Placer
 from placet_server.rollouts.controller import RolloutController
 from placet_server.rollouts.driver import RolloutDriver, Timing
@@ -53,8 +65,9 @@ from placet_server.store.contract import Store
 from placet_server.store.memory import MemoryStore
 from placet_server.store.sqlite import SqliteStore
 from placet_server.telemetry.decision_log.opening import masker_of
-from placet_server.telemetry.running import NodeTelemetry, running_telemetry
-from placet_server.tls.opening import Tls
+from placet_server.telemetry.running import NodeTelemetry, placet_version, running_telemetry
+from placet_server.tls.credentials import upstream_credentials
+from placet_server.tls.opening import Tls, check_upstream
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +90,11 @@ class Node:
     tls: Tls | None
     telemetry: NodeTelemetry
     evaluate: EvaluateService
+    membership: Membership
 
     async def drain(self) -> None:
         """Take no more calls; return when those under way are done, or out of time."""
+        self.membership.drain()
         await self.api.drain()
 
 
@@ -121,6 +136,7 @@ async def running_node(
         listening = listening or Listening(address=config.server.listen)
         identity = Identity(config, clock, telemetry.metrics) if config.identity.access else None
         tls = Tls(config.tls, clock, telemetry.metrics) if config.tls.cert else None
+        check_upstream(config.tls, clock.now())
         # Who stands behind Envoy is reached by nobody else, and that shows the certificate.
         credentials = tls.credentials() if tls and not listening.is_behind_envoy else None
         if identity is None and not _is_loopback(config.server.listen):
@@ -135,7 +151,9 @@ async def running_node(
         )
         compiler = Compiler()
         residency = Residency(regions)
-        directory = Directory(residency)
+        audience = Audience(config.topology.max_watchers)
+        view = NodeView(audience.news)
+        directory = Directory(residency, Endpoints(view, regions))
         active = ActivePolicies(clock, node, directory.refusal)
         hub = Hub(
             max_subscriptions=config.subscribe.max_subscriptions,
@@ -210,6 +228,31 @@ async def running_node(
             clock=clock,
             defaults=_plan_defaults(config.rollouts),
         )
+        asker = HealthAsker(lambda: upstream_credentials(config.tls, clock.now()))
+        if tls is not None:
+            tls.renewed.append(asker.connect_anew)
+        membership = Membership(
+            Registration(
+                id=node,
+                instance=secrets.token_hex(8),
+                region=region,
+                role=NodeRole.CONTROL,
+                version=placet_version(),
+            ),
+            store=store,
+            active=active,
+            view=view,
+            audience=audience,
+            asker=asker,
+            clock=clock,
+            config=config.topology,
+        )
+        observe_membership(telemetry.metrics, membership, audience)
+        topology = TopologyService(
+            directory=directory,
+            placer=Placer(store=store, residency=residency, active=active, clock=clock),
+            active=active,
+        )
         services = Services(
             evaluate=EvaluateService(
                 decider=decider,
@@ -238,25 +281,32 @@ async def running_node(
                 region=region,
                 start_time=clock.now(),
             ),
-            topology=TopologyService(
-                directory=directory,
-                placer=Placer(store=store, residency=residency, active=active, clock=clock),
+            topology=topology,
+            topology_nodes=TopologyNodes(
+                view=view,
+                registrar=membership.registrar,
+                settings=NodeSettingsKeeper(store, clock),
+                follower=membership.follower,
                 active=active,
+                regions=regions,
+            ),
+            topology_watching=TopologyWatching(
+                topology=topology, view=view, audience=audience, clock=clock
             ),
         )
         for running, name in (
             (feed.run(), "feed"),
             (driver.run(), "rollouts"),
+            (membership.run(), "topology"),
             *(identity.tasks() if identity is not None else ()),
             *(tls.tasks() if tls is not None else ()),
         ):
-            task = asyncio.create_task(running, name=name)
-            task.add_done_callback(_tell_of_mistake)
-            stack.push_async_callback(_ended, task)
+            _run(stack, running, name)
         api = ApiServer(
             listening=listening,
             services=services,
             hub=hub,
+            audience=audience,
             admission=admission,
             guard=ResidencyGuard(directory),
             write_timeout_s=config.subscribe.write_timeout_s,
@@ -266,9 +316,21 @@ async def running_node(
             credentials=credentials,
         )
         host, _, _ = config.server.listen.rpartition(":")
+        stack.push_async_callback(membership.leave)
         port = await api.start()
+        address = (listening.public or listening.address) if is_given else f"{host}:{port}"
+        advertised = config.server.advertise or reachable(address)
+        if not advertised:
+            log.warning(
+                "nobody is sent here, since a wildcard is no address; set server.advertise",
+                extra={"address": address},
+            )
+        condition = OwnCondition(admission=admission, hub=hub, active=active, clock=clock)
+        joined = membership.join(advertised, condition=condition, follow=api.turn_away)
+        _run(stack, joined, "membership")
         stack.push_async_callback(api.drain)
-        address = config.server.listen if is_given else f"{host}:{port}"
+        # First of all: whoever routes calls is to know before there is nobody to take them.
+        stack.callback(membership.drain)
         log.info(
             "serving",
             extra={"address": address, "revision": active.revision, "path": native.path()},
@@ -286,6 +348,7 @@ async def running_node(
             tls=tls,
             telemetry=telemetry,
             evaluate=services.evaluate,
+            membership=membership,
         )
 
 
@@ -321,6 +384,13 @@ async def _open_store(config: Config) -> Store:
     if config.store.kind == "memory":
         return MemoryStore()
     return await SqliteStore.open(Path(config.store.path))
+
+
+def _run(stack: AsyncExitStack, running: Coroutine[None, None, None], name: str) -> None:
+    """Have something run as long as the node does."""
+    task = asyncio.create_task(running, name=name)
+    task.add_done_callback(_tell_of_mistake)
+    stack.push_async_callback(_ended, task)
 
 
 def _tell_of_mistake(task: asyncio.Task[None]) -> None:

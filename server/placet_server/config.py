@@ -30,6 +30,9 @@ class ServerConfig:
     """Address to serve on, ``host:port``. Port 0 takes any free one."""
     node: str = ""
     """Name of this node in decisions. Empty: the host's name."""
+    advertise: str = ""
+    """Address clients reach this node at, ``host:port``. Empty: the one it listens on; where that
+    is a wildcard, nobody is sent to this node."""
     region: str = "local"
     """Region of this node: one of those in `topology.file`, or `local`, which is none."""
     allow_insecure: bool = False
@@ -66,8 +69,9 @@ class TlsConfig:
     reload_s: float = 5.0
     """How often the files are looked at for changes, in seconds."""
     upstream_ca: str = ""
-    """File with the CAs of the nodes this one follows, to which it shows `cert`; `system`: those
-    this machine trusts. Empty: plain text."""
+    """File with the CAs of other nodes, to which this one shows `cert`; `system`: those that this
+    machine trusts; `plaintext`: no TLS. Empty: `client_ca` or, without, `system` where there is
+    `cert`, else `plaintext`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +117,20 @@ class TopologyConfig:
 
     file: str = ""
     """TOML file of the regions there are, see docs/regions.md. Empty: the six that ship."""
+    lease_s: float = 0.45
+    """How long a node may be silent before it is lost, in seconds. Longer for nodes that are far
+    away, and where there are many."""
+    max_renewals_per_second: float = 500.0
+    """How many renewals of leases this node takes. With more nodes their leases are longer."""
+    probe_every_s: float = 0.25
+    """How often a node is asked whether it serves, in seconds. 0: never."""
+    probe_timeout_s: float = 0.3
+    """How long it may take over the answer, in seconds."""
+    share_s: float = 1.0
+    """How often control nodes on one store tell each other of their nodes, in seconds. What is
+    news is told at once."""
+    max_watchers: int = 5000
+    """Streams of routes and nodes that this node holds at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -440,6 +458,12 @@ _AT_LEAST: Mapping[str, float] = {
     "identity.jwks_refresh_s": 1,
     "identity.leeway_s": 0,
     "identity.reload_s": 0.01,
+    "topology.lease_s": 0.05,
+    "topology.max_renewals_per_second": 1,
+    "topology.probe_every_s": 0,
+    "topology.probe_timeout_s": 0.01,
+    "topology.share_s": 0.05,
+    "topology.max_watchers": 1,
     "cache.max_bytes": 1,
     "cache.ttl_s": 0.001,
     "subscribe.heartbeat_s": 0.01,
@@ -483,6 +507,10 @@ _AT_MOST: Mapping[str, float] = {
     "server.workers": 256,
     "identity.leeway_s": 300,
     "subscribe.heartbeat_s": 5,
+    "topology.lease_s": 60,
+    "topology.probe_every_s": 60,
+    "topology.probe_timeout_s": 60,
+    "topology.share_s": 60,
     # Times twelve outcomes, causes and caches is what the SDK takes of one metric: 2,000 points.
     "telemetry.max_tenants": 150,
     "telemetry.trace_ratio": 1,
@@ -497,8 +525,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "telemetry.decision_log_mask_mode": ("replace", "drop", "hash"),
     "telemetry.decision_log_when_slow": ("block", "spill", "sample", "drop"),
 }
-_ADDRESSES = frozenset({"server.listen", "telemetry.prometheus_listen"})
-_NOT_LISTENING = ("telemetry.prometheus_listen", "")
+_ADDRESSES = frozenset({"server.listen", "server.advertise", "telemetry.prometheus_listen"})
+_OPTIONAL_ADDRESSES = _ADDRESSES - {"server.listen"}
 
 
 def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
@@ -511,7 +539,7 @@ def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
                 yield f"{where}; use at most {_AT_MOST[origin.key]:g}"
         elif origin.key in _CHOICES and value not in _CHOICES[origin.key]:
             yield f"{where}; use one of {', '.join(_CHOICES[origin.key])}"
-        elif (origin.key, value) == _NOT_LISTENING:
+        elif origin.key in _OPTIONAL_ADDRESSES and not value:
             continue
         elif origin.key in _ADDRESSES and not is_address(str(value)):
             yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"

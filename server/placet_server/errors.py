@@ -29,6 +29,13 @@ PlacetError
 ├── NotAllowed             the caller may not do this for the tenant
 ├── ActorDiffers           the caller says it is somebody else
 ├── CallerChanged          who began a stream is not who it was, or may less
+├── NodeUnknown            no node has that id
+├── NodeIdTaken            another process holds the lease of a node's id
+├── NodeChanged            a node's settings are not as the caller read them
+├── LeaseGone              a lease lapsed, or is another process's
+├── UpstreamLoop           what a node follows leads back to it
+├── TooManyNodes           no room for one more node
+├── TooManyWatchers        the node holds as many streams about the topology as it may
 └── Draining               the node is about to stop
 
 Stores raise their own, see ``store.contract``; malformed messages are
@@ -325,6 +332,75 @@ class CallerChanged(PlacetError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"{why}; open the stream again")
+
+
+class NodeUnknown(PlacetError):
+    """No node has that id."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(f"node `{id_}` is not known; list what there is")
+        self.id = id_
+
+
+class NodeIdTaken(PlacetError):
+    """Another process holds the lease of a node's id."""
+
+    def __init__(self, id_: str, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"another process is node `{id_}`; give each its own id, or wait until the other's "
+            f"lease lapses in {retry_after_s:.1f} s"
+        )
+        self.id = id_
+        self.retry_after_s = retry_after_s
+
+
+class NodeChanged(PlacetError):
+    """A node's settings are not as the caller read them. Nothing was changed."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(f"node `{id_}` has changed since it was read; read it and try again")
+        self.id = id_
+
+
+class LeaseGone(PlacetError):
+    """A lease lapsed, or is another process's."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(
+            f"node `{id_}` has no such lease: it lapsed, or another process has it; register again"
+        )
+        self.id = id_
+
+
+class UpstreamLoop(PlacetError):
+    """What a node follows leads back to it."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(
+            f"what node `{id_}` follows leads back to it; have it follow nodes that do not, "
+            "directly or by others, follow it"
+        )
+        self.id = id_
+
+
+class TooManyNodes(PlacetError):
+    """No room for one more node."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"this node holds the leases of {limit} nodes and takes no more; use another"
+        )
+        self.limit = limit
+
+
+class TooManyWatchers(PlacetError):
+    """The node holds as many streams about the topology as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"this node has {limit} watchers of routes and nodes, and takes no more; use another"
+        )
+        self.limit = limit
 
 
 class Draining(PlacetError):

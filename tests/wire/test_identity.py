@@ -222,7 +222,7 @@ async def test_approval_goes_by_proved_names(tmp_path: Path, issuer: Issuer) -> 
 
 # ----------------------------------------------------------------- every rpc, every caller
 
-_SERVED_AT_LEAST = 31
+_SERVED_AT_LEAST = 38
 _SERVED = sorted(method for method in RPCS if method[1:].partition("/")[0] in PLACET_SERVICES)
 
 
@@ -339,22 +339,39 @@ async def test_tenants_are_listed_to_those_who_may_see_them(tmp_path: Path, issu
             assert [tenant.name for tenant in listed.tenants] == seen
 
 
+async def test_the_topology_is_shown_as_far_as_one_may_see(tmp_path: Path, issuer: Issuer) -> None:
+    access = entry("read", names=["eve"], tenants=["oth*"])
+    access += entry("node", names=["relay"], tenants=["oth*"])
+    async with known(tmp_path, issuer, access) as service:
+        await _place(service, issuer)
+        for name, tenants, has_nodes in (
+            ("root", {TENANT, OTHER}, True),
+            ("relay", {OTHER}, True),
+            ("eve", {OTHER}, False),
+        ):
+            call: Any = service.topology.WatchTopology(
+                topology_service_pb2.WatchTopologyRequest(), metadata=bearer(issuer.token(name))
+            )
+            seen: set[str] = set()
+            nodes = 0
+            async with asyncio.timeout(TIMEOUT_S):
+                is_whole = False
+                while not is_whole:
+                    message = await call.read()
+                    is_whole = message.snapshot_end
+                    seen |= {change.tenant.name for change in message.changes} - {""}
+                    nodes += sum(change.HasField("node") for change in message.changes)
+            call.cancel()
+            assert (seen, bool(nodes)) == (tenants, has_nodes)
+
+
 async def test_placements_are_followed_by_those_who_may_see_them(
     tmp_path: Path, issuer: Issuer
 ) -> None:
     """They lie together, and each is some tenant's."""
     access = entry("node", names=["relay"], tenants=["oth*"])
     async with known(tmp_path, issuer, access) as service:
-        for tenant in (TENANT, OTHER):
-            await service.topology.PutTenant(
-                topology_service_pb2.PutTenantRequest(
-                    tenant=topology_pb2.Tenant(
-                        name=tenant, residency=topology_pb2.RESIDENCY_RULE_ANY
-                    )
-                ),
-                metadata=bearer(issuer.token("root")),
-                timeout=TIMEOUT_S,
-            )
+        await _place(service, issuer)
         for name, seen in (("root", {TENANT, OTHER}), ("relay", {OTHER})):
             call: Any = service.subscribe.Subscribe(
                 subscribe_service_pb2.SubscribeRequest(), metadata=bearer(issuer.token(name))
@@ -501,6 +518,16 @@ async def test_nobody_in_particular_can_be_let_in(tmp_path: Path, issuer: Issuer
 
 
 # -------------------------------------------------------------------------------- helpers
+
+
+async def _place(service: Service, issuer: Issuer) -> None:
+    for tenant in (TENANT, OTHER):
+        placed = topology_pb2.Tenant(name=tenant, residency=topology_pb2.RESIDENCY_RULE_ANY)
+        await service.topology.PutTenant(
+            topology_service_pb2.PutTenantRequest(tenant=placed),
+            metadata=bearer(issuer.token("root")),
+            timeout=TIMEOUT_S,
+        )
 
 
 async def _failed(call: Any) -> grpc.aio.AioRpcError:

@@ -51,3 +51,54 @@ async def test_a_request_that_cannot_be_measured_is_left_out(
         (step,) = meter.steps().values()
     assert (1, 1, 1) == (step.decisions, step.candidate_denials, step.changed_answers)
     assert "a request could not be measured" in caplog.text
+
+
+async def test_a_tenant_that_may_not_be_here_any_more_leaves_no_request_behind() -> None:
+    """Neither among what waits to be measured, nor among the examples of the others' rollout."""
+    allow = Policy(id="all", cedar="permit(principal, action, resource);")
+    stop = Policy(id="stop", cedar="forbid(principal, action, resource);")
+    async with (
+        running_server() as node,
+        placet.aio.Client(node.address, tenant=TENANT) as client,
+    ):
+        for tenant in (TENANT, "other"):
+            await client.publish(ChangeSet(policies=[allow]), tenant=tenant)
+        plan = Canary(shadow_percent=100)
+        await client.start_rollout(ChangeSet(policies=[stop]), plan=plan, tenant=placet.PLATFORM)
+        meter = ShadowMeter(
+            active=node.active,
+            read=read_reported,
+            describe=lambda _: {},
+            per_second=100,
+            monotonic=time.monotonic,
+        )
+        meter.watch()
+        running = asyncio.create_task(meter.run())
+        try:
+            for tenant in (TENANT, "other"):
+                meter.offer(tenant, [request(tenant=tenant)])
+            await _measured(meter, 2)
+            (step,) = meter.steps().values()
+            before = {example["tenant"] for example in step.examples}
+            meter.offer(TENANT, [request()])
+            meter.forget(TENANT)
+            after = {example["tenant"] for example in step.examples}
+            # One that was on its way when the tenant went is passed over, and the others are not.
+            meter.offer("gone", [request(tenant="gone")])
+            meter.watched["gone"] = 1.0
+            meter.offer("gone", [request(tenant="gone")])
+            meter.offer("other", [request(tenant="other")])
+            await _measured(meter, 3)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    assert (before, after) == ({TENANT, "other"}, {"other"})
+    assert step.decisions == 3
+    assert TENANT not in meter.watched
+
+
+async def _measured(meter: ShadowMeter, count: int) -> None:
+    async with asyncio.timeout(10):
+        while sum(step.decisions for step in meter.steps().values()) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0)

@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 
 from placet_server.app import running_node
-from placet_server.config import Config, ConfigError, ServerConfig, StoreConfig
+from placet_server.config import Config, ConfigError, ServerConfig, StoreConfig, TlsConfig
 from placet_server.tls.credentials import upstream_credentials
 from placet_server.tls.files import TlsRefused
 from tests.cli.shell import BIN
@@ -255,7 +255,10 @@ async def test_nodes_call_nodes_with_what_they_show_themselves(tmp_path: Path) -
         assert credentials is not None
         async with grpc.aio.secure_channel(service.node.address, credentials) as channel:
             await _publish(channel)
-    assert upstream_credentials(folder.config(), now) is None
+    assert upstream_credentials(TlsConfig(), now) is None
+    assert upstream_credentials(folder.config(upstream_ca="plaintext"), now) is None
+    for others in ("", "system"):
+        assert upstream_credentials(folder.config(upstream_ca=others), now) is not None
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(TlsRefused, match="holds no certificate"):
         upstream_credentials(config, now)

@@ -310,13 +310,3 @@ async def test_regions_come_from_a_file_and_lead_to_other_control_planes(tmp_pat
     assert info(nowhere.value).reason == "NO_REGION_ALLOWED"
     (refusal,) = details(lost.value, pb.ResidencyRefusal)
     assert not refusal.HasField("route")
-
-
-# ---------------------------------------------------------------------------- not yet served
-
-
-async def test_what_is_designed_but_not_served_says_so(service: Service) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as unserved:
-        await service.topology.ListNodes(service_pb.ListNodesRequest(), timeout=TIMEOUT_S)
-
-    assert unserved.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -51,6 +51,12 @@ asyncio. Every call has a deadline, and takes ``tenant`` and ``timeout_s`` where
 
     cache_statistics(*, max_tenants=20) -> CacheReport      # of the node that answers
 
+    put_tenant(placement) -> Placement                      # where its data may be
+    get_tenant() -> Placement
+    tenants(*, page_size=0) -> iterator of Placement
+    regions() -> list[Region]
+    route(place=None) -> Route                              # where its callers go
+
     subscribe(*, policy_ids=(), kinds=(), subscriber="", region="", stale_after_s=15.0,
               on_state_change=None) -> Subscription     # a context manager
 
@@ -59,6 +65,10 @@ A rollout's plan is ``Canary(steps=((10, timedelta(minutes=5)), (100, None)))``,
 ``guards=[Guard(GuardKind.DENY_RATE_CHANGE, 0.1)]`` where the server's are not to hold. A
 ``Rollout`` has ``state``, ``step``, ``share_percent``, ``readings``, ``nodes`` and, when it was
 undone, ``rollback``: the guard, its numbers, and requests that changed their answer.
+
+A ``Placement(tenant=..., residency=ResidencyRule.EU_ONLY)`` may name a ``home_region`` and
+``affinity_regions``; a place is a ``Country("IE")``, a ``GeoPoint(53.3, -6.3)`` or an
+``InRegion("eu-west")``. A ``Route`` has ``regions``, best first, and the ``addresses`` in them.
 
 A ``Subscription`` iterates over ``Snapshot`` and ``Delta``; it has ``state`` (``CONNECTING``,
 ``READY``, ``STALE``, ``ERROR``), ``revision``, ``staleness()``, ``last_error``, ``status``,
@@ -89,7 +99,8 @@ All errors are ``PlacetError``, with ``message``, ``reason`` and ``metadata``. `
 came. ``NotAllowed`` (``Denied``, ``ApprovalRequired``, ``UnknownObligation``; each with
 ``decision``): raised by ``enforce`` only. Besides: ``Unauthenticated``, ``PermissionDenied``,
 ``NotFound``, ``Conflict`` (``expected``, ``actual``), ``OutOfRange`` (``CursorCompacted``),
-``FailedPrecondition`` (``WrongRegion``, ``StaleNode``).
+``FailedPrecondition`` (``WrongRegion`` with its ``route``, ``RegionForbidden``,
+``StaleNode``).
 """
 
 from __future__ import annotations
@@ -134,6 +145,7 @@ from placet._errors import (
     PermissionDenied,
     PlacetError,
     Precondition,
+    RegionForbidden,
     ResourceExhausted,
     StaleNode,
     Unauthenticated,
@@ -193,7 +205,20 @@ from placet._rollouts import (
     Scheduled,
 )
 from placet._sync_subscription import Subscription
-from placet._topology import NodeSettings, Placement, ResidencyRule
+from placet._topology import (
+    Country,
+    GeoPoint,
+    InRegion,
+    NodeSettings,
+    Place,
+    Placement,
+    Region,
+    ResidencyRule,
+    Route,
+    RouteEndpoint,
+    RouteReason,
+    RouteRegion,
+)
 from placet._values import Entity, EntityRef, Extension, Value
 
 __all__ = [
@@ -217,6 +242,7 @@ __all__ = [
     "Client",
     "Conflict",
     "CouldNotDecide",
+    "Country",
     "Credentials",
     "CursorCompacted",
     "DeadlineExceeded",
@@ -235,11 +261,13 @@ __all__ = [
     "Explanation",
     "Extension",
     "FailedPrecondition",
+    "GeoPoint",
     "Guard",
     "GuardKind",
     "GuardReading",
     "GuardStatus",
     "Immediate",
+    "InRegion",
     "Internal",
     "InvalidRequest",
     "Item",
@@ -262,6 +290,7 @@ __all__ = [
     "Outcome",
     "Override",
     "PermissionDenied",
+    "Place",
     "Placement",
     "PlacetError",
     "Policy",
@@ -271,6 +300,8 @@ __all__ = [
     "Problem",
     "Publication",
     "Reason",
+    "Region",
+    "RegionForbidden",
     "Request",
     "ResidencyRule",
     "Resource",
@@ -282,6 +313,10 @@ __all__ = [
     "Rollout",
     "RolloutPlan",
     "RolloutState",
+    "Route",
+    "RouteEndpoint",
+    "RouteReason",
+    "RouteRegion",
     "Scheduled",
     "Schema",
     "SchemaValidation",

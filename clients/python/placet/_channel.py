@@ -209,6 +209,13 @@ _RETRIED = {
         "Test",
     ),
     "placet.v1.NodeService": ("GetCacheStatistics",),
+    "placet.v1.TopologyService": (
+        "ListRegions",
+        "PutTenant",
+        "GetTenant",
+        "ListTenants",
+        "GetRoute",
+    ),
     "placet.v1.RolloutService": (
         "StartRollout",
         "ApproveRollout",

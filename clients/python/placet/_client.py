@@ -29,6 +29,7 @@ from placet._managing import Management
 from placet._mirror import ITEMS
 from placet._opening import following, subscribe_request
 from placet._operating import Operations
+from placet._placing import Placements
 from placet._policies import Item, ItemKind
 from placet._requests import (
     ActionLike,
@@ -49,10 +50,11 @@ from placet.v1 import (
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
     rollout_service_pb2_grpc,
+    topology_service_pb2_grpc,
 )
 
 
-class Client(Enforcement, Management, Operations, Rollouts):
+class Client(Enforcement, Management, Operations, Placements, Rollouts):
     """Asks a Placet server for decisions, and manages policies there. Thread-safe.
 
     Every call has a deadline, and may raise any ``PlacetError`` but
@@ -110,6 +112,7 @@ class Client(Enforcement, Management, Operations, Rollouts):
         self._managing = policy_service_pb2_grpc.PolicyServiceStub(self._channel)
         self._operating = node_service_pb2_grpc.NodeServiceStub(self._channel)
         self._rolling = rollout_service_pb2_grpc.RolloutServiceStub(self._channel)
+        self._placing = topology_service_pb2_grpc.TopologyServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from contextlib import aclosing, closing
 
 from placet import _convert as convert
 from placet import _planning as building
-from placet._backoff import Backoff
-from placet._calls import Defaults, call, call_aio, pages, pages_aio, stream, stream_aio
-from placet._errors import DeadlineExceeded, PlacetError, Unavailable
+from placet._calls import Defaults, call, call_aio, pages, pages_aio
 from placet._policies import ChangeSet, StartedRollout
 from placet._requests import tenant_to_wire
 from placet._rollouts import NodeRevision, NodeRevisions, Rollout, RolloutPlan, RolloutState
-from placet._values import refusal, text_to_wire
+from placet._values import text_to_wire
+from placet._watching import PATIENCE_S, watched, watched_aio
 from placet.v1 import rollout_service_pb2 as pb
 from placet.v1 import rollout_service_pb2_grpc
-
-_PATIENCE_S = 60.0
 
 
 class Rollouts:
@@ -217,7 +211,7 @@ class Rollouts:
             yield from map(convert.rollout, page.rollouts)
 
     def watch_rollout(
-        self, rollout_id: str = "", *, tenant: str | None = None, patience_s: float = _PATIENCE_S
+        self, rollout_id: str = "", *, tenant: str | None = None, patience_s: float = PATIENCE_S
     ) -> Generator[Rollout, None, None]:
         """Yield a rollout as it is, and again whenever it changes, at least every 5 s.
 
@@ -233,22 +227,14 @@ class Rollouts:
             Unavailable, DeadlineExceeded: nobody answered for ``patience_s``.
         """
         request = _watch_request(self._defaults.tenant_or(tenant), rollout_id)
-        patience = Patience(patience_s)
-        while True:
-            opened = stream(self._rolling.WatchRollout, request, patience.left_s())
-            try:
-                with closing(opened) as responses:
-                    for response in responses:
-                        rollout = convert.watched_rollout(response)
-                        request.rollout_id = rollout.id
-                        yield rollout
-                        if rollout.state.is_final:
-                            return
-                        patience.renew()
-                delay_s = patience.delay_s(_ended_early())
-            except (Unavailable, DeadlineExceeded) as error:
-                delay_s = patience.delay_s(error)
-            time.sleep(delay_s)
+        seen = watched(self._rolling.WatchRollout, request, patience_s, ended=_ENDED_EARLY)
+        with closing(seen) as responses:
+            for _, response in responses:
+                rollout = convert.watched_rollout(response)
+                request.rollout_id = rollout.id
+                yield rollout
+                if rollout.state.is_final:
+                    return
 
     def node_revisions(
         self, *, tenant: str | None = None, region: str = "", timeout_s: float | None = None
@@ -432,26 +418,18 @@ class AsyncRollouts:
                 yield convert.rollout(message)
 
     async def watch_rollout(
-        self, rollout_id: str = "", *, tenant: str | None = None, patience_s: float = _PATIENCE_S
+        self, rollout_id: str = "", *, tenant: str | None = None, patience_s: float = PATIENCE_S
     ) -> AsyncGenerator[Rollout, None]:
         """Yield a rollout as it is, and again whenever it changes, at least every 5 s."""
         request = _watch_request(self._defaults.tenant_or(tenant), rollout_id)
-        patience = Patience(patience_s)
-        while True:
-            opened = stream_aio(self._rolling.WatchRollout, request, patience.left_s())
-            try:
-                async with aclosing(opened) as responses:
-                    async for response in responses:
-                        rollout = convert.watched_rollout(response)
-                        request.rollout_id = rollout.id
-                        yield rollout
-                        if rollout.state.is_final:
-                            return
-                        patience.renew()
-                delay_s = patience.delay_s(_ended_early())
-            except (Unavailable, DeadlineExceeded) as error:
-                delay_s = patience.delay_s(error)
-            await asyncio.sleep(delay_s)
+        seen = watched_aio(self._rolling.WatchRollout, request, patience_s, ended=_ENDED_EARLY)
+        async with aclosing(seen) as responses:
+            async for _, response in responses:
+                rollout = convert.watched_rollout(response)
+                request.rollout_id = rollout.id
+                yield rollout
+                if rollout.state.is_final:
+                    return
 
     async def node_revisions(
         self, *, tenant: str | None = None, region: str = "", timeout_s: float | None = None
@@ -486,46 +464,4 @@ def _nodes_request(tenant: str | None, region: str) -> pb.ListNodeRevisionsReque
     )
 
 
-def _ended_early() -> Unavailable:
-    return Unavailable("the stream ended before the rollout did")
-
-
-class Patience:
-    """How long a stream that is lost is opened again: until nothing came for some time.
-
-    Streams have what is left of it as their deadline, so that a server that hangs is given up
-    as one that is away. The time a reader takes over what came does not count.
-    """
-
-    def __init__(self, patience_s: float) -> None:
-        if not patience_s > 0:
-            raise refusal("patience_s", f"is {patience_s}; pass how many seconds to wait at most")
-        self._patience_s = patience_s
-        self._since_s = time.monotonic()
-        self._failures = 0
-
-    def renew(self) -> None:
-        """Note that something came."""
-        self._since_s = time.monotonic()
-        self._failures = 0
-
-    def left_s(self) -> float:
-        """Return how long the next stream may go without anything, at least a little."""
-        return max(self._patience_s - (time.monotonic() - self._since_s), _LEAST_S)
-
-    def delay_s(self, error: PlacetError) -> float:
-        """Return how long to wait before the next stream.
-
-        Raises:
-            PlacetError: what was given, when the patience is at its end.
-        """
-        waited_s = time.monotonic() - self._since_s
-        if waited_s >= self._patience_s:
-            raise error
-        self._failures += 1
-        return min(_BACKOFF.delay_s(self._failures, _RNG), self._patience_s - waited_s)
-
-
-_LEAST_S = 0.1
-_BACKOFF = Backoff(first_s=0.1, most_s=2.0)
-_RNG = random.Random()  # noqa: S311  # spreads clients, guards nothing
+_ENDED_EARLY = "the stream ended before the rollout did"

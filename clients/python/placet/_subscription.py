@@ -53,6 +53,8 @@ class FollowOptions:
     backoff: Backoff = field(default_factory=Backoff)
     on_state_change: Callable[[StateChange], None] | None = None
     """Called on the event loop's thread; must not block."""
+    on_forget: Callable[[], None] | None = None
+    """Called there when what was held may not be kept, and no longer is."""
 
 
 class Subscription(Generic[ItemT]):
@@ -63,7 +65,8 @@ class Subscription(Generic[ItemT]):
     was too slow for it. Lost connections are made anew and go on where they
     broke off. An error which trying again will hardly mend ends it, unless it
     comes when a snapshot is held already: then what is held stays, ``state``
-    is ``ERROR``, and the tries go on. One reader at a time.
+    is ``ERROR``, and the tries go on. Where the tenant's data may no longer be
+    (``RegionForbidden``), nothing is held until it may again. One reader at a time.
     """
 
     def __init__(
@@ -246,11 +249,22 @@ class Subscription(Generic[ItemT]):
                 return ending.error
             if ending.starts_over:
                 self._mirror.start_over()
-            note = self._status.failed if ending.is_fault else self._status.lost
-            self._set(note(ending.error))
+            if ending.forgets:
+                self._forget(ending.error)
+            else:
+                note = self._status.failed if ending.is_fault else self._status.lost
+                self._set(note(ending.error))
             delay_s = self._options.backoff.delay_s(failures, self._rng)
             wait_s = 0.0 if self._has_others else ending.wait_s
             await self._sleep(wait_s + delay_s)
+
+    def _forget(self, error: PlacetError) -> None:
+        """Let go of what may not be held where this is."""
+        self._mirror.forget()
+        self._mailbox.clear()
+        if self._options.on_forget is not None:
+            self._options.on_forget()
+        self._set(self._status.forgotten(error))
 
     async def _read_stream(self) -> Ending:
         """Open a stream where the mirror stands and take what it brings until it ends."""

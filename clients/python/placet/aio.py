@@ -34,6 +34,7 @@ from placet._managing import AsyncManagement
 from placet._mirror import ITEMS
 from placet._opening import opener, subscribe_request
 from placet._operating import AsyncOperations
+from placet._placing import AsyncPlacements
 from placet._policies import Item, ItemKind
 from placet._requests import (
     ActionLike,
@@ -53,12 +54,13 @@ from placet.v1 import (
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
     rollout_service_pb2_grpc,
+    topology_service_pb2_grpc,
 )
 
 __all__ = ["Client", "Subscription"]
 
 
-class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncRollouts):
+class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncPlacements, AsyncRollouts):
     """Asks a Placet server for decisions, and manages policies there. For one event loop."""
 
     def __init__(
@@ -110,6 +112,10 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncRollouts):
     @cached_property
     def _rolling(self) -> rollout_service_pb2_grpc.RolloutServiceAsyncStub:
         return rollout_service_pb2_grpc.RolloutServiceStub(self._channel)
+
+    @cached_property
+    def _placing(self) -> topology_service_pb2_grpc.TopologyServiceAsyncStub:
+        return topology_service_pb2_grpc.TopologyServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
         return self

@@ -146,6 +146,15 @@ def _rollout_refused(error: errors.RolloutRefused) -> Failure:
     return Failure(grpc.StatusCode.FAILED_PRECONDITION, error.reason)
 
 
+def _node_id_taken(error: errors.NodeIdTaken) -> Failure:
+    return Failure(
+        grpc.StatusCode.ALREADY_EXISTS,
+        "NODE_ID_TAKEN",
+        {"node": error.id},
+        retry_after_s=error.retry_after_s,
+    )
+
+
 def _always(
     code: grpc.StatusCode, reason: str, *, retry_after_s: float = 0.0
 ) -> Callable[[Exception], Failure]:
@@ -198,6 +207,15 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.NotAllowed: _always(_Code.PERMISSION_DENIED, "NOT_ALLOWED"),
     errors.ActorDiffers: _always(_Code.PERMISSION_DENIED, "ACTOR_DIFFERS"),
     errors.CallerChanged: _always(_Code.UNAVAILABLE, "CALLER_CHANGED"),
+    errors.NodeUnknown: _always(_Code.NOT_FOUND, "NODE_UNKNOWN"),
+    errors.NodeIdTaken: _node_id_taken,
+    errors.NodeChanged: _always(_Code.ABORTED, "NODE_CHANGED"),
+    errors.LeaseGone: _always(_Code.NOT_FOUND, "LEASE_GONE"),
+    errors.UpstreamLoop: _always(_Code.FAILED_PRECONDITION, "UPSTREAM_LOOP"),
+    errors.TooManyNodes: _always(_Code.RESOURCE_EXHAUSTED, "TOO_MANY_NODES"),
+    errors.TooManyWatchers: _always(
+        _Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", retry_after_s=_RETRY_SOON_S
+    ),
     errors.Draining: _always(_Code.UNAVAILABLE, "DRAINING", retry_after_s=_RETRY_SOON_S),
     contract.RevisionConflict: _conflict,
     contract.RevisionCompacted: _always(_Code.OUT_OF_RANGE, "REVISION_COMPACTED"),

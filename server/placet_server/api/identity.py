@@ -40,6 +40,8 @@ _PLACET = "/placet.v1."
 _HEALTH = "/grpc.health.v1.Health/"
 _CHANNELZ = "/grpc.channelz."
 _OPERATING = frozenset({Permission.OPERATE})
+_READING = frozenset({Permission.READ})
+_BEING_A_NODE = frozenset({Permission.NODE})
 
 
 class _Call(NamedTuple):
@@ -63,6 +65,14 @@ def visible() -> Reach:
     """Return the tenants, and the platform, that the call this task answers may be told of."""
     call = _CALL.get()
     return call.reach if call is not None else _EVERYBODY
+
+
+def sees_nodes() -> bool:
+    """Whether the call this task answers may be told which nodes there are."""
+    call = _CALL.get()
+    if call is None:
+        return True
+    return bool(call.caller.reach(_BEING_A_NODE)) or PLATFORM in call.caller.reach(_READING)
 
 
 def credentials_in(

@@ -37,9 +37,12 @@ from placet_server.api.residency import ResidencyGuard
 from placet_server.api.rollout import RolloutService
 from placet_server.api.subscribe import SubscribeService
 from placet_server.api.topology import TopologyService
+from placet_server.api.topology_nodes import TopologyNodes
+from placet_server.api.topology_watching import TopologyWatching
 from placet_server.identity.callers import Callers
 from placet_server.listening import AddressUnavailable, Listening
 from placet_server.policies.hub import Hub
+from placet_server.regions.audience import Audience
 from placet_server.telemetry.rpc import RpcTelemetry
 
 log = logging.getLogger(__name__)
@@ -91,6 +94,8 @@ class Services:
     subscribe: SubscribeService
     node: NodeService
     topology: TopologyService
+    topology_nodes: TopologyNodes
+    topology_watching: TopologyWatching
 
 
 class ApiServer:
@@ -114,6 +119,7 @@ class ApiServer:
         listening: Listening,
         services: Services,
         hub: Hub,
+        audience: Audience,
         admission: AdmissionControl,
         guard: ResidencyGuard,
         write_timeout_s: float,
@@ -125,6 +131,7 @@ class ApiServer:
         self._listening = listening
         self._credentials = credentials
         self._hub = hub
+        self._audience = audience
         self._drain_s = drain_s
         self._is_drained = False
         self._health = HealthService(PLACET_SERVICES)
@@ -152,7 +159,8 @@ class ApiServer:
             services.subscribe, self._server
         )
         node_service_pb2_grpc.add_NodeServiceServicer_to_server(services.node, self._server)
-        self._server.add_generic_rpc_handlers((_topology_handlers(services.topology),))
+        topology = (services.topology, services.topology_nodes, services.topology_watching)
+        self._server.add_generic_rpc_handlers((_topology_handlers(*topology),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))
@@ -181,12 +189,26 @@ class ApiServer:
         await self._health.set_serving(True)
         return port
 
+    async def turn_away(self, is_turned_away: bool) -> None:
+        """Send callers elsewhere who have somewhere else to go, or have them come again.
+
+        Health says that nothing is served, and subscribers are told to go. Calls that come all the
+        same are answered: they may be of somebody who knows no other node.
+        """
+        await self._health.set_serving(not is_turned_away)
+        if is_turned_away:
+            self._hub.leave()
+        else:
+            self._hub.stay()
+        log.info("calls are sent elsewhere" if is_turned_away else "calls are taken again")
+
     async def drain(self) -> None:
         """Stop: tell health watchers and subscribers first, then let calls under way finish."""
         if self._is_drained:
             return
         await self._health.set_serving(False)
         self._hub.leave()
+        self._audience.leave()
         await self._prober.aclose()
         await self._server.stop(self._drain_s)
         self._is_drained = True
@@ -212,17 +234,20 @@ def _evaluate_handlers(service: EvaluateService) -> grpc.GenericRpcHandler:
     )
 
 
-def _topology_handlers(service: TopologyService) -> grpc.GenericRpcHandler:
-    """Register what of the service there is; the rest is answered as what is not served."""
-    pb = topology_service_pb2
-    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-        name: grpc.unary_unary_rpc_method_handler(
-            getattr(service, name), getattr(pb, f"{name}Request").FromString, _serialized
+def _topology_handlers(*parts: object) -> grpc.GenericRpcHandler:
+    """Register a service whose rpcs several classes have."""
+    service = topology_service_pb2.DESCRIPTOR.services_by_name["TopologyService"]
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    for method in service.methods:
+        request = getattr(topology_service_pb2, method.input_type.name)
+        handle = next(getattr(part, method.name) for part in parts if hasattr(part, method.name))
+        make = (
+            grpc.unary_stream_rpc_method_handler
+            if method.server_streaming
+            else grpc.unary_unary_rpc_method_handler
         )
-        for name in ("ListRegions", "PutTenant", "GetTenant", "ListTenants", "GetRoute")
-    }
-    name = pb.DESCRIPTOR.services_by_name["TopologyService"].full_name
-    return grpc.method_handlers_generic_handler(name, handlers)
+        handlers[method.name] = make(handle, request.FromString, _serialized)
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
 def _serialized(message: Message) -> bytes:

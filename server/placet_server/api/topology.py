@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -24,6 +26,15 @@ from placet_server.regions.placing import Placer, etag_of
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _pb = topology_service_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whose route is asked for, and from where."""
+
+    tenant: str
+    place: GeoPoint | None
+    """None: nobody knows."""
 
 
 class TopologyService:
@@ -66,7 +77,7 @@ class TopologyService:
             author=caller_of(context).name,
             timeout_s=time_left_s(context),
         )
-        return _pb.PutTenantResponse(tenant=_placed_to_wire(item))
+        return _pb.PutTenantResponse(tenant=placed_to_wire(item))
 
     async def GetTenant(
         self, request: _pb.GetTenantRequest, context: _Context
@@ -101,12 +112,38 @@ class TopologyService:
         self, request: _pb.GetRouteRequest, context: _Context
     ) -> _pb.GetRouteResponse:
         """Return where a tenant's callers at a place may go."""
+        asked = self.read_asked(request)
+        return _pb.GetRouteResponse(route=self.route(asked))
+
+    def read_asked(self, request: _pb.GetRouteRequest | _pb.WatchRouteRequest) -> Asked:
+        """Read whose route is asked for, and from where.
+
+        Raises:
+            RegionUnknown: the caller says it is in a region that is none.
+        """
         reader = Reader()
         tenant = reader.tenant(request.tenant)
         place = self._read_place(request.location, reader)
         reader.finish()
-        self._check_known(tenant)
-        return _pb.GetRouteResponse(route=route_to_wire(self._directory.route(tenant, place)))
+        return Asked(tenant, place)
+
+    def route(self, asked: Asked) -> topology_pb2.Route:
+        """Return the route as it is now.
+
+        Raises:
+            TenantUnknown: there is no such tenant, by now.
+            NoRegionAllowed: there is no region that the tenant's rule allows.
+        """
+        self._check_known(asked.tenant)
+        return route_to_wire(self._directory.route(asked.tenant, asked.place))
+
+    def tenants(self) -> Mapping[str, Item]:
+        """Return the placements of the tenants that were placed."""
+        return self._residency.placements
+
+    def regions(self) -> Iterable[Region]:
+        """Return every region there is."""
+        return self._residency.regions
 
     def _check_known(self, tenant: str) -> None:
         if tenant not in self._residency.placements and tenant not in self._active.tenants:
@@ -116,7 +153,7 @@ class TopologyService:
         item = self._residency.placements.get(tenant)
         if item is None:
             return placement_to_wire(Placement(tenant=tenant))
-        return _placed_to_wire(item)
+        return placed_to_wire(item)
 
     def _read_place(self, message: topology_pb2.Location, reader: Reader) -> GeoPoint | None:
         """Read where a caller is; None where that is not known.
@@ -160,7 +197,8 @@ def region_to_wire(region: Region) -> topology_pb2.Region:
     return message
 
 
-def _placed_to_wire(item: Item) -> topology_pb2.Tenant:
+def placed_to_wire(item: Item) -> topology_pb2.Tenant:
+    """Return where a tenant was placed as a message."""
     assert isinstance(item.body, Placement)
     message = placement_to_wire(item.body)
     message.etag = etag_of(item)

@@ -114,3 +114,7 @@ class Hub:
         self._leaving = True
         for subscription in self._subscriptions:
             subscription.end(NodeLeaving())
+
+    def stay(self) -> None:
+        """Take subscribers again: the node is not about to stop after all."""
+        self._leaving = False

@@ -1,1 +1,1 @@
-"""Where nodes are and where tenants are placed: what routes and refusals are made of."""
+"""Where nodes are and how they fare, where tenants are placed, and who goes where."""

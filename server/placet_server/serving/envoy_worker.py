@@ -79,7 +79,7 @@ class EnvoyWorker:
             write_timeout_s=assignment.config.subscribe.write_timeout_s,
         )
         if node.tls is not None:
-            node.tls.when_renewed = partial(renew, Path(assignment.tls_folder))
+            node.tls.renewed.append(partial(renew, Path(assignment.tls_folder)))
         self._started.set_result(app)
         envoy = Path(assignment.admin_socket)
         async with asyncio.timeout(_READY_S):

@@ -75,7 +75,7 @@ async def running_telemetry(
     pushes = _pushes(config)
     is_measured = pushes or bool(config.prometheus_listen)
     resource = Resource.create(
-        {"service.name": "placet", "service.version": _version(), NODE: node, REGION: region}
+        {"service.name": "placet", "service.version": placet_version(), NODE: node, REGION: region}
     )
     registry = CollectorRegistry()
     async with AsyncExitStack() as stack:
@@ -152,7 +152,7 @@ async def _running_tracer(config: TelemetryConfig, resource: Resource) -> AsyncI
 
 @asynccontextmanager
 async def _measuring_process(metrics: Metrics, node: str, region: str) -> AsyncIterator[None]:
-    build = {"version": _version(), "node": node, "region": region}
+    build = {"version": placet_version(), "node": node, "region": region}
     metrics.observe(
         "placet.build.info", "", "Always 1; says what runs where.", lambda: [(1, build)]
     )
@@ -182,7 +182,8 @@ async def _running_endpoint(
         await endpoint.aclose()
 
 
-def _version() -> str:
+def placet_version() -> str:
+    """Return which version of Placet this is."""
     try:
         return version("placet")
     except PackageNotFoundError:

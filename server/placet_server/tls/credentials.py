@@ -10,7 +10,9 @@ from placet_server.config import TlsConfig
 from placet_server.tls.files import Material, read_authorities, read_material
 
 SYSTEM = "system"
-"""Stands for the CAs that the machine trusts."""
+"""In the place of a file: the CAs that the machine trusts."""
+PLAINTEXT = "plaintext"
+"""In the place of a file: no TLS."""
 
 
 class ServerCertificate:
@@ -55,16 +57,18 @@ def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
 def upstream_credentials(
     config: TlsConfig, now: datetime.datetime
 ) -> grpc.ChannelCredentials | None:
-    """Return how to call the nodes this one follows; None for plain text.
+    """Return how to call other nodes; None for plain text.
 
-    The files are read each time, so that each new connection is made with what is there then.
+    The files are read each time. gRPC cannot change what a channel was opened with: whoever keeps
+    channels opens them anew when the files change (``Tls.renewed``).
 
     Raises:
         TlsRefused: the files are no good.
     """
-    if not config.upstream_ca:
+    trusted = config.upstream_ca or config.client_ca or (SYSTEM if config.cert else PLAINTEXT)
+    if trusted == PLAINTEXT:
         return None
-    roots = None if config.upstream_ca == SYSTEM else read_authorities(config.upstream_ca)
+    roots = None if trusted == SYSTEM else read_authorities(trusted)
     if not config.cert:
         return grpc.ssl_channel_credentials(roots)
     own = read_material(config, now)

@@ -13,7 +13,7 @@ from placet_server.changing_files import ChangingFiles
 from placet_server.clock import Clock
 from placet_server.config import ConfigError, TlsConfig
 from placet_server.telemetry.recorders import Metrics
-from placet_server.tls.credentials import ServerCertificate
+from placet_server.tls.credentials import ServerCertificate, upstream_credentials
 from placet_server.tls.files import Material, paths, read_material
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Tls:
 
     def __init__(self, config: TlsConfig, clock: Clock, metrics: Metrics | None = None) -> None:
         self._clock = clock
-        self.when_renewed: Callable[[], None] = lambda: None
+        self.renewed: list[Callable[[], None]] = []
         """Called when there are other files, and they are good."""
         self._reload_s = config.reload_s
         self._files = ChangingFiles(
@@ -66,10 +66,23 @@ class Tls:
     def _replace(self, material: Material) -> None:
         self._certificate.replace(material)
         self._warn(material)
-        self.when_renewed()
+        for tell in self.renewed:
+            tell()
 
     def _warn(self, material: Material) -> None:
         if material.expires - self._clock.now() < _SOON:
             log.warning(
                 "the TLS certificate expires soon", extra={"expires": material.expires.isoformat()}
             )
+
+
+def check_upstream(config: TlsConfig, now: datetime.datetime) -> None:
+    """See that other nodes can be called.
+
+    Raises:
+        ConfigError: the files for that are no good.
+    """
+    try:
+        upstream_credentials(config, now)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -298,7 +298,9 @@ class Node(_message.Message):
     region: _builtins.str
     role: Global___NodeRole.ValueType
     address: _builtins.str
-    """Where clients reach it, such as `eu1.example.net:7443`."""
+    """Where clients reach it, such as `eu1.example.net:7443`. Several workers
+    may have one. Empty: nowhere, and nobody is sent there.
+    """
     weight: _builtins.int
     """Share of traffic relative to the other nodes of the region: 1 to 1,000."""
     version: _builtins.str
@@ -307,7 +309,10 @@ class Node(_message.Message):
     health_reason: _builtins.str
     """Why it is not serving, for people."""
     draining: _builtins.bool
-    """Takes no new calls; those under way are finished."""
+    """Gets no new calls, by its own will or an operator's: routes leave it out,
+    its health is NOT_SERVING, its subscribers are sent elsewhere. Calls under
+    way are finished, and who has nowhere else to go is answered.
+    """
     revision: _builtins.int
     """The newest revision the node has taken in. What it decides a given tenant
     by is RolloutService's ListNodeRevisions.
@@ -503,7 +508,7 @@ Global___RouteRegion: _TypeAlias = RouteRegion  # noqa: Y015
 
 @_typing.final
 class Endpoint(_message.Message):
-    """Endpoint is a node's address with what a balancer wants to know."""
+    """Endpoint is an address with what a balancer wants to know."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -512,10 +517,14 @@ class Endpoint(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     UTILIZATION_FIELD_NUMBER: _builtins.int
     node: _builtins.str
+    """The node there; the first by id where several share the address. Empty for
+    an address that the file of regions names.
+    """
     address: _builtins.str
     weight: _builtins.int
+    """Of all the nodes there together."""
     utilization: _builtins.float
-    """0 idle to 1 saturated."""
+    """0 idle to 1 saturated, in steps of 0.05."""
     def __init__(
         self,
         *,

@@ -139,6 +139,7 @@ class RenewNodeLeaseRequest(_message.Message):
     LOAD_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     STALENESS_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     instance: _builtins.str
     health: _topology_pb2.NodeHealth.ValueType
@@ -151,6 +152,12 @@ class RenewNodeLeaseRequest(_message.Message):
     def load(self) -> _topology_pb2.NodeLoad: ...
     @_builtins.property
     def staleness(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def round_trip(self) -> _duration_pb2.Duration:
+        """How long the last renewal took, as the node measured it. Absent: it is the
+        first.
+        """
+
     def __init__(
         self,
         *,
@@ -162,10 +169,11 @@ class RenewNodeLeaseRequest(_message.Message):
         load: _topology_pb2.NodeLoad | None = ...,
         revision: _builtins.int = ...,
         staleness: _duration_pb2.Duration | None = ...,
+        round_trip: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "staleness", b"staleness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "round_trip", b"round_trip", "staleness", b"staleness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "health", b"health", "health_reason", b"health_reason", "instance", b"instance", "load", b"load", "node", b"node", "revision", b"revision", "staleness", b"staleness"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "health", b"health", "health_reason", b"health_reason", "instance", b"instance", "load", b"load", "node", b"node", "revision", b"revision", "round_trip", b"round_trip", "staleness", b"staleness"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

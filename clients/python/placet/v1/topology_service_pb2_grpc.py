@@ -117,10 +117,12 @@ class TopologyServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RegisterNode(self, request, context):
-        """RegisterNode makes a node known and gives it a lease.
+        """RegisterNode makes a node known and gives it a lease. Until its first
+        renewal says how it fares, it is NOT_SERVING.
         Errors: ALREADY_EXISTS while another instance holds the id's lease;
-        FAILED_PRECONDITION when the upstreams lead back to the node. Idempotent
-        for the same instance. Only nodes may call it; relays pass it on.
+        FAILED_PRECONDITION when the upstreams lead back to the node;
+        RESOURCE_EXHAUSTED when there is no room for one more. Idempotent for the
+        same instance. Only nodes may call it; relays pass it on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,7 +131,10 @@ class TopologyServiceServicer(object):
     def RenewNodeLease(self, request, context):
         """RenewNodeLease keeps a node's lease and says how the node fares. A node
         renews at a third of the lease's length, and at once when its health
-        changes.
+        changes. The length is said anew with each renewal: it grows with the
+        number of nodes, so that they do not ask more often than can be answered,
+        and with `round_trip`. It does not matter which control node of a store
+        the call comes to.
         Errors: NOT_FOUND when the lease lapsed or is another instance's: register
         again. Idempotent. Only nodes may call it; relays pass it on.
         """
@@ -147,7 +152,7 @@ class TopologyServiceServicer(object):
 
     def UpdateNode(self, request, context):
         """UpdateNode changes a node's weight, or has it drained or brought back. It
-        outlasts restarts of the node.
+        outlasts restarts of the node, and may be said of one that is lost.
         Errors: ABORTED when `etag` is not the node's. Idempotent: a repeat with
         the same content returns the node as it is.
         """
@@ -203,8 +208,8 @@ class TopologyServiceServicer(object):
         once for nodes that come and go, at most once a second for load, and at
         least every 5 s. A reader that falls behind misses routes in between,
         never the newest.
-        Errors: as GetRoute, at any time; UNAVAILABLE when the node drains: watch
-        another.
+        Errors: as GetRoute, at any time; RESOURCE_EXHAUSTED for one watcher too
+        many; UNAVAILABLE when the node drains: watch another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,11 +218,13 @@ class TopologyServiceServicer(object):
     def WatchTopology(self, request, context):
         """WatchTopology sends everything there is and then every change. It is how
         nodes learn the tenants' residency, and how live views are drawn.
-        Changes are put together, up to a second for load and revisions alone. An
-        empty message comes at least every 5 s. There is no cursor: to go on after
-        a break, watch again and replace what was there at `snapshot_end`.
-        Errors: RESOURCE_EXHAUSTED for a reader that falls behind; UNAVAILABLE when
-        the node drains.
+        Changes are put together: those of load and revisions alone for a second,
+        and longer where there are more than 200 nodes. A slow reader misses what
+        was in between, never the newest. An empty message comes at least every
+        5 s. There is no cursor: to go on after a break, watch again and replace
+        what was there at `snapshot_end`.
+        Errors: RESOURCE_EXHAUSTED for one watcher too many, and for a reader that
+        takes nothing for a minute; UNAVAILABLE when the node drains.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

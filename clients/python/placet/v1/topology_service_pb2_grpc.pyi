@@ -41,15 +41,20 @@ class TopologyServiceStub:
     ListRegions: _grpc.UnaryUnaryMultiCallable[_topology_service_pb2.ListRegionsRequest, _topology_service_pb2.ListRegionsResponse]
     """ListRegions returns every region there is, in order of name."""
     RegisterNode: _grpc.UnaryUnaryMultiCallable[_topology_service_pb2.RegisterNodeRequest, _topology_service_pb2.RegisterNodeResponse]
-    """RegisterNode makes a node known and gives it a lease.
+    """RegisterNode makes a node known and gives it a lease. Until its first
+    renewal says how it fares, it is NOT_SERVING.
     Errors: ALREADY_EXISTS while another instance holds the id's lease;
-    FAILED_PRECONDITION when the upstreams lead back to the node. Idempotent
-    for the same instance. Only nodes may call it; relays pass it on.
+    FAILED_PRECONDITION when the upstreams lead back to the node;
+    RESOURCE_EXHAUSTED when there is no room for one more. Idempotent for the
+    same instance. Only nodes may call it; relays pass it on.
     """
     RenewNodeLease: _grpc.UnaryUnaryMultiCallable[_topology_service_pb2.RenewNodeLeaseRequest, _topology_service_pb2.RenewNodeLeaseResponse]
     """RenewNodeLease keeps a node's lease and says how the node fares. A node
     renews at a third of the lease's length, and at once when its health
-    changes.
+    changes. The length is said anew with each renewal: it grows with the
+    number of nodes, so that they do not ask more often than can be answered,
+    and with `round_trip`. It does not matter which control node of a store
+    the call comes to.
     Errors: NOT_FOUND when the lease lapsed or is another instance's: register
     again. Idempotent. Only nodes may call it; relays pass it on.
     """
@@ -59,7 +64,7 @@ class TopologyServiceStub:
     """
     UpdateNode: _grpc.UnaryUnaryMultiCallable[_topology_service_pb2.UpdateNodeRequest, _topology_service_pb2.UpdateNodeResponse]
     """UpdateNode changes a node's weight, or has it drained or brought back. It
-    outlasts restarts of the node.
+    outlasts restarts of the node, and may be said of one that is lost.
     Errors: ABORTED when `etag` is not the node's. Idempotent: a repeat with
     the same content returns the node as it is.
     """
@@ -90,17 +95,19 @@ class TopologyServiceStub:
     once for nodes that come and go, at most once a second for load, and at
     least every 5 s. A reader that falls behind misses routes in between,
     never the newest.
-    Errors: as GetRoute, at any time; UNAVAILABLE when the node drains: watch
-    another.
+    Errors: as GetRoute, at any time; RESOURCE_EXHAUSTED for one watcher too
+    many; UNAVAILABLE when the node drains: watch another.
     """
     WatchTopology: _grpc.UnaryStreamMultiCallable[_topology_service_pb2.WatchTopologyRequest, _topology_service_pb2.WatchTopologyResponse]
     """WatchTopology sends everything there is and then every change. It is how
     nodes learn the tenants' residency, and how live views are drawn.
-    Changes are put together, up to a second for load and revisions alone. An
-    empty message comes at least every 5 s. There is no cursor: to go on after
-    a break, watch again and replace what was there at `snapshot_end`.
-    Errors: RESOURCE_EXHAUSTED for a reader that falls behind; UNAVAILABLE when
-    the node drains.
+    Changes are put together: those of load and revisions alone for a second,
+    and longer where there are more than 200 nodes. A slow reader misses what
+    was in between, never the newest. An empty message comes at least every
+    5 s. There is no cursor: to go on after a break, watch again and replace
+    what was there at `snapshot_end`.
+    Errors: RESOURCE_EXHAUSTED for one watcher too many, and for a reader that
+    takes nothing for a minute; UNAVAILABLE when the node drains.
     """
 
 @_typing.type_check_only
@@ -116,15 +123,20 @@ class TopologyServiceAsyncStub(TopologyServiceStub):
     ListRegions: _aio.UnaryUnaryMultiCallable[_topology_service_pb2.ListRegionsRequest, _topology_service_pb2.ListRegionsResponse]  # type: ignore[assignment]
     """ListRegions returns every region there is, in order of name."""
     RegisterNode: _aio.UnaryUnaryMultiCallable[_topology_service_pb2.RegisterNodeRequest, _topology_service_pb2.RegisterNodeResponse]  # type: ignore[assignment]
-    """RegisterNode makes a node known and gives it a lease.
+    """RegisterNode makes a node known and gives it a lease. Until its first
+    renewal says how it fares, it is NOT_SERVING.
     Errors: ALREADY_EXISTS while another instance holds the id's lease;
-    FAILED_PRECONDITION when the upstreams lead back to the node. Idempotent
-    for the same instance. Only nodes may call it; relays pass it on.
+    FAILED_PRECONDITION when the upstreams lead back to the node;
+    RESOURCE_EXHAUSTED when there is no room for one more. Idempotent for the
+    same instance. Only nodes may call it; relays pass it on.
     """
     RenewNodeLease: _aio.UnaryUnaryMultiCallable[_topology_service_pb2.RenewNodeLeaseRequest, _topology_service_pb2.RenewNodeLeaseResponse]  # type: ignore[assignment]
     """RenewNodeLease keeps a node's lease and says how the node fares. A node
     renews at a third of the lease's length, and at once when its health
-    changes.
+    changes. The length is said anew with each renewal: it grows with the
+    number of nodes, so that they do not ask more often than can be answered,
+    and with `round_trip`. It does not matter which control node of a store
+    the call comes to.
     Errors: NOT_FOUND when the lease lapsed or is another instance's: register
     again. Idempotent. Only nodes may call it; relays pass it on.
     """
@@ -134,7 +146,7 @@ class TopologyServiceAsyncStub(TopologyServiceStub):
     """
     UpdateNode: _aio.UnaryUnaryMultiCallable[_topology_service_pb2.UpdateNodeRequest, _topology_service_pb2.UpdateNodeResponse]  # type: ignore[assignment]
     """UpdateNode changes a node's weight, or has it drained or brought back. It
-    outlasts restarts of the node.
+    outlasts restarts of the node, and may be said of one that is lost.
     Errors: ABORTED when `etag` is not the node's. Idempotent: a repeat with
     the same content returns the node as it is.
     """
@@ -165,17 +177,19 @@ class TopologyServiceAsyncStub(TopologyServiceStub):
     once for nodes that come and go, at most once a second for load, and at
     least every 5 s. A reader that falls behind misses routes in between,
     never the newest.
-    Errors: as GetRoute, at any time; UNAVAILABLE when the node drains: watch
-    another.
+    Errors: as GetRoute, at any time; RESOURCE_EXHAUSTED for one watcher too
+    many; UNAVAILABLE when the node drains: watch another.
     """
     WatchTopology: _aio.UnaryStreamMultiCallable[_topology_service_pb2.WatchTopologyRequest, _topology_service_pb2.WatchTopologyResponse]  # type: ignore[assignment]
     """WatchTopology sends everything there is and then every change. It is how
     nodes learn the tenants' residency, and how live views are drawn.
-    Changes are put together, up to a second for load and revisions alone. An
-    empty message comes at least every 5 s. There is no cursor: to go on after
-    a break, watch again and replace what was there at `snapshot_end`.
-    Errors: RESOURCE_EXHAUSTED for a reader that falls behind; UNAVAILABLE when
-    the node drains.
+    Changes are put together: those of load and revisions alone for a second,
+    and longer where there are more than 200 nodes. A slow reader misses what
+    was in between, never the newest. An empty message comes at least every
+    5 s. There is no cursor: to go on after a break, watch again and replace
+    what was there at `snapshot_end`.
+    Errors: RESOURCE_EXHAUSTED for one watcher too many, and for a reader that
+    takes nothing for a minute; UNAVAILABLE when the node drains.
     """
 
 class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -200,10 +214,12 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _topology_service_pb2.RegisterNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_topology_service_pb2.RegisterNodeResponse, _abc.Awaitable[_topology_service_pb2.RegisterNodeResponse]]:
-        """RegisterNode makes a node known and gives it a lease.
+        """RegisterNode makes a node known and gives it a lease. Until its first
+        renewal says how it fares, it is NOT_SERVING.
         Errors: ALREADY_EXISTS while another instance holds the id's lease;
-        FAILED_PRECONDITION when the upstreams lead back to the node. Idempotent
-        for the same instance. Only nodes may call it; relays pass it on.
+        FAILED_PRECONDITION when the upstreams lead back to the node;
+        RESOURCE_EXHAUSTED when there is no room for one more. Idempotent for the
+        same instance. Only nodes may call it; relays pass it on.
         """
 
     @_abc_1.abstractmethod
@@ -214,7 +230,10 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_topology_service_pb2.RenewNodeLeaseResponse, _abc.Awaitable[_topology_service_pb2.RenewNodeLeaseResponse]]:
         """RenewNodeLease keeps a node's lease and says how the node fares. A node
         renews at a third of the lease's length, and at once when its health
-        changes.
+        changes. The length is said anew with each renewal: it grows with the
+        number of nodes, so that they do not ask more often than can be answered,
+        and with `round_trip`. It does not matter which control node of a store
+        the call comes to.
         Errors: NOT_FOUND when the lease lapsed or is another instance's: register
         again. Idempotent. Only nodes may call it; relays pass it on.
         """
@@ -236,7 +255,7 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_topology_service_pb2.UpdateNodeResponse, _abc.Awaitable[_topology_service_pb2.UpdateNodeResponse]]:
         """UpdateNode changes a node's weight, or has it drained or brought back. It
-        outlasts restarts of the node.
+        outlasts restarts of the node, and may be said of one that is lost.
         Errors: ABORTED when `etag` is not the node's. Idempotent: a repeat with
         the same content returns the node as it is.
         """
@@ -303,8 +322,8 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
         once for nodes that come and go, at most once a second for load, and at
         least every 5 s. A reader that falls behind misses routes in between,
         never the newest.
-        Errors: as GetRoute, at any time; UNAVAILABLE when the node drains: watch
-        another.
+        Errors: as GetRoute, at any time; RESOURCE_EXHAUSTED for one watcher too
+        many; UNAVAILABLE when the node drains: watch another.
         """
 
     @_abc_1.abstractmethod
@@ -315,11 +334,13 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_topology_service_pb2.WatchTopologyResponse], _abc.AsyncIterator[_topology_service_pb2.WatchTopologyResponse]]:
         """WatchTopology sends everything there is and then every change. It is how
         nodes learn the tenants' residency, and how live views are drawn.
-        Changes are put together, up to a second for load and revisions alone. An
-        empty message comes at least every 5 s. There is no cursor: to go on after
-        a break, watch again and replace what was there at `snapshot_end`.
-        Errors: RESOURCE_EXHAUSTED for a reader that falls behind; UNAVAILABLE when
-        the node drains.
+        Changes are put together: those of load and revisions alone for a second,
+        and longer where there are more than 200 nodes. A slow reader misses what
+        was in between, never the newest. An empty message comes at least every
+        5 s. There is no cursor: to go on after a break, watch again and replace
+        what was there at `snapshot_end`.
+        Errors: RESOURCE_EXHAUSTED for one watcher too many, and for a reader that
+        takes nothing for a minute; UNAVAILABLE when the node drains.
         """
 
 def add_TopologyServiceServicer_to_server(servicer: TopologyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

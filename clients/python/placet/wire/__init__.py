@@ -24,6 +24,14 @@ from placet.wire.items import item_from_wire, item_to_wire
 from placet.wire.keys import key_to_wire, read_key, read_kind
 from placet.wire.limits import LIMITS, Limits
 from placet.wire.native import NativeRequest, read_batch_natively, read_natively
+from placet.wire.nodes import (
+    node_to_wire,
+    read_condition,
+    read_node,
+    read_registration,
+    registration_to_wire,
+    renewal_to_wire,
+)
 from placet.wire.placements import (
     node_settings_to_wire,
     placement_to_wire,
@@ -62,6 +70,7 @@ __all__ = [
     "item_to_wire",
     "key_to_wire",
     "node_settings_to_wire",
+    "node_to_wire",
     "placement_to_wire",
     "policy_error_to_wire",
     "position_from_wire",
@@ -69,18 +78,23 @@ __all__ = [
     "problem_to_wire",
     "read_batch_natively",
     "read_change_set",
+    "read_condition",
     "read_key",
     "read_kind",
     "read_natively",
+    "read_node",
     "read_node_id",
     "read_node_settings",
     "read_placement",
     "read_plan",
     "read_region",
+    "read_registration",
     "read_request",
     "reading_to_wire",
+    "registration_to_wire",
     "removal_from_wire",
     "removal_to_wire",
+    "renewal_to_wire",
     "rollout_to_wire",
     "seconds",
     "shared_parts",

@@ -23,6 +23,9 @@ class Limits:
     max_bake_s: float = 30 * 24 * 3600
     max_affinity_regions: int = 16
     max_node_weight: int = 1000
+    max_upstreams: int = 16
+    max_version_chars: int = 64
+    max_reason_chars: int = 1024
 
 
 LIMITS = Limits()

@@ -1,0 +1,132 @@
+"""A control node among the others: what it knows of nodes, and what they know of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from placet_engine.placement.nodes import Condition, Registration
+from placet_server.clock import Clock
+from placet_server.config import TopologyConfig
+from placet_server.policies.active import ActivePolicies
+from placet_server.regions.announcing import Announcer, LocalRegistrar
+from placet_server.regions.audience import Audience
+from placet_server.regions.following import TopologyFollower
+from placet_server.regions.keeping import keep
+from placet_server.regions.leases import LeaseTerms
+from placet_server.regions.nodes import NodeView
+from placet_server.regions.probing import Asker, Prober, ProbeTiming
+from placet_server.regions.registry import Registry
+from placet_server.regions.sharing import Sharing
+from placet_server.store.contract import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+
+class Membership:
+    """Holds the leases of nodes, and one of its own.
+
+    Args:
+        registration: what the node is, without its address: that is known once it listens.
+        store: by which control nodes tell each other of their nodes.
+        active: has what operators set.
+        view: is kept up to date for those who read.
+        audience: who watches it.
+        asker: asks nodes whether they serve.
+        clock: the time.
+        config: how long things take.
+    """
+
+    def __init__(
+        self,
+        registration: Registration,
+        *,
+        store: Store,
+        active: ActivePolicies,
+        view: NodeView,
+        audience: Audience,
+        asker: Asker,
+        clock: Clock,
+        config: TopologyConfig,
+    ) -> None:
+        self._registration = registration
+        self._clock = clock
+        self._announcer: Announcer | None = None
+        self.registry = Registry(
+            clock=clock,
+            terms=LeaseTerms(
+                lease_s=config.lease_s, max_renewals_per_second=config.max_renewals_per_second
+            ),
+            view=view,
+        )
+        """The nodes."""
+        self.registrar = LocalRegistrar(self.registry)
+        """Grants leases."""
+        self.follower = TopologyFollower(active, self.registry, audience.news)
+        """Has the registry know what operators set."""
+        self.prober = Prober(
+            asker=asker,
+            targets=lambda: self.registry.to_probe(self._registration.address),
+            report=self.registry.take_probes,
+            clock=clock,
+            timing=ProbeTiming(every_s=config.probe_every_s, timeout_s=config.probe_timeout_s),
+        )
+        """Asks nodes whether they serve."""
+        self._sharing = Sharing(
+            store=store,
+            registry=self.registry,
+            clock=clock,
+            node=registration.id,
+            instance=registration.instance,
+            share_s=config.share_s,
+        )
+
+    async def run(self) -> None:
+        """Keep what is known of nodes up to date until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.follower.run(), name="topology-settings")
+            tasks.create_task(keep(self.registry, self._clock), name="topology-leases")
+            tasks.create_task(self._sharing.run(), name="topology-sharing")
+            tasks.create_task(self.prober.run(), name="topology-probes")
+
+    async def join(
+        self,
+        address: str,
+        *,
+        condition: Callable[[], Condition],
+        follow: Callable[[bool], Awaitable[None]],
+    ) -> None:
+        """Be one of the nodes until cancelled.
+
+        Args:
+            address: where clients reach this one, ``host:port``. Empty: they cannot.
+            condition: tells how it fares.
+            follow: is called with whether it is to drain, whenever an operator says so.
+        """
+        self._registration = replace(self._registration, address=address)
+        self._announcer = Announcer(
+            registrar=self.registrar, condition=condition, follow=follow, clock=self._clock
+        )
+        await self._announcer.run(self._registration)
+
+    def drain(self) -> None:
+        """Tell the others that this node has begun to stop."""
+        if self._announcer is not None:
+            self._announcer.drain()
+
+    async def leave(self) -> None:
+        """Tell them that it is gone. Not while :meth:`join` runs."""
+        if self._announcer is None:
+            return
+        await self._announcer.leave()
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._sharing.leave()
+        except (StoreError, TimeoutError):
+            # They find out by themselves.
+            log.info("could not tell the other control nodes that this one stops")
+
+
+_LAST_WORDS_S = 2.0
