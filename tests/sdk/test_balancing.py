@@ -211,7 +211,6 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: st
         (lambda: placet.Endpoint(" "), "address"),
         (lambda: placet.Dns("a"), "name:port"),
         (lambda: placet.Topology(bootstrap=""), "host:port"),
-        (lambda: placet.Topology(bootstrap="a:1", region="eu", country="IE"), "several places"),
     ],
 )
 def test_endpoints_that_cannot_be_are_refused(made: Callable[[], Any], message: str) -> None:
@@ -383,6 +382,17 @@ async def test_a_write_is_repeated_with_its_request_id(kind: str) -> None:
     assert retried.request_id in {request.request_id for request in nodes[1].publishes}
 
 
+async def test_what_one_node_does_not_offer_another_may(kind: str) -> None:
+    """Nodes without a store take no changes; those of a control plane do."""
+    async with fleet(2) as nodes, asking(kind, addresses(nodes)) as ask:
+        nodes[0].act = fail(grpc.StatusCode.UNIMPLEMENTED)
+        for _ in range(4):
+            assert 7 == (await ask("publish", placet.ChangeSet())).revision
+        nodes[1].act = fail(grpc.StatusCode.UNIMPLEMENTED)
+        with pytest.raises(placet.Unsupported):
+            await ask("publish", placet.ChangeSet())
+
+
 async def test_attempts_do_not_multiply(kind: str) -> None:
     """gRPC's own retries are off: a call that nobody answers well comes to three in all."""
     async with fleet(5) as nodes, asking(kind, addresses(nodes)) as ask:
@@ -546,7 +556,7 @@ async def test_a_route_is_followed_as_it_changes(kind: str) -> None:
     async with fleet(4) as nodes:
         knows, *others = nodes
         await knows.set_route(route(eu_west=others[:1]))
-        target = placet.Topology(bootstrap=knows.address, country="IE")
+        target = placet.Topology(bootstrap=knows.address, place=placet.Country("IE"))
         async with asking(kind, target) as ask:
             first = await ask.nodes(10)
             await knows.set_route(route(eu_west=others[1:2], eu_central=others[2:]))
@@ -585,10 +595,10 @@ async def test_another_server_is_asked_when_one_does_not_know(kind: str) -> None
 
 async def test_a_tenant_that_may_be_nowhere_is_told_so(kind: str) -> None:
     async with fleet(1) as nodes:
-        nodes[0].act = refuses(grpc.StatusCode.FAILED_PRECONDITION, "NO_REGION")
+        nodes[0].act = refuses(grpc.StatusCode.FAILED_PRECONDITION, "NO_REGION_ALLOWED")
         target = placet.Topology(bootstrap=nodes[0].address)
         async with asking(kind, target, ready=False) as ask:
-            with pytest.raises(placet.FailedPrecondition, match="no_region"):
+            with pytest.raises(placet.FailedPrecondition, match="no_region_allowed"):
                 await ask.node()
 
 

@@ -193,11 +193,16 @@ def _get_request(tenant: str | None) -> topology_service_pb2.GetTenantRequest:
 
 def _route_request(tenant: str | None, place: Place | None) -> topology_service_pb2.GetRouteRequest:
     return topology_service_pb2.GetRouteRequest(
-        tenant=tenant_to_wire(tenant), location=_place_to_wire(place)
+        tenant=tenant_to_wire(tenant), location=place_to_wire(place)
     )
 
 
-def _place_to_wire(place: Place | None) -> topology_pb2.Location | None:
+def place_to_wire(place: Place | None) -> topology_pb2.Location | None:
+    """Return where a caller is as a message; None when it is not known.
+
+    Raises:
+        InvalidRequest: it is no place.
+    """
     match place:
         case None:
             return None
