@@ -583,6 +583,26 @@ async def test_the_last_route_holds_while_nobody_knows_a_newer_one(kind: str) ->
     assert {"node-1", "node-2"} == set(found)
 
 
+async def test_a_server_that_knows_of_no_node_is_not_believed_about_those_that_are_known(
+    kind: str,
+) -> None:
+    """One that has just started knows of no leases. That must not take every client's endpoints."""
+    async with fleet(3) as nodes:
+        knows, *others = nodes
+        await knows.set_route(route(eu_west=others[:1], us_east=others[1:]))
+        async with asking(kind, placet.Topology(bootstrap=knows.address)) as ask:
+            before = await ask.nodes(5)
+            await knows.set_route(route(us_east=[], eu_central=[]))
+            await ask.until(lambda: len(ask.client.endpoints()) == 1)
+            held = await ask.nodes(5)
+            await knows.set_route(route(eu_central=[]))
+            await ask.until(lambda: not ask.client.endpoints())
+            with pytest.raises(placet.Unavailable, match="no node takes calls"):
+                await ask.node()
+
+    assert ({"node-1": 5}, {"node-2": 5}) == (before, held)
+
+
 async def test_another_server_is_asked_when_one_does_not_know(kind: str) -> None:
     async with fleet(3) as nodes:
         silent, knows, other = nodes

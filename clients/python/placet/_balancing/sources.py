@@ -203,11 +203,11 @@ class TopologySource:
         failures = 0
         while True:
             for endpoint in self._servers():
-                if await self._watch(endpoint, listener, open_aio):
-                    failures = 0
-                    break
-                failures += 1
+                has_said = await self._watch(endpoint, listener, open_aio)
+                failures = 1 if has_said else failures + 1
                 await asyncio.sleep(_RETRIES.delay_s(failures, self.rng))
+                if has_said:
+                    break
 
     def _servers(self) -> list[Endpoint]:
         """Return who can be asked: those that were named in any order, and then the others."""
@@ -254,6 +254,22 @@ class TopologySource:
         return has_said
 
     def _take(self, route: topology_pb2.Route, listener: Listener) -> None:
+        """Take a route. One without any node says that the server knows of none.
+
+        It may have started a moment ago, and be wrong: then those known before are held on to, as
+        far as they are in regions that are still allowed.
+        """
         tiers = tiers_of(convert.route(route))
-        self.known = [endpoint for tier in tiers for endpoint in tier]
-        listener.route(tiers)
+        if not any(tiers):
+            regions = [region.region for region in route.regions]
+            tiers = in_order(self.known, regions) if regions else []
+        if any(tiers):
+            self.known = [endpoint for tier in tiers for endpoint in tier]
+            listener.route(tiers)
+            return
+        none = Unavailable("no node takes calls in any region that is allowed")
+        if self.known:
+            self.known = ()
+            listener.no_route(none)
+        else:
+            listener.outage(none)

@@ -216,6 +216,10 @@ class Watching:
                 # There is no token to call with, or the certificate cannot be read.
                 self._balancer.health(member, Health.AWAY, self._clock(), error)
                 has_said = False
+            except Exception:  # a mistake of ours must not leave the last word standing
+                log.exception("watching an endpoint failed")
+                self._balancer.health(member, Health.UNWATCHED, self._clock())
+                has_said = False
             failures = 0 if has_said else failures + 1
             await asyncio.sleep(_REOPENING.delay_s(failures, self._rng))
 
