@@ -15,7 +15,12 @@ import pytest
 
 import placet
 from placet import Balancing, EndpointState, Request
-from placet.v1 import decision_pb2, evaluate_service_pb2
+from placet.v1 import (
+    decision_pb2,
+    evaluate_service_pb2,
+    subscribe_service_pb2,
+    subscribe_service_pb2_grpc,
+)
 from tests.sdk.fleet import (
     NOT_SERVING,
     SERVING,
@@ -372,9 +377,10 @@ async def test_a_wrong_request_is_wrong_everywhere(kind: str) -> None:
 
 
 async def test_a_write_is_repeated_with_its_request_id(kind: str) -> None:
-    async with fleet(2) as nodes, asking(kind, addresses(nodes)) as ask:
+    in_turn = Balancing(strategy="round_robin")
+    async with fleet(2) as nodes, asking(kind, addresses(nodes), in_turn) as ask:
         nodes[0].act = fail(grpc.StatusCode.UNAVAILABLE)
-        for _ in range(6):
+        for _ in range(3):
             publication = await ask("publish", placet.ChangeSet())
             assert 7 == publication.revision
 
@@ -687,6 +693,25 @@ async def test_a_stream_that_breaks_is_told_to_its_reader(kind: str) -> None:
         with pytest.raises(placet.Unavailable):
             await ask("evaluate_stream", requests)
         assert (0, 1) == (ask.endpoint(nodes[0]).in_flight, ask.endpoint(nodes[0]).failures)
+
+
+async def test_a_stream_that_fails_before_it_says_anything_begins_elsewhere(kind: str) -> None:
+    source = Source(policy("a"))
+    asked = subscribe_service_pb2.SubscribeRequest(tenant=TENANT)
+    in_turn = Balancing(strategy="round_robin")
+    async with fleet(2) as nodes, asking(kind, addresses(nodes), in_turn) as ask:
+        nodes[0].scripts += [say(then=fail(grpc.StatusCode.UNAVAILABLE))] * 2
+        nodes[1].scripts += [say(*source.snapshot(), then=end)] * 2
+        stub: Any = subscribe_service_pb2_grpc.SubscribeServiceStub(ask.client._channel)
+        for _ in range(2):
+            if kind == "threads":
+                messages = await asyncio.to_thread(lambda: list(stub.Subscribe(asked)))
+            else:
+                messages = [message async for message in stub.Subscribe(asked)]
+            assert len(source.snapshot()) == len(messages)
+
+        assert [1, 2] == [len(node.streams) for node in nodes]
+        assert [0, 0] == [found.in_flight for found in ask.client.endpoints()]
 
 
 async def test_a_subscription_goes_on_at_another_node_from_its_cursor() -> None:

@@ -11,6 +11,7 @@ import placet
 from placet import Balancing, Endpoint, EndpointState
 from placet._balancing.attempts import Attempt, Call, Method
 from placet._balancing.balancer import Balancer
+from placet._balancing.budget import RetryBudget
 from placet._balancing.ejection import Outcomes
 from placet._balancing.members import Fault, Health, Member
 from placet._balancing.outcomes import Outcome
@@ -165,6 +166,14 @@ def test_hedges_pay_from_the_budget() -> None:
     assert 1 == sum(hedge is not None for hedge in hedges)
 
 
+def test_a_budget_is_whole_again_ten_seconds_after_it_was_spent() -> None:
+    budget = RetryBudget(ratio=0.0, per_second=0.5)
+
+    spent = [sum(budget.withdraw(second) for _ in range(20)) for second in (100.0, 109.0, 110.0)]
+
+    assert [5, 0, 5] == spent
+
+
 # ------------------------------------------------------------------------------- suspicion
 
 
@@ -265,14 +274,15 @@ def test_a_share_of_failures_ejects_what_fails_every_other_time() -> None:
 
 
 def test_what_fails_everywhere_ejects_nobody_by_its_share() -> None:
-    balancer = fleet()
-    for member in balancer.wanted():
-        for _ in range(15):
+    balancer = fleet(4)
+    for _ in range(15):
+        for member in balancer.wanted():
             answer_at(balancer, member, 100.0)
             fail_at(balancer, member, 100.0)
 
-    states = {state(balancer, member, 100.0) for member in balancer.wanted()[1:]}
+    states = {state(balancer, member, 103.0) for member in balancer.wanted()}
     assert {EndpointState.READY} == states
+    assert [0] * 4 == [found.ejections for found in balancer.statistics(103.0)]
 
 
 def test_no_more_than_a_share_is_ejected_at_a_time() -> None:
