@@ -12,8 +12,12 @@ Ask, and do only what is allowed::
             ...  # runs on an allow whose obligations are understood, and on nothing else
 
 ``Client(target, *, tenant=None, timeout_s=1.0, management_timeout_s=30.0, actor="", groups=(),
-credentials=None, options=())`` is for threads; ``placet.aio.Client`` has the same methods for
-asyncio. Every call has a deadline, and takes ``tenant`` and ``timeout_s`` where it is to differ::
+balancing=None, credentials=None, options=())`` is for threads; ``placet.aio.Client`` has the
+same methods for asyncio. The target is one server's, ``localhost:7717``, or it is several to be
+balanced over: ``"a:7717,b:7717"``, ``Endpoint(address, region="", weight=100)`` in a sequence,
+``Dns(target)``, ``Topology(bootstrap=..., place=...)``; ``Balancing(strategy="least_request",
+regions=(), hedge_after_s=None, ...)`` says how. Every call has a deadline, and takes ``tenant``
+and ``timeout_s`` where it is to differ::
 
     evaluate(subject, action, resource, context=None, *, entities=(), permit="",
              min_revision=0) -> Decision
@@ -61,6 +65,9 @@ asyncio. Every call has a deadline, and takes ``tenant`` and ``timeout_s`` where
     nodes(*, regions=()) -> list[Node]
     update_node(node or id, *, weight=None, draining=None) -> Node
     watch_topology(*, kinds=(), patience_s=60.0) -> iterator of TopologyState
+
+    endpoints() -> tuple of EndpointStatistics              # what can be seen of each
+    wait_ready(*, timeout_s=10.0)                           # connect now
 
     subscribe(*, policy_ids=(), kinds=(), subscriber="", region="", stale_after_s=15.0,
               on_state_change=None) -> Subscription     # a context manager

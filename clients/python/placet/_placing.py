@@ -198,7 +198,7 @@ def _route_request(tenant: str | None, place: Place | None) -> topology_service_
 
 
 def place_to_wire(place: Place | None) -> topology_pb2.Location | None:
-    """Return where a caller is as a message.
+    """Return where a caller is as a message; None when it is not known.
 
     Raises:
         InvalidRequest: it is no place.

@@ -147,7 +147,9 @@ class Client(
 
     def endpoints(self) -> tuple[EndpointStatistics, ...]:
         """Return what can be seen of each endpoint; nothing where there is one plain target."""
-        return self._balanced.statistics() if self._balanced is not None else ()
+        # Before the first call there may be no event loop to watch from.
+        balanced = self.__dict__.get("_balanced")
+        return balanced.statistics() if balanced is not None else ()
 
     async def wait_ready(self, *, timeout_s: float = 10.0) -> None:
         """Connect now, and wait until a server can answer."""

@@ -222,7 +222,7 @@ class PinnedAioStream:
         self._metadata = metadata
         self._call = channel.begin(rpc, request, timeout_s)
         self._may_reopen = rpc.kind == "unary_stream"
-        self._is_over = False
+        self._is_over = self._is_cancelled = False
         self._attempt: Attempt | None = None
         self._stream: Any = None
         self._opening = asyncio.Lock()
@@ -260,6 +260,7 @@ class PinnedAioStream:
 
     def cancel(self) -> bool:
         """End the stream."""
+        self._is_cancelled = True
         self._settle()
         return bool(self._stream is not None and self._stream.cancel())
 
@@ -300,6 +301,8 @@ class PinnedAioStream:
         if pause_s is None:
             return False
         await asyncio.sleep(pause_s)
+        if self._is_cancelled:
+            return False
         self._is_over = False
         self._stream = self._attempt = None
         return True

@@ -201,6 +201,7 @@ class _UnaryMethod:
                 return None
 
         hedge_s = call.hedge_delay_s()
+        is_won = False
         try:
             start(call.begin(channel.clock(), is_hedged=True))
             while True:
@@ -224,11 +225,15 @@ class _UnaryMethod:
                         start(call.begin(channel.clock(), is_hedged=True))
                 else:
                     call.answered(attempt, channel.clock())
+                    is_won = True
                     return response
         finally:
             for made, attempt in running.items():
                 made.cancel()
-                call.lost(attempt, channel.clock())
+                if is_won:
+                    call.lost(attempt, channel.clock())
+                else:
+                    call.dropped(attempt)
 
 
 class _StreamMethod:
@@ -269,7 +274,7 @@ class PinnedStream:
         self._metadata = metadata
         self._call = channel.begin(rpc, request, timeout_s)
         self._may_reopen = rpc.kind == "unary_stream"
-        self._is_over = False
+        self._is_over = self._is_cancelled = False
         self._lock = threading.Lock()
         self._open()
 
@@ -290,6 +295,7 @@ class PinnedStream:
 
     def cancel(self) -> bool:
         """End the stream."""
+        self._is_cancelled = True
         self._settle()
         return bool(self._stream.cancel())
 
@@ -322,6 +328,9 @@ class PinnedStream:
         time.sleep(pause_s)
         self._is_over = False
         self._open()
+        if self._is_cancelled:
+            # While there was nothing to cancel. What was begun says so when it is read.
+            self._stream.cancel()
         return True
 
     def _settle(self) -> None:
