@@ -26,6 +26,9 @@ from placet import (
     TopologyKind,
     TopologyState,
 )
+from placet._overseeing import _Gathering
+from placet.v1 import topology_pb2
+from placet.v1 import topology_service_pb2 as pb
 from placet_server.app import Node
 from placet_server.testing import running_server
 from tests.sdk.test_client import Asking
@@ -178,6 +181,23 @@ async def test_a_watcher_comes_through_a_cut_connection_with_what_is_there_then(
         while TENANT not in state.placements:
             state = await anext(states)
         assert 2 <= wire.connections
+
+
+def test_a_new_stream_begins_with_nothing() -> None:
+    """What went while nobody watched is not told: it is just not there any more."""
+    gathering = _Gathering()
+    both = [pb.TopologyChange(node=topology_pb2.Node(id=id_)) for id_ in ("a", "b")]
+    part = pb.WatchTopologyResponse(changes=both[:1])
+    assert gathering.take(part, is_first=True) is None
+    whole = gathering.take(
+        pb.WatchTopologyResponse(changes=both[1:], snapshot_end=True), is_first=False
+    )
+    again = gathering.take(
+        pb.WatchTopologyResponse(changes=both[:1], snapshot_end=True), is_first=True
+    )
+    assert whole is not None
+    assert again is not None
+    assert (["a", "b"], ["a"]) == (list(whole.nodes), list(again.nodes))
 
 
 async def test_nobody_there_is_told_in_time() -> None:
