@@ -140,7 +140,6 @@ def shared_cluster() -> Cluster:
     """Return the server that all tests of this process share."""
     cluster = new_cluster()
     cluster.start(max_connections="300")
-    atexit.register(cluster.stop)
     return cluster
 
 
@@ -160,10 +159,45 @@ def _new_directory() -> Path:
     Not in a test's own folder: those are closed to everybody but who runs the tests.
     """
     directory = Path(tempfile.mkdtemp(prefix="placet-postgres-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    _clean_up(directory)
     if _is_root():
         os.chown(directory, _NOBODY, _NOBODY)
     return directory
+
+
+def _clean_up(directory: Path) -> None:
+    """See that the server in a directory is ended, and it removed, when this process is gone."""
+    keeper = _keeper()
+    assert keeper.stdin is not None
+    keeper.stdin.write(f"{directory}\n")
+    keeper.stdin.flush()
+
+
+@functools.cache
+def _keeper() -> subprocess.Popen[str]:
+    """Start what cleans up: a process of its own, since this one may be killed."""
+    keeper = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _KEEPER],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    atexit.register(keeper.communicate)
+    return keeper
+
+
+_KEEPER = """
+import os, pathlib, shutil, signal, sys
+directories = [pathlib.Path(line.rstrip()) for line in sys.stdin]
+for directory in directories:
+    try:
+        pid = (directory / "postmaster.pid").read_text().split()[0]
+        os.kill(int(pid), signal.SIGQUIT)
+    except (OSError, ValueError, IndexError):
+        pass
+for directory in directories:
+    shutil.rmtree(directory, ignore_errors=True)
+"""
 
 
 def _is_root() -> bool:
@@ -180,7 +214,7 @@ def _programs() -> Path:
     if not _is_root():
         return installed / "pginstall" / "bin"
     copies = Path(tempfile.mkdtemp(prefix="placet-postgres-programs-"))
-    atexit.register(shutil.rmtree, copies, ignore_errors=True)
+    _clean_up(copies)
     copies.chmod(0o755)
     shutil.copytree(installed / "pginstall", copies / installed.name / "pginstall", symlinks=True)
     libraries = installed.with_name(_LIBRARIES)
