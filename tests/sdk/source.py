@@ -8,7 +8,17 @@ from collections.abc import Iterable
 from placet import wire
 from placet.v1 import subscribe_service_pb2 as pb
 from placet_engine.changes import ItemChange
-from placet_engine.items import PLATFORM, Body, Item, ItemKey, Policy, Revision, checksum
+from placet_engine.items import (
+    PLATFORM,
+    TOPOLOGY,
+    Body,
+    Item,
+    ItemKey,
+    Placement,
+    Policy,
+    Revision,
+    checksum,
+)
 from placet_engine.model import Layer
 
 TENANT = "acme"
@@ -29,6 +39,7 @@ class Source:
 
     def __init__(self, *bodies: Body) -> None:
         self._items: dict[tuple[str, ItemKey], Item] = {}
+        self._owners: dict[str, int] = {}
         self._deltas: list[pb.SubscribeResponse] = []
         self.revision = 0
         if bodies:
@@ -56,6 +67,8 @@ class Source:
             self._items[owner, body.key] = item
             changes.append(ItemChange(known, item))
         changes += [ItemChange(self._items.pop((owner, key)), None) for key in remove]
+        if changes:
+            self._owners[owner] = self.revision
         delta = pb.Delta(
             from_revision=before,
             to_revision=self.revision,
@@ -67,6 +80,24 @@ class Source:
         delta.commit_time.FromDatetime(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
         self._deltas.append(pb.SubscribeResponse(delta=delta))
         return self._deltas[-1]
+
+    def place(self, tenant: str, *withdrawn: str) -> pb.SubscribeResponse:
+        """Make one revision that places a tenant, and takes all that some tenants have away."""
+        message = self.commit(Placement(tenant=tenant), owner=TOPOLOGY)
+        for owner, key in [name for name in self._items if name[0] in withdrawn]:
+            del self._items[owner, key]
+            removal = message.delta.changes.add().removal
+            removal.CopyFrom(wire.removal_to_wire(owner, key).removal)
+        for owner in withdrawn:
+            self._owners.pop(owner, None)
+        message.delta.checksum = self.checksum
+        return message
+
+    def withhold(self) -> pb.SubscribeResponse:
+        """Make one revision of which the subscriber is shown nothing."""
+        message = self.commit()
+        message.delta.ClearField("owner")
+        return message
 
     def commit_to_platform(self, *bodies: Body) -> pb.SubscribeResponse:
         """Make one revision of changes to what applies to every tenant."""
@@ -83,6 +114,14 @@ class Source:
         return [
             pb.SubscribeResponse(
                 snapshot_begin=pb.SnapshotBegin(revision=self.revision, items=len(items))
+            ),
+            pb.SubscribeResponse(
+                snapshot_chunk=pb.SnapshotChunk(
+                    owners=(
+                        pb.OwnerRevision(owner=owner, revision=revision)
+                        for owner, revision in self._owners.items()
+                    )
+                )
             ),
             *(
                 pb.SubscribeResponse(snapshot_chunk=pb.SnapshotChunk(items=items[at : at + chunk]))

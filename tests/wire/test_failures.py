@@ -64,6 +64,7 @@ _EXAMPLES: list[Exception] = [
     errors.NodeChanged("n"),
     errors.LeaseGone("n"),
     errors.UpstreamLoop("n"),
+    errors.UpstreamRefused("no", "REGION_UNKNOWN"),
     errors.TooManyNodes(5),
     errors.TooManyWatchers(5),
     errors.Draining(),

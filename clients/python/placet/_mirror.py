@@ -241,6 +241,10 @@ class PolicySetMirror(Generic[ItemT]):
         checksum = _sum_of_digests(incoming.items.values())
         if _to_bytes(checksum) != message.checksum:
             raise MirrorBroken("the snapshot's checksum is not that of its items", is_gap=False)
+        if incoming.owners and not incoming.owners.keys() >= {owner for owner, _ in incoming.items}:
+            raise MirrorBroken(
+                "the snapshot has items of owners that it does not name", is_gap=False
+            )
         self._items = incoming.items
         self._owners = incoming.owners
         self._checksum = checksum

@@ -15,6 +15,7 @@ import random
 import secrets
 
 from placet_engine.changes import ItemSet
+from placet_engine.items import Revision
 from placet_engine.rollouts import moving
 from placet_engine.rollouts.record import Rollout, RolloutState
 from placet_server.clock import Clock
@@ -72,6 +73,8 @@ class RolloutDriver:
         self._tick_s = tick_s
         self._telemetry = telemetry or RolloutTelemetry()
         self._leadership: Leadership | None = None
+        self._stepped: dict[str, Revision] = {}
+        """The owner's revision from which this node last took a step."""
         self._cleaned_at_s = float("-inf")
 
     async def run(self) -> None:
@@ -113,7 +116,9 @@ class RolloutDriver:
             return
         seen = await self._overview.look()
         for items in under_way:
-            await self._drive(items, seen, leadership.fence)
+            # What is in memory may be what a step was taken from a moment ago.
+            if self._stepped.get(items.owner) != items.revision:
+                await self._drive(items, seen, leadership.fence)
 
     def _with_rollouts(self) -> list[ItemSet]:
         """Return the items of every owner whose rollout has not ended, as this node knows it."""
@@ -142,6 +147,7 @@ class RolloutDriver:
         except (RevisionConflict, LeadershipLost):
             # A person was faster, or another node leads by now.
             return
+        self._stepped[items.owner] = items.revision
         self._telemetry.moved(after)
         level = logging.WARNING if after.state is RolloutState.ROLLED_BACK else logging.INFO
         log.log(

@@ -147,6 +147,8 @@ class UpstreamCopy:
             MirrorBroken: it cannot be a revision of a store's. The mirror starts over.
         """
         if isinstance(event, Snapshot):
+            if event.items and not event.owners:
+                raise MirrorBroken("the snapshot does not say whose items it has", is_gap=False)
             self._start_at(store_id)
             return
         self._append(self._commit(event))
