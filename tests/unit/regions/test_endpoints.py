@@ -6,6 +6,9 @@ import asyncio
 
 import pytest
 
+from placet_engine.changes import ItemSet
+from placet_engine.editions import Sides
+from placet_engine.items import PLATFORM, Revision
 from placet_engine.placement.geography import GeoPoint
 from placet_engine.placement.nodes import Condition, NodeHealth, NodeLoad
 from placet_engine.placement.regions import Region, Regions
@@ -71,13 +74,16 @@ async def test_a_node_says_how_busy_it_was_of_late() -> None:
     busy_s = [0.0]
     admission = AdmissionControl(Limits(target_wait_s=0.004), clock.monotonic)
     hub = Hub(max_subscriptions=5, max_waiting=5)
+    active = ActivePolicies(clock)
     condition = OwnCondition(
         admission=admission,
         hub=hub,
-        active=ActivePolicies(clock),
+        active=active,
         clock=clock,
         thread_time=lambda: busy_s[0],
     )
+    assert (NodeHealth.NOT_SERVING, NodeLoad()) == (condition().health, condition().load)
+    active.swap(Revision(1), Sides(ItemSet(owner=PLATFORM)), {})
     assert (NodeHealth.SERVING, NodeLoad()) == (condition().health, condition().load)
     for _ in range(10):
         admission.admit("acme")
