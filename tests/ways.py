@@ -91,19 +91,26 @@ async def running_ways(
 
 @asynccontextmanager
 async def follow_ways(
-    node: Node, tenant: str, own: Iterable[Content], platform: Iterable[Content] = ()
+    node: Node,
+    tenant: str,
+    own: Iterable[Content],
+    platform: Iterable[Content] = (),
+    *,
+    at: Node | None = None,
 ) -> AsyncIterator[Ways]:
-    """Publish on a running node, and get ready to ask."""
+    """Publish on a running node, and get ready to ask it, or another that follows it."""
     owners = ((PLATFORM, tuple(platform)), (tenant, tuple(own)), ("bystander", _BYSTANDERS))
     for owner, bodies in owners:
         if bodies:
             await node.publisher.publish(owner, ChangeSet(upserts=bodies), timeout_s=TIMEOUT_S)
+    asked = at or node
+    await asked.active.wait_for(node.active.revision, TIMEOUT_S)
     async with (
-        placet.aio.Client(node.address, tenant=tenant, timeout_s=TIMEOUT_S) as client,
-        LocalEvaluator(node.address, tenant=tenant) as local,
+        placet.aio.Client(asked.address, tenant=tenant, timeout_s=TIMEOUT_S) as client,
+        LocalEvaluator(asked.address, tenant=tenant) as local,
     ):
         await local.wait_ready(timeout_s=TIMEOUT_S)
-        yield Ways(node, client, local)
+        yield Ways(asked, client, local)
 
 
 # Moves the store's revision away from the tenant's, which is the one that decides.

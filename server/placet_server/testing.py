@@ -44,6 +44,7 @@ async def running_server(
     node: str = "test-node",
     region: str = LOCAL,
     topology: TopologyConfig | None = None,
+    listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
 
@@ -52,7 +53,7 @@ async def running_server(
     whoever asks for much at once has to wait.
     """
     config = Config(
-        server=ServerConfig(listen="127.0.0.1:0", node=node, region=region, drain_s=drain_s),
+        server=ServerConfig(listen=listen, node=node, region=region, drain_s=drain_s),
         store=StoreConfig(kind="sqlite", path=str(path)) if path else StoreConfig(kind="memory"),
         subscribe=subscribe or SubscribeConfig(heartbeat_s=0.2),
         cache=cache or CacheConfig(),

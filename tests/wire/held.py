@@ -1,10 +1,10 @@
 """A node in a process of its own that can be asked what it holds of a tenant.
 
-    python -m tests.wire.held REGION STORE
+    python -m tests.wire.held REGION STORE [UPSTREAM]
 
 prints where it serves, and then, for each line `look WORD` on its standard input, in how many
 objects of the process the word occurs. The word comes backwards, so that asking does not put it
-there.
+there. With an upstream it follows that, and STORE is its state file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from placet_engine.items import Revision
-from placet_server.testing import running_server
+from placet_server.testing import running_edge, running_server
 
 _ATOMS = (str, bytes, bytearray)
 
@@ -45,8 +45,13 @@ def occurrences(word: str) -> list[str]:
     return found
 
 
-async def _main(region: str, store: str) -> None:
-    async with running_server(path=Path(store), region=region) as node:
+async def _main(region: str, store: str, upstream: str = "") -> None:
+    running = (
+        running_edge(upstream, state_path=Path(store), region=region)
+        if upstream
+        else running_server(path=Path(store), region=region)
+    )
+    async with running as node:
         _say(node.address)
         while line := await asyncio.to_thread(sys.stdin.readline):
             command, _, word = line.strip().partition(" ")

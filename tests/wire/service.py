@@ -26,7 +26,7 @@ from placet.v1 import (
 )
 from placet.wire import attributes_to_wire
 from placet_server.app import Node
-from placet_server.testing import running_server
+from placet_server.testing import running_edge, running_server
 
 if TYPE_CHECKING:
     from placet.v1.evaluate_service_pb2_grpc import EvaluateServiceAsyncStub
@@ -101,6 +101,16 @@ async def running_service(**options: Any) -> AsyncIterator[Service]:
         grpc.aio.insecure_channel(node.address) as channel,
     ):
         yield Service(node=node, channel=channel, **stubs(channel))
+
+
+@asynccontextmanager
+async def running_edge_service(*upstreams: str, **options: Any) -> AsyncIterator[Service]:
+    """Run a node that follows others as `running_edge` does, and connect to it."""
+    async with (
+        running_edge(*upstreams, **options) as node,
+        grpc.aio.insecure_channel(node.address) as channel,
+    ):
+        yield Service(node=node, channel=channel, **_stubs(channel))
 
 
 @asynccontextmanager

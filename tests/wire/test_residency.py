@@ -32,6 +32,7 @@ from placet_engine.placement.regions import DEFAULT_REGIONS, LOCAL
 from placet_engine.placement.residency import ResidencyRule, allows
 from placet_server.api.rpcs import RPCS
 from placet_server.api.server import PLACET_SERVICES
+from tests.waiting import until
 from tests.wire.details import details, info
 from tests.wire.service import (
     TENANT,
@@ -589,9 +590,9 @@ class _Held:
 
 
 @contextmanager
-def _held(region: str, store: Path) -> Iterator[_Held]:
+def _held(region: str, store: Path, *upstream: str) -> Iterator[_Held]:
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.wire.held", region, str(store)],
+        [sys.executable, "-m", "tests.wire.held", region, str(store), *upstream],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -639,15 +640,27 @@ async def _ask(service: Connection) -> str:
     return answer
 
 
-async def test_a_node_that_had_to_let_go_of_a_tenant_holds_nothing_of_it(tmp_path: Path) -> None:
-    """Nothing in any object of its process: policies, entities, programs, answers, examples."""
-    path = tmp_path / "placet.db"
+@pytest.mark.parametrize("follows", ["the store", "the node"])
+async def test_a_node_that_had_to_let_go_of_a_tenant_holds_nothing_of_it(
+    tmp_path: Path, follows: str
+) -> None:
+    """Nothing in any object of its process: policies, entities, programs, answers, examples.
+
+    And nothing in the file that a node without a store keeps.
+    """
+    path, state = tmp_path / "placet.db", tmp_path / "edge" / "placet.state"
+    state.parent.mkdir()
     async with running_service(path=path, region="eu-west") as eu:
         await _everything_marked(eu)
         await eu.publish(policy("p", _ALLOW), tenant="other")
-        with _held("us-east", path) as held:
+        own = (path,) if follows == "the store" else (state, eu.node.address)
+        with _held("us-east", *own) as held:
             async with connected(held.address) as us:
+                head = await eu.node.store.head()
+                assert held.ask(f"reach {head}").strip() == "there"
                 assert await _ask(us) == "1"
+                if follows == "the node":
+                    await until(lambda: bool(_files_with(_MARK, state.parent)))
                 await eu.rollouts.StartRollout(
                     rollout_service_pb2.StartRolloutRequest(
                         tenant=TENANT,
@@ -664,17 +677,20 @@ async def test_a_node_that_had_to_let_go_of_a_tenant_holds_nothing_of_it(tmp_pat
                 assert held.ask(f"reach {head}").strip() == "there"
                 left = await held.until_gone(_MARK)
                 reason = await _ask(us)
+                await until(lambda: not _files_with(_MARK, state.parent), timeout_s=3)
 
     assert before > 20, "this test sees what there is"
     assert (left, reason) == ("", "WRONG_REGION")
 
 
-async def test_a_node_that_never_may_hold_a_tenant_never_does(tmp_path: Path) -> None:
-    path = tmp_path / "placet.db"
+@pytest.mark.parametrize("follows", ["the store", "the node"])
+async def test_a_node_that_never_may_hold_a_tenant_never_does(tmp_path: Path, follows: str) -> None:
+    path, state = tmp_path / "placet.db", tmp_path / "placet.state"
     async with running_service(path=path, region="eu-west") as eu:
         await eu.place(_EU)
         await _everything_marked(eu)
-        with _held("us-east", path) as held:
+        own = (path,) if follows == "the store" else (state, eu.node.address)
+        with _held("us-east", *own) as held:
             await _everything_marked(eu)
             await eu.publish(policy(f"{_MARK}-more", _ALLOW))
             head = await eu.node.store.head()

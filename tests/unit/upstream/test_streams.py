@@ -79,14 +79,12 @@ class Upstream:
         self.open += 1
         try:
             sent = request.cursor
-            for message in self.source.since(request.cursor):
-                yield message
-            sent = self.source.cursor
             while self._is_there():
                 await self._unless_hung()
-                for message in self.source.since(sent):
+                # What comes while this is written is sent in the next turn.
+                missed, sent = self.source.since(sent), self.source.cursor
+                for message in missed:
                     yield message
-                sent = self.source.cursor
                 beat = self.source.heartbeat(staleness_s=self.staleness_s)
                 beat.heartbeat.upstreams.extend((self.node, *self.beyond))
                 yield beat
