@@ -82,6 +82,8 @@ async def running_edge(
     node: str = "test-edge",
     region: str = LOCAL,
     topology: TopologyConfig | None = None,
+    tls: TlsConfig | None = None,
+    identity: IdentityConfig | None = None,
     listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[Node]:
     """Run a real node that follows others, as :func:`running_server` runs one with a store.
@@ -100,6 +102,8 @@ async def running_edge(
         telemetry=telemetry or TelemetryConfig(),
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
         topology=topology or TopologyConfig(),
+        tls=tls or TlsConfig(),
+        identity=identity or IdentityConfig(),
     )
     async with running_node(config, clock=clock) as running:
         yield running

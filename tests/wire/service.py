@@ -110,7 +110,7 @@ async def running_edge_service(*upstreams: str, **options: Any) -> AsyncIterator
         running_edge(*upstreams, **options) as node,
         grpc.aio.insecure_channel(node.address) as channel,
     ):
-        yield Service(node=node, channel=channel, **_stubs(channel))
+        yield Service(node=node, channel=channel, **stubs(channel))
 
 
 @asynccontextmanager
