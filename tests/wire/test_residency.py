@@ -571,6 +571,10 @@ class _Held:
         self.process.stdin.flush()
         return self.process.stdout.readline()
 
+    async def reach(self, revision: int) -> None:
+        """Wait until the node is at a revision. What it follows may be served by this process."""
+        assert (await asyncio.to_thread(self.ask, f"reach {revision}")).strip() == "there"
+
     def look(self, word: str) -> tuple[int, str]:
         """Return how many objects in the process have a word in them, and some of them."""
         number, _, some = self.ask(f"look {word[::-1]}").partition(" ")
@@ -657,7 +661,7 @@ async def test_a_node_that_had_to_let_go_of_a_tenant_holds_nothing_of_it(
         with _held("us-east", *own) as held:
             async with connected(held.address) as us:
                 head = await eu.node.store.head()
-                assert held.ask(f"reach {head}").strip() == "there"
+                await held.reach(head)
                 assert await _ask(us) == "1"
                 if follows == "the node":
                     await until(lambda: bool(_files_with(_MARK, state.parent)))
@@ -674,7 +678,7 @@ async def test_a_node_that_had_to_let_go_of_a_tenant_holds_nothing_of_it(
 
                 await eu.place(_EU)
                 head = await eu.node.store.head()
-                assert held.ask(f"reach {head}").strip() == "there"
+                await held.reach(head)
                 left = await held.until_gone(_MARK)
                 reason = await _ask(us)
                 await until(lambda: not _files_with(_MARK, state.parent), timeout_s=3)
@@ -694,7 +698,7 @@ async def test_a_node_that_never_may_hold_a_tenant_never_does(tmp_path: Path, fo
             await _everything_marked(eu)
             await eu.publish(policy(f"{_MARK}-more", _ALLOW))
             head = await eu.node.store.head()
-            assert held.ask(f"reach {head}").strip() == "there"
+            await held.reach(head)
             left = await held.until_gone(_MARK)
 
     assert left == ""
