@@ -56,22 +56,22 @@ _BOTH_CORES = (0, 1)
 class _Fixed:
     """Answers everything with the same bytes."""
 
-    def recall(self, data: bytes) -> bytes | None:
+    def recall(self, data: bytes, caller: Any = None) -> bytes | None:
         return _ANSWER
 
-    def try_evaluate(self, several: Sequence[bytes]) -> list[bytes | Exception | None]:
+    def try_evaluate(self, several: Sequence[tuple[bytes, Any]]) -> list[bytes | Exception | None]:
         return [_ANSWER] * len(several)
 
-    async def evaluate(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate(self, data: bytes, time_left_s: float, caller: Any = None) -> bytes:
         return _ANSWER
 
-    async def evaluate_batch(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate_batch(self, data: bytes, time_left_s: float, caller: Any = None) -> bytes:
         return _ANSWER
 
-    def evaluate_streamed_at_once(self, several: Sequence[bytes]) -> AtOnce:
+    def evaluate_streamed_at_once(self, several: Sequence[bytes], caller: Any = None) -> AtOnce:
         return AtOnce([_ANSWER] * len(several), 0.0)
 
-    async def evaluate_streamed(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate_streamed(self, data: bytes, time_left_s: float, caller: Any = None) -> bytes:
         return _ANSWER
 
 

@@ -117,6 +117,30 @@ def running_placet(
 
 
 @contextmanager
+def running_relay(name: str, upstream: str, cores: Cores, folder: Path) -> Iterator[Server]:
+    """Run a node that follows another, for the length of the block.
+
+    Raises:
+        CannotStart: it did not come up.
+    """
+    address = free_address()
+    command = (
+        *(sys.executable, "-c", _PLACET, "serve", "--listen", address, "--upstream", upstream),
+        *("--node", name, "--state", str(folder / f"{name}.state"), "--log-level", "warning"),
+    )
+    with running(
+        f"placet {name}",
+        command,
+        address=address,
+        cores=cores.server,
+        folder=folder,
+        environment=_TAKES_ALL,
+    ) as server:
+        _wait_until_serving(server)
+        yield server
+
+
+@contextmanager
 def running(
     name: str,
     command: Sequence[str],

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from bench.peers import compare
 from bench.records import Results, Row
-from bench.scenarios import local, many, sets, subscribers
+from bench.scenarios import balancing, failover, local, many, sets, subscribers
+from bench.scenarios.callers import KINDS, Kind
+from placet._balancing.pickers import PICKERS
 
 PEER = "cerbos"
 _BATCH = 100
@@ -142,6 +144,34 @@ def _delivered(nodes: int) -> Callable[[Results, str], float | None]:
     return find
 
 
+def _gap(kind: Kind, fault: str) -> Callable[[Results, str], float | None]:
+    def find(results: Results, system: str) -> float | None:
+        times = results.time(failover.NAME, system, failover.gap_name(kind, fault))
+        return None if times is None else times.maximum
+
+    return find
+
+
+def _failed_calls(results: Results, system: str) -> float | None:
+    """Return how many calls failed, whatever happened to a node."""
+    names = [
+        failover.failed_name(kind, fault)
+        for kind in KINDS
+        for fault in (failover.KILLED, failover.HUNG, failover.CUT)
+    ]
+    found = [results.figure(failover.NAME, system, name) for name in names]
+    return None if None in found else sum(count for count in found if count is not None)
+
+
+def _gain_by_least_request(results: Results, system: str) -> float | None:
+    times = [
+        results.time(balancing.SLOW, system, strategy)
+        for strategy in (balancing.ROUND_ROBIN, balancing.LEAST_REQUEST)
+    ]
+    in_turn, least = (None if found is None else found.at(90) for found in times)
+    return in_turn / least if in_turn and least else None
+
+
 _WARM_BATCH = many.name_of(_BATCH, warm=True)
 _LOCAL = local.name_of(1_000)
 _MEMORY = sets.name_of(sets.MEMORY_SIZE)
@@ -186,6 +216,31 @@ _PROMISES: tuple[_Promise, ...] = (
         False,
         " ms",
         _delivered(subscribers.NODES),
+    ),
+    *(
+        _Promise(
+            f"longest wait when a node is {fault}, {kind}", limit, False, " ms", _gap(kind, fault)
+        )
+        for fault, limit in ((failover.KILLED, 100), (failover.HUNG, 1000), (failover.CUT, 1000))
+        for kind in KINDS
+    ),
+    _Promise("failed calls when nodes die, hang or are cut off", 0, False, "", _failed_calls),
+    *(
+        _Promise(
+            f"{strategy}: chi-square over its limit",
+            1,
+            False,
+            "x",
+            _figure(balancing.NAME, balancing.distance_name(strategy)),
+        )
+        for strategy in PICKERS
+    ),
+    _Promise(
+        "one slow node of three: p90 of round_robin over that of least_request",
+        2,
+        True,
+        "x",
+        _gain_by_least_request,
     ),
     _Promise(
         "memory with 10,000 policies",

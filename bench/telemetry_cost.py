@@ -165,9 +165,7 @@ async def _handler(
         method = "/placet.v1.EvaluateService/Evaluate"
         invocation_metadata = ()
 
-    interceptor = EdgeInterceptor(
-        write_timeout_s=_TIMEOUT_S, check=lambda method, request: None, telemetry=rpcs
-    )
+    interceptor = EdgeInterceptor(write_timeout_s=_TIMEOUT_S, telemetry=rpcs)
     return await interceptor.intercept_service(found, Details())
 
 

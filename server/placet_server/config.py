@@ -52,6 +52,57 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """``[tls]``. Files are PEM, and may be replaced while the server runs."""
+
+    cert: str = ""
+    """File with this node's certificate, followed by those between it and its CA. Empty: plain
+    text."""
+    key: str = ""
+    """File with its private key, not encrypted."""
+    client_ca: str = ""
+    """File with the CAs whose certificates callers may show. Empty: they are not asked for any."""
+    require_client_cert: bool = True
+    """Whether callers must show one, where there is `client_ca`. They need not only with the
+    envoy front."""
+    min_version: str = "1.2"
+    """Oldest version of TLS that is spoken: `1.2`, or `1.3` with the envoy front."""
+    reload_s: float = 5.0
+    """How often the files are looked at for changes, in seconds."""
+    upstream_ca: str = ""
+    """File with the CAs of other nodes, to which this one shows `cert`; `system`: those that this
+    machine trusts; `plaintext`: no TLS. Empty: `client_ca` or, without, `system` where there is
+    `cert`, else `plaintext`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityConfig:
+    """``[identity]``."""
+
+    access: str = ""
+    """TOML file that says who may do what. Needed where callers can prove who they are."""
+    jwks: str = ""
+    """File or address (https://) of the keys that bearer tokens are signed with. Empty: no tokens
+    are taken."""
+    jwks_refresh_s: float = 300.0
+    """How often the keys are fetched from an address, in seconds."""
+    issuer: str = ""
+    """Who has to have issued tokens, their claim `iss`."""
+    audience: str = ""
+    """Whom they have to be for, in their claim `aud`."""
+    algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    """Algorithms they may be signed with. None that works without a public key is taken."""
+    name_claim: str = "sub"
+    """Claim with the caller's name."""
+    groups_claim: str = "groups"
+    """Claim with the names of the caller's groups."""
+    leeway_s: float = 30.0
+    """How far clocks may be apart, in seconds."""
+    reload_s: float = 5.0
+    """How often the files are looked at for changes, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreConfig:
     """``[store]``."""
 
@@ -74,7 +125,7 @@ class TopologyConfig:
     lease_s: float = 0.45
     """How long a node may be silent before it is lost, in seconds. Longer for nodes that are far
     away, and where there are many."""
-    max_renewals_per_second: float = 500.0
+    max_renewals_per_second: float = 300.0
     """How many renewals of leases this node takes. With more nodes their leases are longer."""
     probe_every_s: float = 0.25
     """How often a node is asked whether it serves, in seconds. 0: never."""
@@ -241,6 +292,8 @@ class Config:
     """Everything that can be configured."""
 
     server: ServerConfig = field(default_factory=ServerConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    identity: IdentityConfig = field(default_factory=IdentityConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     upstream: UpstreamConfig = field(default_factory=UpstreamConfig)
     topology: TopologyConfig = field(default_factory=TopologyConfig)
@@ -272,6 +325,13 @@ _OTHER_VARIABLES = frozenset(
         "PLACET_TENANT",
         "PLACET_ACTOR",
         "PLACET_GROUPS",
+        "PLACET_CLIENT_TLS",
+        "PLACET_CLIENT_CA",
+        "PLACET_CLIENT_CERT",
+        "PLACET_CLIENT_KEY",
+        "PLACET_SERVER_NAME",
+        "PLACET_TOKEN_FILE",
+        "PLACET_TOKEN",
         native.VARIABLE,
     }
 )
@@ -430,6 +490,10 @@ _AT_LEAST: Mapping[str, float] = {
     "server.compile_threads": 1,
     "server.workers": 1,
     "server.max_connection_age_s": 0,
+    "tls.reload_s": 0.01,
+    "identity.jwks_refresh_s": 1,
+    "identity.leeway_s": 0,
+    "identity.reload_s": 0.01,
     "upstream.state_every_s": 0,
     # Heartbeats come every 5 s at least.
     "upstream.stale_after_s": 0.05,
@@ -481,6 +545,7 @@ _AT_MOST: Mapping[str, float] = {
     "rollouts.deny_rate_change": 1,
     "rollouts.shadow_percent": 100,
     "server.workers": 256,
+    "identity.leeway_s": 300,
     "subscribe.heartbeat_s": 5,
     "topology.lease_s": 60,
     "topology.probe_every_s": 60,
@@ -493,6 +558,7 @@ _AT_MOST: Mapping[str, float] = {
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "server.front": ("grpc", "envoy"),
     "store.kind": ("sqlite", "postgres", "memory"),
+    "tls.min_version": ("1.2", "1.3"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("text", "json"),
     "telemetry.decision_log": ("off", "stdout", "file", "otlp"),
@@ -548,6 +614,66 @@ def _refuse_contradictions(config: Config, given: Mapping[str, Origin]) -> None:
             "`store.kind` is `postgres` and `store.url` is empty; set it to the database, such as "
             "postgresql://placet@db1,db2/placet"
         )
+    _refuse_half_of_tls(config)
+    _refuse_half_of_identity(config)
+
+
+def _refuse_half_of_tls(config: Config) -> None:
+    tls = config.tls
+    if bool(tls.cert) is not bool(tls.key):
+        has, lacks = ("cert", "key") if tls.cert else ("key", "cert")
+        raise ConfigError(f"there is `tls.{has}` and no `tls.{lacks}`; TLS needs both")
+    if tls.client_ca and not tls.cert:
+        raise ConfigError(
+            "there is `tls.client_ca` and no `tls.cert`; only with TLS callers show certificates"
+        )
+    if config.server.front == "grpc" and tls.cert:
+        if tls.min_version != "1.2":
+            raise ConfigError(
+                f"`tls.min_version` is `{tls.min_version}`, and gRPC's own server cannot be kept "
+                'from speaking 1.2; use `server.front = "envoy"`, or 1.2'
+            )
+        if tls.client_ca and not tls.require_client_cert:
+            raise ConfigError(
+                "`tls.require_client_cert` is `False`, and gRPC's own server asks everybody for a "
+                'certificate or nobody; use `server.front = "envoy"`, or require them'
+            )
+
+
+def _refuse_half_of_identity(config: Config) -> None:
+    identity = config.identity
+    proofs = [
+        key
+        for key, value in (
+            ("tls.client_ca", config.tls.client_ca),
+            ("identity.jwks", identity.jwks),
+        )
+        if value
+    ]
+    if proofs and not identity.access:
+        raise ConfigError(
+            f"with `{proofs[0]}` callers prove who they are, and nothing says what they may do; "
+            "write a file of who may do what and name it as `identity.access`"
+        )
+    if identity.jwks:
+        for key in ("issuer", "audience"):
+            if not getattr(identity, key):
+                raise ConfigError(
+                    f"there is `identity.jwks` and no `identity.{key}`; without it tokens that "
+                    "were made for somebody else would be taken"
+                )
+    for algorithm in identity.algorithms:
+        if algorithm not in _SIGNATURES:
+            raise ConfigError(
+                f"`identity.algorithms` has `{algorithm}`; use some of {', '.join(_SIGNATURES)}"
+            )
+
+
+# Those whose keys can be public: whoever can check a token cannot make one.
+_SIGNATURES = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
 
 
 def to_document(config: Config) -> dict[str, dict[str, Any]]:

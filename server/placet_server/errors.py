@@ -28,6 +28,9 @@ PlacetError
 ├── RolloutRefused         a rollout's state does not let something happen
 ├── RolloutChanged         a rollout is not as the caller read it
 ├── ApprovalRefused        the caller may not approve
+├── NotAllowed             the caller may not do this for the tenant
+├── ActorDiffers           the caller says it is somebody else
+├── CallerChanged          who began a stream is not who it was, or may less
 ├── NodeUnknown            no node has that id
 ├── NodeIdTaken            another process holds the lease of a node's id
 ├── NodeChanged            a node's settings are not as the caller read them
@@ -102,8 +105,8 @@ class TenantHeld(PlacetError):
         super().__init__(
             f"the rule {rule.name} does not allow region `{region}`, where this control plane is, "
             f"and its store holds {items} items of tenant `{tenant}`; take them along with "
-            "`placet bundle export`, import them where they may be, delete them here, and place "
-            "the tenant again"
+            "`placet bundle export`, import them where they may be, delete them here with `placet "
+            "tenant clear`, and place the tenant again"
         )
         self.tenant = tenant
 
@@ -324,6 +327,36 @@ class RolloutChanged(PlacetError):
 
 class ApprovalRefused(PlacetError):
     """The caller may not approve."""
+
+
+class NotAllowed(PlacetError):
+    """The caller may not do this for the tenant, whether there is such a tenant or not."""
+
+    def __init__(self, caller: str, permissions: Sequence[str], owner: str | None) -> None:
+        whose = {None: "", "": " for the platform"}.get(
+            owner, f" for tenant `{(owner or '')[:80]}`"
+        )
+        super().__init__(
+            f"{caller} may not {' or '.join(permissions)}{whose}; whoever keeps this server's "
+            "access file can allow it"
+        )
+        self.permissions = permissions
+
+
+class ActorDiffers(PlacetError):
+    """The caller says it is somebody else than it proved to be."""
+
+    def __init__(self, said: str, proved: str) -> None:
+        super().__init__(
+            f"the call says it is `{said}`'s and is `{proved}`'s; say nothing, or the same"
+        )
+
+
+class CallerChanged(PlacetError):
+    """Who began a stream is not who it was, or may not what it might."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}; open the stream again")
 
 
 class NodeUnknown(PlacetError):

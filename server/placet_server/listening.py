@@ -20,6 +20,8 @@ class Listening:
     """``host:port`` that callers use, where they cannot use ``address``."""
     is_shared: bool = False
     """Whether other workers listen on the same port."""
+    is_behind_envoy: bool = False
+    """Whether all calls come from an Envoy that says who its callers are."""
     max_connection_age_s: float = 0.0
     """After how long a connection is asked to be made anew, in seconds. 0: never."""
 

@@ -14,6 +14,7 @@ from placet_server.clock import Clock
 from placet_server.config import (
     CacheConfig,
     Config,
+    IdentityConfig,
     LimitsConfig,
     LogConfig,
     RolloutsConfig,
@@ -21,6 +22,7 @@ from placet_server.config import (
     StoreConfig,
     SubscribeConfig,
     TelemetryConfig,
+    TlsConfig,
     TopologyConfig,
     UpstreamConfig,
 )
@@ -37,6 +39,8 @@ async def running_server(
     drain_s: float = 1.0,
     telemetry: TelemetryConfig | None = None,
     rollouts: RolloutsConfig | None = None,
+    tls: TlsConfig | None = None,
+    identity: IdentityConfig | None = None,
     node: str = "test-node",
     region: str = LOCAL,
     topology: TopologyConfig | None = None,
@@ -57,6 +61,8 @@ async def running_server(
         log=LogConfig(),
         telemetry=telemetry or TelemetryConfig(),
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
+        tls=tls or TlsConfig(),
+        identity=identity or IdentityConfig(),
         topology=topology or TopologyConfig(),
     )
     async with running_node(config, clock=clock) as running:
@@ -76,6 +82,8 @@ async def running_edge(
     node: str = "test-edge",
     region: str = LOCAL,
     topology: TopologyConfig | None = None,
+    tls: TlsConfig | None = None,
+    identity: IdentityConfig | None = None,
     listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[Node]:
     """Run a real node that follows others, as :func:`running_server` runs one with a store.
@@ -94,6 +102,8 @@ async def running_edge(
         telemetry=telemetry or TelemetryConfig(),
         rollouts=rollouts or RolloutsConfig(tick_s=0.02),
         topology=topology or TopologyConfig(),
+        tls=tls or TlsConfig(),
+        identity=identity or IdentityConfig(),
     )
     async with running_node(config, clock=clock) as running:
         yield running

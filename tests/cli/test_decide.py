@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.shell import Shell, serving
+from tests.faults.ports import free_port
 
 
 @pytest.fixture
@@ -37,6 +38,16 @@ def test_an_allow_is_told_with_its_obligations(published: Shell) -> None:
         "by test-node in local",
     ):
         assert words in result.out
+
+
+def test_of_several_servers_one_that_answers_is_enough(published: Shell, server: str) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+
+    result = published("evaluate", *ALLOW, "--address", f"{nobody},{server}", "--json")
+    listed = published("policy", "list", "--address", f"{nobody},{server}")
+
+    assert (0, "ALLOW") == (result.code, result.json["outcome"])
+    assert 0 == listed.code
 
 
 def test_a_denial_is_told_with_its_reason_and_has_a_code_of_its_own(published: Shell) -> None:

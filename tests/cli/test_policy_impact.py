@@ -655,8 +655,8 @@ def test_a_server_that_answers_otherwise_is_not_passed_over(
     write(base, candidate___a__cedar=STRICTER)
     write_log(base / "log", record("ann", "view", "secret", tenant=tenant))
 
-    def without_view(address: str, *, tenant: str, timeout_s: float) -> tuple[ItemSet, ItemSet]:
-        platform, own = published_sets(address, tenant=tenant, timeout_s=timeout_s)
+    def without_view(address: str, *, tenant: str, **options: Any) -> tuple[ItemSet, ItemSet]:
+        platform, own = published_sets(address, tenant=tenant, **options)
         left = {key: item for key, item in own.items.items() if key.id != "view"}
         return platform, ItemSet(owner=tenant, revision=own.revision, items=left)
 

@@ -45,6 +45,11 @@ class SqliteBackend:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "store.db"
 
+    @property
+    def place(self) -> str:
+        """How commands name it."""
+        return str(self.path)
+
     async def open(self) -> Store:
         return await SqliteStore.open(self.path)
 
@@ -54,10 +59,10 @@ class PostgresBackend:
         name = hashlib.sha256(str(directory).encode()).hexdigest()[:40]
         cluster = shared_cluster()
         cluster.run(f'CREATE SCHEMA IF NOT EXISTS "{name}"')
-        self.url = f"{cluster.url}?search_path={name}"
+        self.place = f"{cluster.url}?search_path={name}"
 
     async def open(self) -> Store:
-        return await PostgresStore.open(Address.parse(self.url))
+        return await PostgresStore.open(Address.parse(self.place))
 
 
 DURABLE: dict[str, Callable[[Path], Backend]] = {

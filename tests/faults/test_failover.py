@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 
 import placet
+from bench.wires import Island, can_make_islands, island, wire_to
 from placet import Balancing, EndpointState
 from placet.local import LocalEvaluator
 from tests.faults.ports import free_port
-from tests.faults.wires import Island, can_make_islands, island, wire_to
 
 TENANT = "acme"
 ASKED = (("User", "alice"), "view", ("Document", "one"))
@@ -46,6 +46,7 @@ class Served:
     address: str
     folder: Path
     where: Island | None = None
+    region: str = ""
     follows: tuple[str, ...] = ()
     """Addresses of the nodes it follows. Empty: it has the folder's store."""
     settings: tuple[tuple[str, str], ...] = ()
@@ -55,6 +56,8 @@ class Served:
     async def start(self) -> None:
         """Start it, again at the same address if it ran before."""
         environment = {**os.environ, "PLACET_SERVER_NODE": self.name, **dict(self.settings)}
+        if self.region:
+            environment["PLACET_SERVER_REGION"] = self.region
         if self.where is not None:
             environment["PLACET_SERVER_ALLOW_INSECURE"] = "true"
         self.process = await asyncio.create_subprocess_exec(
@@ -89,15 +92,19 @@ class Served:
 
 @asynccontextmanager
 async def fleet(
-    folder: Path, count: int = 3, *, islands: Sequence[Island] = ()
+    folder: Path, count: int = 3, *, islands: Sequence[Island] = (), regions: Sequence[str] = ()
 ) -> AsyncIterator[list[Served]]:
-    """Run nodes `node-0` and so on, the first of them on islands, with policies that allow."""
+    """Run nodes `node-0` and so on, the first of them on islands, with policies that allow.
+
+    Where regions are given, each is in one of them.
+    """
     async with AsyncExitStack() as stack:
         nodes = []
         for number in range(count):
             where = islands[number] if number < len(islands) else None
             host = where.host if where is not None else "127.0.0.1"
-            node = Served(f"node-{number}", f"{host}:{free_port()}", folder, where)
+            region = regions[number] if regions else ""
+            node = Served(f"node-{number}", f"{host}:{free_port()}", folder, where, region)
             stack.push_async_callback(node.end)
             await node.start()
             nodes.append(node)
@@ -187,6 +194,13 @@ class Scene:
         """Wait until an endpoint is taken for something."""
         async with asyncio.timeout(TIMEOUT_S):
             while self.state(address) is not state:  # noqa: ASYNC110  # no event tells
+                await asyncio.sleep(0.01)
+
+    async def until_listed(self, nodes: Sequence[Served]) -> None:
+        """Wait until these are the endpoints there are."""
+        wanted = {node.address for node in nodes}
+        async with asyncio.timeout(TIMEOUT_S):
+            while wanted != {each.address for each in self.client.endpoints()}:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     async def calls(self, count: int) -> None:
@@ -357,6 +371,34 @@ async def test_a_region_that_is_lost_moves_calls_to_an_allowed_fallback_only(
             assert {"node-0", "node-1", "node-2"} == set(scene.callers.nodes)
             assert gap.longest_s < HUNG_S + gap.quiet_s, gap
         assert forbidden_before == await decided(nodes[3])
+
+
+async def test_a_route_that_is_watched_leads_on_when_its_region_is_lost(
+    kind: str, tmp_path: Path
+) -> None:
+    """The server says which regions are allowed, and in which order; the client knows one node."""
+    regions = ("eu-west", "eu-west", "eu-central", "us-east")
+    async with fleet(tmp_path, 4, regions=regions) as nodes:
+        async with placet.aio.Client(nodes[0].address) as client:
+            rule = placet.ResidencyRule.EU_ONLY
+            await client.put_tenant(placet.Placement(tenant=TENANT, residency=rule))
+        target = placet.Topology(
+            bootstrap=nodes[2].address, place=placet.InRegion("eu-west"), tenant=TENANT
+        )
+        async with under_load(kind, target) as scene:
+            await scene.until_listed(nodes[:3])
+            await scene.calls(500)
+            near = Counter(scene.callers.nodes)
+            for node in nodes[:2]:
+                await node.signal(signal.SIGKILL)
+            await scene.until_listed(nodes[2:3])
+            await scene.calls(500)
+            moved = Counter(scene.callers.nodes) - near
+
+            assert [] == scene.callers.errors
+            assert near.keys() <= {"node-0", "node-1", "node-2"}
+            assert moved["node-2"] >= 500
+            assert "node-3" not in moved
 
 
 async def decided(node: Served) -> int:

@@ -83,13 +83,13 @@ async def three_nodes(folder: Path, store_url: str) -> AsyncIterator[Nodes]:
 
 
 @asynccontextmanager
-async def replicated(folder: Path) -> AsyncIterator[tuple[Cluster, Cluster]]:
+async def replicated() -> AsyncIterator[tuple[Cluster, Cluster]]:
     """A primary that acknowledges nothing its replica does not have, and the replica."""
-    primary = new_cluster(folder / "primary")
+    primary = new_cluster()
     await asyncio.to_thread(primary.start)
     running = [primary]
     try:
-        replica = await asyncio.to_thread(primary.replica, folder / "replica", name="replica")
+        replica = await asyncio.to_thread(primary.replica, name="replica")
         await asyncio.to_thread(replica.start)
         running.append(replica)
         # Since now: the replica's own settings, once it is primary, are to name nobody.
@@ -200,7 +200,7 @@ class Follower:
 @pytest.mark.slow
 async def test_nothing_acknowledged_is_lost_when_nodes_and_the_primary_die(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        primary, replica = await stack.enter_async_context(replicated(tmp_path))
+        primary, replica = await stack.enter_async_context(replicated())
         url = f"postgresql://placet@127.0.0.1:{primary.port},127.0.0.1:{replica.port}/postgres"
         nodes = await stack.enter_async_context(three_nodes(tmp_path, url))
         clients = [

@@ -25,7 +25,7 @@ from placet_server.store.postgres import PostgresStore, database, noticing
 from placet_server.store.postgres.address import Address
 from tests.conformance.stores import DEADLINE_S, EMPTY, commit, info, take, texts, write
 from tests.faults import victims
-from tests.postgres import Cluster, new_cluster, running_cluster, shared_cluster
+from tests.postgres import Cluster, new_cluster, new_schema, running_cluster, shared_cluster
 
 
 @asynccontextmanager
@@ -35,17 +35,15 @@ async def opened(url: str, *, patience_s: float = 5.0) -> AsyncIterator[Postgres
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def url() -> str:
     """A schema of the test's own."""
-    name = tmp_path.name.replace("-", "_")[:60]
-    shared_cluster().run(f'CREATE SCHEMA "{name}"')
-    return f"{shared_cluster().url}?search_path={name}"
+    return new_schema()
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """A server of the test's own."""
-    with running_cluster(tmp_path / "data") as running:
+    with running_cluster() as running:
         yield running
 
 
@@ -222,11 +220,11 @@ class stopped:  # noqa: N801  # reads as a block
 # ------------------------------------------------------------------------------- failover
 
 
-async def test_a_replica_that_lacks_commits_is_noticed(tmp_path: Path) -> None:
+async def test_a_replica_that_lacks_commits_is_noticed() -> None:
     """It was promoted, and would give revisions a second time."""
-    primary = new_cluster(tmp_path / "primary")
+    primary = new_cluster()
     primary.start()
-    replica = primary.replica(tmp_path / "replica", name="replica")
+    replica = primary.replica(name="replica")
     try:
         hosts = f"127.0.0.1:{primary.port},127.0.0.1:{replica.port}"
         async with opened(f"postgresql://placet@{hosts}/postgres") as node:
@@ -256,12 +254,12 @@ async def test_a_replica_that_lacks_commits_is_noticed(tmp_path: Path) -> None:
 
 
 async def test_what_no_replica_has_is_neither_acknowledged_nor_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The server waits for a replica that is away. Giving up the wait would keep the commit."""
     monkeypatch.setattr(database, "_WRITE", replace(database._WRITE, timeout_s=0.5))
-    with running_cluster(tmp_path / "primary") as primary:
-        replica = primary.replica(tmp_path / "replica", name="replica")
+    with running_cluster() as primary:
+        replica = primary.replica(name="replica")
         replica.start()
         async with opened(primary.url, patience_s=0.0) as store:
             primary.set(synchronous_standby_names="replica")
@@ -298,9 +296,28 @@ async def _caught_up(primary: Cluster) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_replica_alone_takes_no_writes(tmp_path: Path) -> None:
-    with running_cluster(tmp_path / "primary") as primary:
-        replica = primary.replica(tmp_path / "replica", name="replica")
+async def test_what_is_committed_meanwhile_is_not_missed(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is new once looked for commits that came after its transaction began."""
+    sleep = f"SELECT pg_sleep(1) -- {url}"
+    monkeypatch.setattr(database, "_READ", replace(database._READ, begin=(sleep,)))
+    asleep = f"SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = '{sleep}'"
+    async with opened(url) as store:
+        first = await store.append("acme", [write("a")], expected=EMPTY, info=info())
+        store.database.abandon()
+        reading = asyncio.create_task(store.commits(EMPTY, limit=9))
+        async with asyncio.timeout(DEADLINE_S):
+            while await asyncio.to_thread(shared_cluster().run, asleep) != "1":
+                pass
+        await store.append("acme", [write("b")], expected=first.revision, info=info())
+
+        assert await reading == [first]
+
+
+async def test_a_replica_alone_takes_no_writes() -> None:
+    with running_cluster() as primary:
+        replica = primary.replica(name="replica")
         replica.start()
         try:
             with pytest.raises(StoreUnavailable, match="it is a replica"):

@@ -1,7 +1,7 @@
 """Nodes that drive rollouts killed with SIGKILL in every state: each step is taken, and once.
 
-There is no leader to lose: of several processes on one store any may take a step. So two are run,
-one of them is killed, and the other has to go on from exactly where the rollout stood.
+Of several processes on one store one takes the steps, and any may. So two are run, one of them is
+killed, and the other has to go on from exactly where the rollout stood.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from placet.v1 import policy_pb2, rollout_pb2
 from placet.v1 import rollout_service_pb2 as pb
 from placet_engine.items import ROLLOUT_KEY, RolloutRecord
 from placet_engine.rollouts.record import RolloutState
-from placet_server.store.sqlite import SqliteStore
+from placet_server.store.tables import leaders
+from placet_server.stores import opened_database
 from tests.faults.ports import free_port
+from tests.faults.victims import open_store
+from tests.postgres import new_schema
 from tests.wire.service import TENANT, TIMEOUT_S, Connection, connected, policy, request
 
 ALLOW = policy("all", "permit(principal, action, resource);")
@@ -37,7 +41,9 @@ LONG_S, SHORT_S = 3600, 0.5
 class Nodes:
     """Two `placet serve` on one store."""
 
-    path: Path
+    place: str
+    """A file, or the URL of a database."""
+    folder: Path
     processes: dict[int, asyncio.subprocess.Process]
     connections: dict[int, Connection]
 
@@ -55,9 +61,9 @@ class Nodes:
 
 
 @asynccontextmanager
-async def two_nodes(path: Path) -> AsyncIterator[Nodes]:
+async def two_nodes(place: str, folder: Path) -> AsyncIterator[Nodes]:
     async with AsyncExitStack() as stack:
-        nodes = Nodes(path, {}, {})
+        nodes = Nodes(place, folder, {}, {})
         for number in range(2):
             await start_node(nodes, stack, f"node-{number}")
         yield nodes
@@ -70,9 +76,8 @@ async def start_node(nodes: Nodes, stack: AsyncExitStack, name: str) -> int:
         "serve",
         "--listen",
         f"127.0.0.1:{port}",
-        "--store-path",
-        nodes.path,
-        cwd=nodes.path.parent,
+        *store_options(nodes.place),
+        cwd=nodes.folder,
         env={
             "PLACET_SERVER_NODE": name,
             "PLACET_ROLLOUTS_TICK_S": "0.05",
@@ -90,6 +95,12 @@ async def start_node(nodes: Nodes, stack: AsyncExitStack, name: str) -> int:
         await connection.channel.channel_ready()
     nodes.connections[port] = connection
     return port
+
+
+def store_options(place: str) -> tuple[str, ...]:
+    if "://" in place:
+        return ("--store", "postgres", "--store-url", place)
+    return ("--store-path", place)
 
 
 async def ended(process: asyncio.subprocess.Process) -> None:
@@ -216,8 +227,8 @@ async def test_a_rollout_outlives_the_node_that_started_it(
     finish: Doing,
     state: int,
 ) -> None:
-    path = tmp_path / "placet.db"
-    async with two_nodes(path) as nodes:
+    place = str(tmp_path / "placet.db")
+    async with two_nodes(place, tmp_path) as nodes:
         first, second = nodes.connections
         await nodes.connections[first].publish(ALLOW)
         rollout = await start(nodes.connections[first], plan())
@@ -227,13 +238,39 @@ async def test_a_rollout_outlives_the_node_that_started_it(
         ended_as = await until(nodes.any, rollout.id, lambda it: it.state == state)
 
     assert ended_as.id == rollout.id
-    await check_steps(path)
+    await check_steps(place)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "placet.db") if request.param == "sqlite" else new_schema()
+
+
+async def test_the_node_that_leads_is_followed(place: str, tmp_path: Path) -> None:
+    async with two_nodes(place, tmp_path) as nodes:
+        await nodes.any.publish(ALLOW)
+        rollout = await start(nodes.any, canary(SHORT_S))
+        await until(nodes.any, rollout.id, partial(has_come_to, 1))
+        leader = await leading_node(place)
+        ports = list(nodes.connections)
+        await nodes.kill(ports[int(leader.removeprefix("node-"))])
+        await until(nodes.any, rollout.id, lambda it: it.state == S.ROLLOUT_STATE_COMPLETED)
+
+        assert await leading_node(place) != leader
+    await check_steps(place)
+
+
+async def leading_node(place: str) -> str:
+    """Return the name of the node that took the steps last."""
+    async with opened_database(place) as opened:
+        holder = await opened.database.read(lambda it: it.scalar(select(leaders.c.holder)))
+    return str(holder).split()[0]
 
 
 async def test_a_rollout_outlives_all_nodes(tmp_path: Path) -> None:
-    path = tmp_path / "placet.db"
+    place = str(tmp_path / "placet.db")
     async with AsyncExitStack() as stack:
-        nodes = Nodes(path, {}, {})
+        nodes = Nodes(place, tmp_path, {}, {})
         port = await start_node(nodes, stack, "only")
         await nodes.any.publish(ALLOW)
         rollout = await start(nodes.any, canary(SHORT_S))
@@ -243,12 +280,12 @@ async def test_a_rollout_outlives_all_nodes(tmp_path: Path) -> None:
             port = await start_node(nodes, stack, "only")
         await until(nodes.any, rollout.id, lambda it: it.state == S.ROLLOUT_STATE_COMPLETED)
 
-    await check_steps(path)
+    await check_steps(place)
 
 
-async def check_steps(path: Path) -> None:
+async def check_steps(place: str) -> None:
     """Every step is in the history once, in order, and nothing follows the end."""
-    store = await SqliteStore.open(path)
+    store = await open_store(place)
     try:
         versions = await store.versions(TENANT, ROLLOUT_KEY, limit=100)
         kept = await store.read(TENANT)

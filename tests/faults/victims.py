@@ -17,7 +17,12 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from placet_engine.items import Revision
-from placet_server.store.contract import LeadershipLost, Store
+from placet_server.store.contract import (
+    LeadershipLost,
+    RevisionConflict,
+    Store,
+    StoreUnavailable,
+)
 from placet_server.store.postgres import PostgresStore
 from placet_server.store.postgres.address import Address
 from placet_server.store.sql_store import SqlStore
@@ -90,6 +95,13 @@ def append_while_leading(place: str, told: Connection[Any, Any]) -> None:
                 except LeadershipLost:
                     told.send("lost")
                     return
+                except StoreUnavailable:
+                    # Whoever hung in the middle of a transaction for longer than is waited for
+                    # is told so, and tries again.
+                    continue
+                except RevisionConflict as conflict:
+                    revision = conflict.actual
+                    continue
                 revision = done.revision
 
     asyncio.run(run())

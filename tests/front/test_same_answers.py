@@ -13,7 +13,9 @@ import pytest_asyncio
 from google.protobuf.message import Message
 
 from placet.v1 import evaluate_service_pb2 as evaluate_pb2
+from placet.v1 import topology_pb2
 from tests.front.served import FRONTS, served
+from tests.wire.details import details
 from tests.wire.service import TENANT, TIMEOUT_S, Connection, connected, policy, request
 from tests.wire.test_bad_input import BAD_INPUTS, BATCH, EVALUATE, Bad, send
 
@@ -59,6 +61,22 @@ async def _status(connection: Connection, bad: Bad) -> tuple[grpc.StatusCode, An
         await send(connection.channel, bad)
     trailers = dict(caught.value.trailing_metadata() or ())
     return caught.value.code(), caught.value.details(), trailers["grpc-status-details-bin"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_tenant_that_may_not_be_there_is_refused_the_same(fronts: Fronts) -> None:
+    refusals = []
+    for front in FRONTS:
+        await fronts[front].place(topology_pb2.RESIDENCY_RULE_EU_ONLY, tenant="elsewhere")
+        asked = request(tenant="elsewhere")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await fronts[front].evaluate.Evaluate(asked, timeout=TIMEOUT_S)
+        (refusal,) = details(caught.value, topology_pb2.ResidencyRefusal)
+        refusals.append((caught.value.code(), caught.value.details(), refusal))
+
+    assert refusals[0] == refusals[1]
+    assert refusals[0][0] is grpc.StatusCode.FAILED_PRECONDITION
+    assert [one.region for one in refusals[0][2].route.regions] == ["eu-central", "eu-west"]
 
 
 @pytest.mark.asyncio(loop_scope="module")

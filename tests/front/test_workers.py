@@ -14,7 +14,13 @@ from pathlib import Path
 import grpc
 import pytest
 
-from placet.v1 import decision_pb2, policy_pb2, policy_service_pb2, subscribe_service_pb2
+from placet.v1 import (
+    decision_pb2,
+    policy_pb2,
+    policy_service_pb2,
+    subscribe_service_pb2,
+    topology_service_pb2,
+)
 from tests.cli.shell import PATIENCE_S, Process, running
 from tests.front.served import FRONTS, served
 from tests.wire.service import TENANT, TIMEOUT_S, Connection, connected, policy, request
@@ -52,6 +58,27 @@ async def test_long_connections_are_dealt_out_again(front: str, tmp_path: Path) 
         result = process.end()
 
     assert len(workers) == 2
+    assert result.code == 0
+
+
+async def test_workers_are_nodes_that_share_an_endpoint(front: str, tmp_path: Path) -> None:
+    with served(tmp_path, front, "--workers", "2", "--region", "eu-west") as (address, process):
+        async with connected(address) as connection, asyncio.timeout(PATIENCE_S):
+            await connection.publish(_ALLOW)
+            weights: list[int] = []
+            while weights != [200]:
+                route = await connection.topology.GetRoute(
+                    topology_service_pb2.GetRouteRequest(tenant=TENANT), timeout=TIMEOUT_S
+                )
+                (here,) = (one for one in route.route.regions if one.region == "eu-west")
+                assert {address} >= {one.address for one in here.endpoints}
+                weights = [one.weight for one in here.endpoints]
+            listed = await connection.topology.ListNodes(
+                topology_service_pb2.ListNodesRequest(), timeout=TIMEOUT_S
+            )
+        result = process.end()
+
+    assert ["test-node.0", "test-node.1"] == [node.id for node in listed.nodes]
     assert result.code == 0
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.chi_square import chi_square, chi_square_limit
 from placet import Balancing, Endpoint, EndpointState, Unavailable
 from placet._balancing.balancer import Balancer
 from placet._balancing.budget import RetryBudget
@@ -20,22 +20,7 @@ from placet._balancing.pickers import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 CALLS = 8_000
-CONFIDENCE = 0.999
 BROKEN = Unavailable("cut off")
-
-
-def chi_square(counts: Sequence[int], shares: Sequence[float]) -> float:
-    """Return Pearson's statistic of counts against the shares they should have."""
-    expected = [sum(counts) * share / sum(shares) for share in shares]
-    return sum((count - due) ** 2 / due for count, due in zip(counts, expected, strict=True))
-
-
-def chi_square_limit(freedom: int) -> float:
-    """Return what the statistic exceeds once in a thousand times (Wilson and Hilferty, 1931)."""
-    part = 2 / (9 * freedom)
-    normal = NormalDist().inv_cdf(CONFIDENCE)
-    cube: float = freedom * (1 - part + normal * part**0.5) ** 3
-    return cube
 
 
 def test_the_limit_is_that_of_the_tables() -> None:

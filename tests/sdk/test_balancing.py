@@ -15,7 +15,12 @@ import pytest
 
 import placet
 from placet import Balancing, EndpointState, Request
-from placet.v1 import decision_pb2, evaluate_service_pb2
+from placet.v1 import (
+    decision_pb2,
+    evaluate_service_pb2,
+    subscribe_service_pb2,
+    subscribe_service_pb2_grpc,
+)
 from tests.sdk.fleet import (
     NOT_SERVING,
     SERVING,
@@ -211,7 +216,6 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: st
         (lambda: placet.Endpoint(" "), "address"),
         (lambda: placet.Dns("a"), "name:port"),
         (lambda: placet.Topology(bootstrap=""), "host:port"),
-        (lambda: placet.Topology(bootstrap="a:1", region="eu", country="IE"), "several places"),
     ],
 )
 def test_endpoints_that_cannot_be_are_refused(made: Callable[[], Any], message: str) -> None:
@@ -373,14 +377,26 @@ async def test_a_wrong_request_is_wrong_everywhere(kind: str) -> None:
 
 
 async def test_a_write_is_repeated_with_its_request_id(kind: str) -> None:
-    async with fleet(2) as nodes, asking(kind, addresses(nodes)) as ask:
+    in_turn = Balancing(strategy="round_robin")
+    async with fleet(2) as nodes, asking(kind, addresses(nodes), in_turn) as ask:
         nodes[0].act = fail(grpc.StatusCode.UNAVAILABLE)
-        for _ in range(6):
+        for _ in range(3):
             publication = await ask("publish", placet.ChangeSet())
             assert 7 == publication.revision
 
     (retried,) = nodes[0].publishes
     assert retried.request_id in {request.request_id for request in nodes[1].publishes}
+
+
+async def test_what_one_node_does_not_offer_another_may(kind: str) -> None:
+    """Nodes without a store take no changes; those of a control plane do."""
+    async with fleet(2) as nodes, asking(kind, addresses(nodes)) as ask:
+        nodes[0].act = fail(grpc.StatusCode.UNIMPLEMENTED)
+        for _ in range(4):
+            assert 7 == (await ask("publish", placet.ChangeSet())).revision
+        nodes[1].act = fail(grpc.StatusCode.UNIMPLEMENTED)
+        with pytest.raises(placet.Unsupported):
+            await ask("publish", placet.ChangeSet())
 
 
 async def test_attempts_do_not_multiply(kind: str) -> None:
@@ -546,7 +562,7 @@ async def test_a_route_is_followed_as_it_changes(kind: str) -> None:
     async with fleet(4) as nodes:
         knows, *others = nodes
         await knows.set_route(route(eu_west=others[:1]))
-        target = placet.Topology(bootstrap=knows.address, country="IE")
+        target = placet.Topology(bootstrap=knows.address, place=placet.Country("IE"))
         async with asking(kind, target) as ask:
             first = await ask.nodes(10)
             await knows.set_route(route(eu_west=others[1:2], eu_central=others[2:]))
@@ -573,6 +589,26 @@ async def test_the_last_route_holds_while_nobody_knows_a_newer_one(kind: str) ->
     assert {"node-1", "node-2"} == set(found)
 
 
+async def test_a_server_that_knows_of_no_node_is_not_believed_about_those_that_are_known(
+    kind: str,
+) -> None:
+    """One that has just started knows of no leases. That must not take every client's endpoints."""
+    async with fleet(3) as nodes:
+        knows, *others = nodes
+        await knows.set_route(route(eu_west=others[:1], us_east=others[1:]))
+        async with asking(kind, placet.Topology(bootstrap=knows.address)) as ask:
+            before = await ask.nodes(5)
+            await knows.set_route(route(us_east=[], eu_central=[]))
+            await ask.until(lambda: len(ask.client.endpoints()) == 1)
+            held = await ask.nodes(5)
+            await knows.set_route(route(eu_central=[]))
+            await ask.until(lambda: not ask.client.endpoints())
+            with pytest.raises(placet.Unavailable, match="no node takes calls"):
+                await ask.node()
+
+    assert ({"node-1": 5}, {"node-2": 5}) == (before, held)
+
+
 async def test_another_server_is_asked_when_one_does_not_know(kind: str) -> None:
     async with fleet(3) as nodes:
         silent, knows, other = nodes
@@ -585,10 +621,10 @@ async def test_another_server_is_asked_when_one_does_not_know(kind: str) -> None
 
 async def test_a_tenant_that_may_be_nowhere_is_told_so(kind: str) -> None:
     async with fleet(1) as nodes:
-        nodes[0].act = refuses(grpc.StatusCode.FAILED_PRECONDITION, "NO_REGION")
+        nodes[0].act = refuses(grpc.StatusCode.FAILED_PRECONDITION, "NO_REGION_ALLOWED")
         target = placet.Topology(bootstrap=nodes[0].address)
         async with asking(kind, target, ready=False) as ask:
-            with pytest.raises(placet.FailedPrecondition, match="no_region"):
+            with pytest.raises(placet.FailedPrecondition, match="no_region_allowed"):
                 await ask.node()
 
 
@@ -657,6 +693,25 @@ async def test_a_stream_that_breaks_is_told_to_its_reader(kind: str) -> None:
         with pytest.raises(placet.Unavailable):
             await ask("evaluate_stream", requests)
         assert (0, 1) == (ask.endpoint(nodes[0]).in_flight, ask.endpoint(nodes[0]).failures)
+
+
+async def test_a_stream_that_fails_before_it_says_anything_begins_elsewhere(kind: str) -> None:
+    source = Source(policy("a"))
+    asked = subscribe_service_pb2.SubscribeRequest(tenant=TENANT)
+    in_turn = Balancing(strategy="round_robin")
+    async with fleet(2) as nodes, asking(kind, addresses(nodes), in_turn) as ask:
+        nodes[0].scripts += [say(then=fail(grpc.StatusCode.UNAVAILABLE))] * 2
+        nodes[1].scripts += [say(*source.snapshot(), then=end)] * 2
+        stub: Any = subscribe_service_pb2_grpc.SubscribeServiceStub(ask.client._channel)
+        for _ in range(2):
+            if kind == "threads":
+                messages = await asyncio.to_thread(lambda: list(stub.Subscribe(asked)))
+            else:
+                messages = [message async for message in stub.Subscribe(asked)]
+            assert len(source.snapshot()) == len(messages)
+
+        assert [1, 2] == [len(node.streams) for node in nodes]
+        assert [0, 0] == [found.in_flight for found in ask.client.endpoints()]
 
 
 async def test_a_subscription_goes_on_at_another_node_from_its_cursor() -> None:
@@ -766,3 +821,50 @@ async def test_a_client_that_is_dropped_is_watched_for_no_longer() -> None:
         assert 1 == nodes[0].watchers
         del client
         await nodes[0].wait_unwatched(timeout_s=TIMEOUT_S)
+
+
+@pytest.mark.parametrize("hedge_after_s", [None, 1.0])
+async def test_who_calls_is_told_to_whoever_answers(kind: str, hedge_after_s: float | None) -> None:
+    told = []
+
+    async def note(context: Context) -> None:
+        told.append(dict(context.invocation_metadata() or ())["placet-actor"])
+
+    async with fleet(2) as nodes:
+        balancing = Balancing(strategy="round_robin", hedge_after_s=hedge_after_s)
+        async with asking(kind, addresses(nodes), balancing, actor="ann") as ask:
+            for node in nodes:
+                node.act = note
+            await ask.nodes(4)
+
+    assert ["ann"] * 4 == told
+
+
+async def test_without_a_token_nobody_is_called_and_with_one_again_everybody(kind: str) -> None:
+    good = threading.Event()
+
+    def token() -> str:
+        if not good.is_set():
+            raise OSError("the token's file is being written")
+        return "good"
+
+    async with fleet(2) as nodes:
+        credentials = placet.Credentials(plaintext=True, token=token)
+        target = addresses(nodes)
+        async with asking(kind, target, ready=False, credentials=credentials) as ask:
+            with pytest.raises(placet.Unauthenticated, match="being written"):
+                await ask.node()
+            good.set()
+            await ask.until(
+                lambda: all(found.state is EndpointState.READY for found in ask.client.endpoints())
+            )
+            assert {"node-0", "node-1"} == set(await ask.nodes())
+
+
+async def test_one_plain_target_can_be_waited_for(kind: str) -> None:
+    async with fleet(1) as nodes, asking(kind, nodes[0].address, actor="ann") as ask:
+        assert "node-0" == await ask.node()
+        await nodes[0].kill()
+    async with asking(kind, nodes[0].address, ready=False) as ask:
+        with pytest.raises(placet.DeadlineExceeded, match="no server can be reached"):
+            await ask("wait_ready", timeout_s=0.3)

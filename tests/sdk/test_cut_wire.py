@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 import placet
+from bench.wires import Wire, wire_to
 from placet import Delta, Snapshot
 from placet._backoff import Backoff
 from placet._channel import Destination, Dialing
@@ -22,7 +23,6 @@ from placet_engine.items import ItemKey, ItemKind, Policy, checksum
 from placet_server.app import Node
 from placet_server.config import SubscribeConfig
 from placet_server.testing import running_server
-from tests.sdk.proxy import Proxy, proxy_to
 
 TENANT = "acme"
 _PUBLISHES = 1000
@@ -48,24 +48,24 @@ def _change(number: int) -> ChangeSet:
     return ChangeSet(upserts=(policy,), deletes=deletes)
 
 
-async def _publish_and_cut(node: Node, proxy: Proxy, rng: random.Random) -> int:
+async def _publish_and_cut(node: Node, wire: Wire, rng: random.Random) -> int:
     """Publish many changes; cut ten times, and half of those times wait for the follower."""
     revision, cuts = 0, set(rng.sample(range(1, _PUBLISHES), 10))
-    await proxy.wait_connected(timeout_s=_SOON_S)
+    await wire.wait_connected(timeout_s=_SOON_S)
     for number in range(1, _PUBLISHES + 1):
         result = await node.publisher.publish(TENANT, _change(number), timeout_s=_SOON_S)
         revision = int(result.revision)
         if number in cuts:
-            proxy.cut()
+            wire.drop()
             if rng.random() < 0.5:
-                await proxy.wait_connected(timeout_s=_SOON_S)
+                await wire.wait_connected(timeout_s=_SOON_S)
     return revision
 
 
 async def test_a_follower_ends_with_what_the_store_has(node: Node) -> None:
-    async with proxy_to(node.address) as proxy, _following(proxy.address) as subscription:
+    async with wire_to(node.address) as wire, _following(wire.address) as subscription:
         follower = asyncio.create_task(_replay(subscription, lambda: _PUBLISHES + 1))
-        last = await _publish_and_cut(node, proxy, random.Random(1))
+        last = await _publish_and_cut(node, wire, random.Random(1))
         assert last == _PUBLISHES + 1
         replayed = await asyncio.wait_for(follower, _SOON_S)
 
@@ -73,7 +73,7 @@ async def test_a_follower_ends_with_what_the_store_has(node: Node) -> None:
         assert {key.id: item.digest for key, item in stored.items()} == replayed
         truth = checksum([*stored.values(), *node.active.platform.items.values()]).to_bytes(32)
         assert truth == subscription._follower._mirror.snapshot().checksum
-    assert proxy.connections > 4
+    assert wire.connections > 4
 
 
 def _following(address: str) -> AbstractAsyncContextManager[Subscription[placet.Item]]:
@@ -115,13 +115,13 @@ async def test_a_local_evaluator_ends_with_the_servers_decision(node: Node) -> N
     rng = random.Random(3)
 
     async with (
-        proxy_to(node.address) as proxy,
+        wire_to(node.address) as wire,
         placet.aio.Client(node.address, tenant=TENANT, timeout_s=_SOON_S) as client,
         LocalEvaluator(
-            proxy.address, tenant=TENANT, timeout_s=_SOON_S, options=tuple(_OPTIONS.items())
+            wire.address, tenant=TENANT, timeout_s=_SOON_S, options=tuple(_OPTIONS.items())
         ) as evaluator,
     ):
-        last = await _publish_and_cut(node, proxy, rng)
+        last = await _publish_and_cut(node, wire, rng)
         local = await evaluator.evaluate(*question, min_revision=last)
         remote = await client.evaluate(*question, min_revision=last)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import placet
+from bench.wires import wire_to
 from placet import (
     Canary,
     CanaryUnit,
@@ -31,7 +32,6 @@ from placet import (
 from placet_server.app import Node
 from placet_server.config import RolloutsConfig
 from placet_server.testing import running_server
-from tests.sdk.proxy import proxy_to
 from tests.sdk.test_client import Asking
 
 TENANT = "acme"
@@ -351,18 +351,18 @@ async def test_who_runs_what(ask: Asking) -> None:
 async def test_a_watcher_comes_through_a_cut_connection(node: Node, ask: Asking, as_: As) -> None:
     plan = canary(10, 100, bake_time=HOUR)
     rollout = (await ask("start_rollout", ChangeSet(policies=[EDIT]), plan=plan)).rollout
-    async with proxy_to(node.address) as proxy:
-        watcher = await as_(address=proxy.address)
+    async with wire_to(node.address) as wire:
+        watcher = await as_(address=wire.address)
         watching = asyncio.create_task(watcher("watch_rollout"))
-        await proxy.wait_connected(timeout_s=_SOON_S)
-        proxy.cut()
-        await proxy.wait_connected(timeout_s=_SOON_S)
+        await wire.wait_connected(timeout_s=_SOON_S)
+        wire.drop()
+        await wire.wait_connected(timeout_s=_SOON_S)
         await ask("roll_back", rollout)
         seen = await asyncio.wait_for(watching, _SOON_S)
 
     assert {rollout.id} == {one.id for one in seen}
     assert RolloutState.ROLLED_BACK is seen[-1].state
-    assert 2 <= proxy.connections
+    assert 2 <= wire.connections
 
 
 async def test_a_watcher_may_leave(node: Node, ask: Asking) -> None:

@@ -100,7 +100,7 @@ async def running_service(**options: Any) -> AsyncIterator[Service]:
         running_server(**options) as node,
         grpc.aio.insecure_channel(node.address) as channel,
     ):
-        yield Service(node=node, channel=channel, **_stubs(channel))
+        yield Service(node=node, channel=channel, **stubs(channel))
 
 
 @asynccontextmanager
@@ -110,7 +110,7 @@ async def running_edge_service(*upstreams: str, **options: Any) -> AsyncIterator
         running_edge(*upstreams, **options) as node,
         grpc.aio.insecure_channel(node.address) as channel,
     ):
-        yield Service(node=node, channel=channel, **_stubs(channel))
+        yield Service(node=node, channel=channel, **stubs(channel))
 
 
 @asynccontextmanager
@@ -118,10 +118,11 @@ async def connected(address: str) -> AsyncIterator[Connection]:
     """Connect to a server, over a connection nobody else in this process uses."""
     options = (("grpc.use_local_subchannel_pool", 1),)
     async with grpc.aio.insecure_channel(address, options=options) as channel:
-        yield Connection(channel=channel, **_stubs(channel))
+        yield Connection(channel=channel, **stubs(channel))
 
 
-def _stubs(channel: grpc.aio.Channel) -> dict[str, Any]:
+def stubs(channel: grpc.aio.Channel) -> dict[str, Any]:
+    """Return a stub for each service, by its name in `Connection`."""
     return {
         "evaluate": evaluate_service_pb2_grpc.EvaluateServiceStub(channel),
         "policy": policy_service_pb2_grpc.PolicyServiceStub(channel),

@@ -16,6 +16,8 @@ from placet_engine.placement.residency import ResidencyRule
 from placet_engine.placement.routing import Route
 from placet_server import errors
 from placet_server.api.failures import TABLE, to_status
+from placet_server.identity import refusals
+from placet_server.identity.refusals import CredentialsRefused, Refusal
 from placet_server.policies.hub import FellBehind, NodeLeaving
 from placet_server.store import contract
 from tests.wire.details import info
@@ -53,6 +55,10 @@ _EXAMPLES: list[Exception] = [
     errors.RolloutRefused("it has ended", "ROLLOUT_STATE"),
     errors.RolloutChanged("r1"),
     errors.ApprovalRefused("not you"),
+    errors.NotAllowed("`bob`", ["publish"], "acme"),
+    errors.ActorDiffers("alice", "bob"),
+    errors.CallerChanged("its token has expired"),
+    CredentialsRefused(Refusal.TOKEN_EXPIRED),
     errors.NodeUnknown("n"),
     errors.NodeIdTaken("n", retry_after_s=0.5),
     errors.NodeChanged("n"),
@@ -75,7 +81,7 @@ _EXAMPLES: list[Exception] = [
 def _classes() -> set[type[Exception]]:
     return {
         found
-        for module in (errors, contract)
+        for module in (errors, contract, refusals)
         for found in vars(module).values()
         if inspect.isclass(found)
         and issubclass(found, Exception)

@@ -11,10 +11,21 @@ import pytest
 
 from placet.v1 import topology_pb2 as pb
 from placet.v1 import topology_service_pb2 as service_pb
+from placet_engine.changes import ChangeSet, Commit, Edit
+from placet_engine.items import NO_REVISION, TOPOLOGY, Policy
 from placet_engine.placement.regions import DEFAULT_REGIONS
 from placet_server.config import TopologyConfig
+from placet_server.errors import WrongRegion
+from placet_server.store.contract import CommitInfo
 from tests.wire.details import details, info, violated_fields
-from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, running_service
+from tests.wire.service import (
+    TENANT,
+    TIMEOUT_S,
+    Service,
+    policy,
+    request,
+    running_service,
+)
 
 _ALLOW = "permit(principal, action, resource);"
 _EU = pb.RESIDENCY_RULE_EU_ONLY
@@ -216,6 +227,46 @@ async def test_a_node_without_a_region_may_only_hold_who_may_be_anywhere() -> No
             await _put(service, residency=pb.RESIDENCY_RULE_NO_US)
 
     assert info(held.value).reason == "TENANT_HELD"
+
+
+async def test_what_was_published_while_a_tenant_was_forbidden_is_seen_and_nothing_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its publish had been let in before the placement was there."""
+    async with running_service(region="us-east") as service:
+        store = service.node.store
+        append = store.append
+
+        async def late(owner: str, edits: Any, **rest: Any) -> Commit:
+            commit = await append(owner, edits, **rest)
+            if owner == TOPOLOGY and not await store.history(TENANT, limit=1):
+                body = Policy(id="p", cedar=_ALLOW)
+                info_ = CommitInfo(time=commit.time)
+                await append(TENANT, [Edit(body.key, body)], expected=NO_REVISION, info=info_)
+            return commit
+
+        monkeypatch.setattr(store, "append", late)
+        with pytest.raises(grpc.aio.AioRpcError) as held:
+            await _put(service, residency=_EU)
+        await service.node.active.wait_for(await store.head(), TIMEOUT_S)
+        after = await _get(service)
+        answer = await service.evaluate.Evaluate(request(), timeout=TIMEOUT_S)
+
+    assert info(held.value).reason == "TENANT_HELD"
+    assert after.residency == pb.RESIDENCY_RULE_ANY
+    assert answer.decision.revision == 2
+
+
+async def test_a_publish_that_was_let_in_before_the_placement_stores_nothing(
+    service: Service,
+) -> None:
+    await _put(service, residency=pb.RESIDENCY_RULE_US_ONLY)
+    change_set = ChangeSet(upserts=(Policy(id="p", cedar=_ALLOW),))
+
+    with pytest.raises(WrongRegion):
+        await service.node.publisher.publish(TENANT, change_set, timeout_s=TIMEOUT_S)
+
+    assert set(await service.node.store.owners()) == {TOPOLOGY}
 
 
 # ----------------------------------------------------------------------------------- routes

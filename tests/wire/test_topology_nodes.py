@@ -544,6 +544,12 @@ async def test_control_nodes_on_one_store_know_each_others_nodes(tmp_path: Path)
         await until(lambda: nodes(one), lambda found: "e1" not in found)
 
 
+async def test_others_know_that_a_control_node_stops_before_it_has(tmp_path: Path) -> None:
+    async with two_control_nodes(tmp_path) as (one, two):
+        await two.node.drain()
+        await until(lambda: nodes(one), lambda found: found["c2"].draining)
+
+
 async def test_a_control_node_that_stops_is_gone_at_once(tmp_path: Path) -> None:
     path = tmp_path / "placet.db"
     async with running_service(path=path, node="c1", topology=QUIET) as one:

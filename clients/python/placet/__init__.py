@@ -12,8 +12,12 @@ Ask, and do only what is allowed::
             ...  # runs on an allow whose obligations are understood, and on nothing else
 
 ``Client(target, *, tenant=None, timeout_s=1.0, management_timeout_s=30.0, actor="", groups=(),
-credentials=None, options=())`` is for threads; ``placet.aio.Client`` has the same methods for
-asyncio. Every call has a deadline, and takes ``tenant`` and ``timeout_s`` where it is to differ::
+balancing=None, credentials=None, options=())`` is for threads; ``placet.aio.Client`` has the
+same methods for asyncio. The target is one server's, ``localhost:7717``, or it is several to be
+balanced over: ``"a:7717,b:7717"``, ``Endpoint(address, region="", weight=100)`` in a sequence,
+``Dns(target)``, ``Topology(bootstrap=..., place=...)``; ``Balancing(strategy="least_request",
+regions=(), hedge_after_s=None, ...)`` says how. Every call has a deadline, and takes ``tenant``
+and ``timeout_s`` where it is to differ::
 
     evaluate(subject, action, resource, context=None, *, entities=(), permit="",
              min_revision=0) -> Decision
@@ -51,6 +55,20 @@ asyncio. Every call has a deadline, and takes ``tenant`` and ``timeout_s`` where
 
     cache_statistics(*, max_tenants=20) -> CacheReport      # of the node that answers
 
+    put_tenant(placement) -> Placement                      # where its data may be
+    get_tenant() -> Placement
+    tenants(*, page_size=0) -> iterator of Placement
+    regions() -> list[Region]
+    route(place=None) -> Route                              # where its callers go
+    watch_route(place=None, *, patience_s=60.0) -> iterator of Route
+
+    nodes(*, regions=()) -> list[Node]
+    update_node(node or id, *, weight=None, draining=None) -> Node
+    watch_topology(*, kinds=(), patience_s=60.0) -> iterator of TopologyState
+
+    endpoints() -> tuple of EndpointStatistics              # what can be seen of each
+    wait_ready(*, timeout_s=10.0)                           # connect now
+
     subscribe(*, policy_ids=(), kinds=(), subscriber="", region="", stale_after_s=15.0,
               on_state_change=None) -> Subscription     # a context manager
 
@@ -59,6 +77,10 @@ A rollout's plan is ``Canary(steps=((10, timedelta(minutes=5)), (100, None)))``,
 ``guards=[Guard(GuardKind.DENY_RATE_CHANGE, 0.1)]`` where the server's are not to hold. A
 ``Rollout`` has ``state``, ``step``, ``share_percent``, ``readings``, ``nodes`` and, when it was
 undone, ``rollback``: the guard, its numbers, and requests that changed their answer.
+
+A ``Placement(tenant=..., residency=ResidencyRule.EU_ONLY)`` may name a ``home_region`` and
+``affinity_regions``; a place is a ``Country("IE")``, a ``GeoPoint(53.3, -6.3)`` or an
+``InRegion("eu-west")``. A ``Route`` has ``regions``, best first, and the ``addresses`` in them.
 
 A ``Subscription`` iterates over ``Snapshot`` and ``Delta``; it has ``state`` (``CONNECTING``,
 ``READY``, ``STALE``, ``ERROR``), ``revision``, ``staleness()``, ``last_error``, ``status``,
@@ -89,7 +111,8 @@ All errors are ``PlacetError``, with ``message``, ``reason`` and ``metadata``. `
 came. ``NotAllowed`` (``Denied``, ``ApprovalRequired``, ``UnknownObligation``; each with
 ``decision``): raised by ``enforce`` only. Besides: ``Unauthenticated``, ``PermissionDenied``,
 ``NotFound``, ``Conflict`` (``expected``, ``actual``), ``OutOfRange`` (``CursorCompacted``),
-``FailedPrecondition`` (``WrongRegion``, ``StaleNode``).
+``FailedPrecondition`` (``WrongRegion`` with its ``route``, ``RegionForbidden``,
+``StaleNode``).
 """
 
 from __future__ import annotations
@@ -99,6 +122,7 @@ from placet._balancing.endpoints import Endpoint, EndpointState, EndpointStatist
 from placet._balancing.options import Balancing
 from placet._balancing.sources import Dns, Topology
 from placet._client import Client
+from placet._credentials import Credentials, TokenFile
 from placet._decisions import (
     Cause,
     Decision,
@@ -133,6 +157,7 @@ from placet._errors import (
     PermissionDenied,
     PlacetError,
     Precondition,
+    RegionForbidden,
     ResourceExhausted,
     StaleNode,
     Unauthenticated,
@@ -144,7 +169,16 @@ from placet._errors import (
 )
 from placet._freshness import State, StateChange, Status
 from placet._mirror import Delta, Snapshot
-from placet._nodes import CacheReport, CacheStatistics
+from placet._nodes import (
+    CacheReport,
+    CacheStatistics,
+    Node,
+    NodeHealth,
+    NodeLoad,
+    NodeRole,
+    TopologyKind,
+    TopologyState,
+)
 from placet._policies import (
     PLATFORM,
     TOPOLOGY,
@@ -192,7 +226,20 @@ from placet._rollouts import (
     Scheduled,
 )
 from placet._sync_subscription import Subscription
-from placet._topology import NodeSettings, Placement, ResidencyRule
+from placet._topology import (
+    Country,
+    GeoPoint,
+    InRegion,
+    NodeSettings,
+    Place,
+    Placement,
+    Region,
+    ResidencyRule,
+    Route,
+    RouteEndpoint,
+    RouteReason,
+    RouteRegion,
+)
 from placet._values import Entity, EntityRef, Extension, Value
 
 __all__ = [
@@ -216,6 +263,8 @@ __all__ = [
     "Client",
     "Conflict",
     "CouldNotDecide",
+    "Country",
+    "Credentials",
     "CursorCompacted",
     "DeadlineExceeded",
     "Decision",
@@ -233,11 +282,13 @@ __all__ = [
     "Explanation",
     "Extension",
     "FailedPrecondition",
+    "GeoPoint",
     "Guard",
     "GuardKind",
     "GuardReading",
     "GuardStatus",
     "Immediate",
+    "InRegion",
     "Internal",
     "InvalidRequest",
     "Item",
@@ -249,8 +300,12 @@ __all__ = [
     "LogOnlyReport",
     "Manual",
     "MatchedPolicy",
+    "Node",
+    "NodeHealth",
+    "NodeLoad",
     "NodeRevision",
     "NodeRevisions",
+    "NodeRole",
     "NodeSettings",
     "NodeTally",
     "NotAllowed",
@@ -260,6 +315,7 @@ __all__ = [
     "Outcome",
     "Override",
     "PermissionDenied",
+    "Place",
     "Placement",
     "PlacetError",
     "Policy",
@@ -269,6 +325,8 @@ __all__ = [
     "Problem",
     "Publication",
     "Reason",
+    "Region",
+    "RegionForbidden",
     "Request",
     "ResidencyRule",
     "Resource",
@@ -280,6 +338,10 @@ __all__ = [
     "Rollout",
     "RolloutPlan",
     "RolloutState",
+    "Route",
+    "RouteEndpoint",
+    "RouteReason",
+    "RouteRegion",
     "Scheduled",
     "Schema",
     "SchemaValidation",
@@ -295,7 +357,10 @@ __all__ = [
     "Subscription",
     "TemplateLink",
     "TenantSettings",
+    "TokenFile",
     "Topology",
+    "TopologyKind",
+    "TopologyState",
     "Unauthenticated",
     "Unavailable",
     "UnknownObligation",

@@ -1,8 +1,8 @@
-"""Who calls: told with every call of a client, and not proved by it."""
+"""Who calls: told with every call of a client. Proofs are in ``_credentials.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from placet._calls import Metadata
@@ -40,11 +40,13 @@ def _checked(name: str, path: str) -> str:
 class TellingChannel:
     """A channel, for threads or asyncio, whose calls all carry some metadata of the client's.
 
+    The metadata may be what returns it, which is then asked for each call.
+
     Not gRPC's interceptors: those for asyncio put objects of their own in the place of calls,
     which behave differently when they are cancelled.
     """
 
-    def __init__(self, channel: Any, metadata: Metadata) -> None:
+    def __init__(self, channel: Any, metadata: Metadata | Callable[[], Metadata]) -> None:
         self._channel = channel
         self._metadata = metadata
 
@@ -64,12 +66,41 @@ class TellingChannel:
         """The same for one that only takes a stream."""
         return self._telling(self._channel.stream_unary(*method, **options))
 
+    def subscribe(self, *arguments: Any, **options: Any) -> None:
+        """Have somebody told of the connection's state."""
+        self._channel.subscribe(*arguments, **options)
+
+    def unsubscribe(self, *arguments: Any) -> None:
+        """Have somebody told of it no longer."""
+        self._channel.unsubscribe(*arguments)
+
+    def channel_ready(self) -> Any:
+        """Return what waits, for asyncio, until there is a connection."""
+        return self._channel.channel_ready()
+
     def close(self) -> Any:
         """Close the channel; to be awaited for asyncio."""
         return self._channel.close()
 
-    def _telling(self, method: Any) -> Any:
-        def call(*request: Any, metadata: Metadata = (), **options: Any) -> Any:
-            return method(*request, metadata=(*metadata, *self._metadata), **options)
+    def _telling(self, method: Any) -> _TellingMethod:
+        return _TellingMethod(method, self._metadata)
 
-        return call
+
+class _TellingMethod:
+    """An rpc whose calls carry some metadata of the client's."""
+
+    __slots__ = ("_metadata", "_method")
+
+    def __init__(self, method: Any, metadata: Metadata | Callable[[], Metadata]) -> None:
+        self._method = method
+        self._metadata = metadata
+
+    def __call__(self, *request: Any, metadata: Metadata = (), **options: Any) -> Any:
+        return self._method(*request, metadata=(*metadata, *self._own()), **options)
+
+    def future(self, *request: Any, metadata: Metadata = (), **options: Any) -> Any:
+        """Begin a call whose end is told of; for threads."""
+        return self._method.future(*request, metadata=(*metadata, *self._own()), **options)
+
+    def _own(self) -> Metadata:
+        return self._metadata() if callable(self._metadata) else self._metadata

@@ -97,7 +97,8 @@ def _metadata(request: object) -> Metadata:
     An overloaded server can then refuse a tenant that floods it, and only that one, unread.
     """
     tenant = getattr(request, "tenant", "")
-    named = tenant and tenant.isascii() and tenant.isprintable()
+    # Who places a tenant has a message there, and is not counted for what the tenant does.
+    named = isinstance(tenant, str) and tenant and tenant.isascii() and tenant.isprintable()
     return (*((("placet-tenant", tenant),) if named else ()), *(trace_metadata() or ()))
 
 

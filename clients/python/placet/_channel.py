@@ -18,6 +18,7 @@ from placet._balancing.options import Balancing
 from placet._balancing.sources import Dns, DnsSource, Listed, Source, Topology, TopologySource
 from placet._callers import TellingChannel
 from placet._calls import Metadata
+from placet._credentials import Credentials, opened
 from placet._values import refusal
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, "int | str"]]
@@ -31,29 +32,30 @@ addresses with commas, a sequence of addresses or ``Endpoint``, ``Dns``, ``Topol
 class Dialing:
     """How to talk to servers, whichever they are. Opening connects at the first call."""
 
-    credentials: grpc.ChannelCredentials | None = None
+    credentials: grpc.ChannelCredentials | Credentials | None = None
     """Plain text without."""
     options: tuple[tuple[str, int | str], ...] = ()
     """Channel arguments, over the defaults below."""
     caller: Metadata = ()
     """Goes with every call."""
 
+    def __post_init__(self) -> None:
+        """Say now, and not at the first call, what is wrong with files.
+
+        Raises:
+            InvalidRequest: one cannot be used.
+        """
+        if isinstance(self.credentials, Credentials):
+            self.credentials.check()
+
     def open(self, target: str, defaults: dict[str, int | str]) -> grpc.Channel:
         """Return a channel for threads."""
-        options = self._options(defaults)
-        if self.credentials is None:
-            channel = grpc.insecure_channel(target, options)
-        else:
-            channel = grpc.secure_channel(target, self.credentials, options)
+        channel = opened(grpc, target, self.credentials, self._options(defaults))
         return cast("grpc.Channel", self._telling(channel))
 
     def open_aio(self, target: str, defaults: dict[str, int | str]) -> grpc.aio.Channel:
         """Return a channel for the running event loop."""
-        options = self._options(defaults)
-        if self.credentials is None:
-            channel = grpc.aio.insecure_channel(target, options)
-        else:
-            channel = grpc.aio.secure_channel(target, self.credentials, options)
+        channel = opened(grpc.aio, target, self.credentials, self._options(defaults))
         return cast("grpc.aio.Channel", self._telling(channel))
 
     def _telling(self, channel: object) -> object:
@@ -216,6 +218,13 @@ _RETRIED = {
         "Test",
     ),
     "placet.v1.NodeService": ("GetCacheStatistics",),
+    "placet.v1.TopologyService": (
+        "ListRegions",
+        "PutTenant",
+        "GetTenant",
+        "ListTenants",
+        "GetRoute",
+    ),
     "placet.v1.RolloutService": (
         "StartRollout",
         "ApproveRollout",

@@ -20,6 +20,7 @@ from placet._balancing.options import Balancing
 from placet._callers import caller_metadata
 from placet._calls import Defaults, call, pages
 from placet._channel import ChannelOptions, Destination, Dialing, Target
+from placet._credentials import Credentials
 from placet._decisions import Decision, Explanation, SearchHit
 from placet._enforcing import Enforcement
 from placet._errors import DeadlineExceeded, DecisionError
@@ -28,6 +29,8 @@ from placet._managing import Management
 from placet._mirror import ITEMS
 from placet._opening import following, subscribe_request
 from placet._operating import Operations
+from placet._overseeing import Oversight
+from placet._placing import Placements
 from placet._policies import Item, ItemKind
 from placet._requests import (
     ActionLike,
@@ -48,10 +51,11 @@ from placet.v1 import (
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
     rollout_service_pb2_grpc,
+    topology_service_pb2_grpc,
 )
 
 
-class Client(Enforcement, Management, Operations, Rollouts):
+class Client(Enforcement, Management, Operations, Oversight, Placements, Rollouts):
     """Asks a Placet server for decisions, and manages policies there. Thread-safe.
 
     Every call has a deadline, and may raise any ``PlacetError`` but
@@ -69,7 +73,7 @@ class Client(Enforcement, Management, Operations, Rollouts):
         actor: str = "",
         groups: Iterable[str] = (),
         balancing: Balancing | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
     ) -> None:
         """Prepare to talk to a server; the first call connects.
@@ -83,12 +87,13 @@ class Client(Enforcement, Management, Operations, Rollouts):
             management_timeout_s: the same for calls about policies, rollouts and nodes,
                 which may take longer.
             actor: who calls, for the history, and for approvals, which authors cannot give
-                themselves. Said by the caller, not proved: until callers have identities of
-                their own, a server takes everybody's word for it.
-            groups: the groups the actor is in, for approvals that need one; not proved either.
+                themselves. Where a server wants that proved, ``credentials`` do it, and this is
+                best left out: it refuses who says something else.
+            groups: the groups the actor is in, for approvals that need one; the same holds.
             balancing: how to choose between endpoints, when there are several; one target with
                 it is an endpoint too, with ``attempts`` and statistics.
-            credentials: how to encrypt and authenticate; plain text without.
+            credentials: how to know the server and prove who calls: ``Credentials``, or gRPC's own;
+                plain text without.
             options: gRPC channel arguments, over this package's own.
         """
         self._defaults = Defaults(
@@ -108,6 +113,7 @@ class Client(Enforcement, Management, Operations, Rollouts):
         self._managing = policy_service_pb2_grpc.PolicyServiceStub(self._channel)
         self._operating = node_service_pb2_grpc.NodeServiceStub(self._channel)
         self._rolling = rollout_service_pb2_grpc.RolloutServiceStub(self._channel)
+        self._placing = topology_service_pb2_grpc.TopologyServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self

@@ -467,6 +467,72 @@ def placement(message: topology_pb2.Tenant) -> topology.Placement:
     )
 
 
+def region(message: topology_pb2.Region) -> topology.Region:
+    """Return a region."""
+    location = message.location
+    return topology.Region(
+        name=message.name,
+        title=message.title,
+        jurisdiction=message.jurisdiction,
+        regulations=tuple(message.regulations),
+        location=topology.GeoPoint(location.latitude, location.longitude)
+        if message.HasField("location")
+        else None,
+    )
+
+
+def route(message: topology_pb2.Route) -> topology.Route:
+    """Return where a tenant's callers may go."""
+    return topology.Route(
+        tenant=message.tenant,
+        residency=_known(topology.ResidencyRule, message.residency),
+        regions=tuple(map(_route_region, message.regions)),
+    )
+
+
+def _route_region(message: topology_pb2.RouteRegion) -> topology.RouteRegion:
+    return topology.RouteRegion(
+        region=message.region,
+        jurisdiction=message.jurisdiction,
+        reason=_known(topology.RouteReason, message.reason),
+        distance_km=message.distance_km,
+        endpoints=tuple(
+            topology.RouteEndpoint(
+                address=endpoint.address,
+                node=endpoint.node,
+                weight=endpoint.weight,
+                utilization=endpoint.utilization,
+            )
+            for endpoint in message.endpoints
+        ),
+    )
+
+
+def node(message: topology_pb2.Node) -> nodes.Node:
+    """Return a node with all that is known about it."""
+    load = message.load
+    return nodes.Node(
+        id=message.id,
+        instance=message.instance,
+        region=message.region,
+        role=_known(nodes.NodeRole, message.role),
+        address=message.address,
+        upstreams=tuple(message.upstreams),
+        weight=message.weight,
+        version=message.version,
+        health=_known(nodes.NodeHealth, message.health),
+        health_reason=message.health_reason,
+        draining=message.draining,
+        load=nodes.NodeLoad(load.utilization, load.requests_per_second, load.subscribers),
+        revision=message.revision,
+        staleness=message.staleness.ToTimedelta(),
+        register_time=_time(message.register_time),
+        renew_time=_time(message.renew_time),
+        lease_expire_time=_time(message.lease_expire_time),
+        etag=message.etag,
+    )
+
+
 def _node_settings(message: topology_pb2.NodeSettings) -> topology.NodeSettings:
     return topology.NodeSettings(
         node=message.node,

@@ -12,6 +12,7 @@ from placet._errors import (
     OutOfRange,
     PermissionDenied,
     PlacetError,
+    RegionForbidden,
     StaleNode,
     Unauthenticated,
     Unavailable,
@@ -32,6 +33,8 @@ class Ending:
     is_final: bool = False
     """Whether there is no point in trying at all if nothing is held yet."""
     wait_s: float = 0.0
+    forgets: bool = False
+    """Whether what is held may not be kept."""
 
 
 def after_error(error: PlacetError) -> Ending:
@@ -44,6 +47,7 @@ def after_error(error: PlacetError) -> Ending:
         is_fault=is_fault,
         is_final=is_fault,
         wait_s=retry_after.total_seconds() if retry_after else 0.0,
+        forgets=isinstance(error, RegionForbidden),
     )
 
 

@@ -10,6 +10,7 @@
     │   └── CursorCompacted     ... any more: start again from the current state
     ├── FailedPrecondition      not in this state, or not here
     │   ├── WrongRegion         the tenant's data may not be here; says where
+    │   ├── RegionForbidden     the tenant's data may not come to where the caller is
     │   └── StaleNode           (also a CouldNotDecide) knows less than the tenant allows
     ├── CouldNotDecide          a good request, and no decision: neither allow nor denial
     │   ├── Unavailable         nobody answers, or the node starts or stops
@@ -38,6 +39,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from placet._decisions import Decision
+    from placet._topology import Route
 
 
 class PlacetError(Exception):
@@ -154,7 +156,27 @@ class FailedPrecondition(PlacetError):
 
 
 class WrongRegion(FailedPrecondition):
-    """The tenant's data may not be at this node. Metadata and preconditions say where it may."""
+    """The tenant's data may not be at this node. The route says where it may."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        route: Route | None = None,
+        region: str = "",
+        preconditions: Iterable[Precondition] = (),
+        reason: str = "",
+        metadata: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(message, preconditions=preconditions, reason=reason, metadata=metadata)
+        self.route = route
+        """Where to go, best first. None: nowhere, no region is allowed."""
+        self.region = region
+        """The region of the node that refused."""
+
+
+class RegionForbidden(FailedPrecondition):
+    """The tenant's data may not come to the region that the caller said it is in, or to nowhere."""
 
 
 class CouldNotDecide(PlacetError):

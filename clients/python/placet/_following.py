@@ -117,6 +117,7 @@ class Follower(Generic[ItemT]):
             it past which the status is STALE.
         take: is handed every event, once the mirror has it.
         changed: is called when the status has changed; it may have been called already.
+        forget: is called when what is held may not be kept, and no longer is.
         clock: a monotonic time, in seconds.
         sleep: waits.
     """
@@ -129,6 +130,7 @@ class Follower(Generic[ItemT]):
         stale_after_s: float,
         take: Callable[[Snapshot[ItemT] | Delta[ItemT]], None],
         changed: Callable[[Status, Status], None],
+        forget: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -137,6 +139,7 @@ class Follower(Generic[ItemT]):
         self._stale_after_s = stale_after_s
         self._hand_over = take
         self._changed = changed
+        self._forget = forget
         self._clock = clock
         self._sleep = sleep
         self._is_caught_up = False
@@ -163,9 +166,18 @@ class Follower(Generic[ItemT]):
                 return ending.error
             if following.starts_over:
                 mirror.start_over()
+            self._note(ending)
+            await self._sleep(following.wait_s)
+
+    def _note(self, ending: Ending) -> None:
+        """Have the status say how a stream ended, and let go of what may not be held here."""
+        if ending.forgets:
+            self._mirror.forget()
+            self._forget()
+            self.set(self.status.forgotten(ending.error))
+        else:
             note = self.status.failed if ending.is_fault else self.status.lost
             self.set(note(ending.error))
-            await self._sleep(following.wait_s)
 
     async def _read_stream(self) -> Ending:
         """Open a stream where the mirror stands and take what it brings until it ends."""
@@ -174,6 +186,9 @@ class Follower(Generic[ItemT]):
         except CLOSED as error:
             closed = Unavailable(f"the client is closed: {error}")
             return Ending(closed, is_fault=True, is_final=True)
+        except PlacetError as error:
+            # There is nothing to prove with who calls.
+            return after_error(error)
         try:
             while True:
                 async with asyncio.timeout(self._stale_after_s):

@@ -18,7 +18,8 @@ class State(Enum):
     STALE = "stale"
     """What is held may be old: the stream is down, or the node behind it is behind itself."""
     ERROR = "error"
-    """Trying again is not likely to help; see ``last_error``. What is held stays."""
+    """Trying again is not likely to help; see ``last_error``. What is held stays, unless it may
+    not be held here any more: then nothing is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,10 @@ class Status:
         """Note that the stream ended, and that another try may help."""
         state = State.CONNECTING if self.confirmed_at_s is None else State.STALE
         return replace(self, state=state, last_error=error)
+
+    def forgotten(self, error: PlacetError) -> Status:
+        """Note that nothing is held any more, and why."""
+        return Status(state=State.ERROR, last_error=error)
 
     def failed(self, error: PlacetError) -> Status:
         """Note that something is wrong which another try will hardly change."""

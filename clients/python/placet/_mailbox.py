@@ -59,6 +59,12 @@ class Mailbox(Generic[SnapshotT, DeltaT]):
         self._deltas.append(delta)
         self._note_change()
 
+    def clear(self) -> None:
+        """Let go of all that waits."""
+        self._deltas.clear()
+        self._snapshot_waits = False
+        self.oldest_waiting_since_s = None
+
     def close(self, error: PlacetError | None = None) -> None:
         """Say that nothing more comes. What waits can still be taken."""
         self._is_closed = True

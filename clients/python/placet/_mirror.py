@@ -136,6 +136,7 @@ class PolicySetMirror(Generic[ItemT]):
         self._owners: dict[str, int] = {}
         self._incoming: _Incoming[ItemT] | None = None
         self.has_snapshot = False
+        """Whether there ever was one."""
         self.is_following = False
         """Whether the stream goes on from what is held: it was resumed, or its snapshot is in."""
         self.revision = 0
@@ -170,6 +171,14 @@ class PolicySetMirror(Generic[ItemT]):
         """Expect a stream that goes on at ``cursor``; half a snapshot of another is dropped."""
         self._incoming = None
         self.is_following = self.cursor != b""
+
+    def forget(self) -> None:
+        """Let go of all that is held. The next stream begins with a snapshot."""
+        self._items = {}
+        self._checksum = 0
+        self._platform_revision = self._tenant_revision = 0
+        self.revision = 0
+        self.start_over()
 
     def start_over(self) -> None:
         """Ask the next stream for a snapshot. What is held stays until it is complete."""

@@ -1,8 +1,8 @@
 """Which exception a status of the wire becomes.
 
-Details are ``google.rpc``'s: ErrorInfo, BadRequest, RetryInfo and
-PreconditionFailure. Reasons count only under our own domain, so that those of
-a proxy in between are not mistaken for the server's.
+Details are ``google.rpc``'s (ErrorInfo, BadRequest, RetryInfo, PreconditionFailure) and our own
+ResidencyRefusal. Reasons count only under our own domain, so that those of a proxy in between are
+not mistaken for the server's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from placet import _convert as convert
 from placet._errors import (
     Conflict,
     CursorCompacted,
@@ -28,6 +29,7 @@ from placet._errors import (
     PermissionDenied,
     PlacetError,
     Precondition,
+    RegionForbidden,
     ResourceExhausted,
     StaleNode,
     Unauthenticated,
@@ -36,6 +38,8 @@ from placet._errors import (
     Violation,
     WrongRegion,
 )
+from placet._topology import Route
+from placet.v1 import topology_pb2
 
 DOMAIN = "placet.dev"
 
@@ -47,6 +51,8 @@ class _Details:
     violations: list[Violation] = field(default_factory=list)
     preconditions: list[Precondition] = field(default_factory=list)
     retry_after: timedelta | None = None
+    region: str = ""
+    route: Route | None = None
 
 
 def from_rpc_error(error: grpc.RpcError) -> PlacetError:
@@ -98,11 +104,18 @@ def _read_retry(found: _Details, retry: Any) -> None:
     found.retry_after = retry.retry_delay.ToTimedelta()
 
 
+def _read_refusal(found: _Details, refusal: topology_pb2.ResidencyRefusal) -> None:
+    found.region = refusal.region
+    if refusal.HasField("route"):
+        found.route = convert.route(refusal.route)
+
+
 _READERS: dict[Any, Callable[[_Details, Any], None]] = {
     error_details_pb2.ErrorInfo: _read_info,
     error_details_pb2.BadRequest: _read_violations,
     error_details_pb2.PreconditionFailure: _read_preconditions,
     error_details_pb2.RetryInfo: _read_retry,
+    topology_pb2.ResidencyRefusal: _read_refusal,
 }
 
 
@@ -127,6 +140,15 @@ def _number(text: str | None) -> int | None:
 
 
 def _failed_precondition(message: str, details: _Details) -> PlacetError:
+    if details.reason == "WRONG_REGION":
+        return WrongRegion(
+            message,
+            route=details.route,
+            region=details.region,
+            preconditions=details.preconditions,
+            reason=details.reason,
+            metadata=details.metadata,
+        )
     kind = _PRECONDITIONS.get(details.reason, FailedPrecondition)
     return kind(
         message,
@@ -136,7 +158,7 @@ def _failed_precondition(message: str, details: _Details) -> PlacetError:
     )
 
 
-_PRECONDITIONS = {"NODE_STALE": StaleNode, "WRONG_REGION": WrongRegion}
+_PRECONDITIONS = {"NODE_STALE": StaleNode, "REGION_FORBIDDEN": RegionForbidden}
 
 
 def _out_of_range(message: str, details: _Details) -> PlacetError:

@@ -39,6 +39,8 @@ class FollowOptions:
     backoff: Backoff = field(default_factory=Backoff)
     on_state_change: Callable[[StateChange], None] | None = None
     """Called on the event loop's thread; must not block."""
+    on_forget: Callable[[], None] | None = None
+    """Called there when what was held may not be kept, and no longer is."""
 
 
 class Subscription(Generic[ItemT]):
@@ -49,7 +51,8 @@ class Subscription(Generic[ItemT]):
     was too slow for it. Lost connections are made anew and go on where they
     broke off. An error which trying again will hardly mend ends it, unless it
     comes when a snapshot is held already: then what is held stays, ``state``
-    is ``ERROR``, and the tries go on. One reader at a time.
+    is ``ERROR``, and the tries go on. Where the tenant's data may no longer be
+    (``RegionForbidden``), nothing is held until it may again. One reader at a time.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Subscription(Generic[ItemT]):
             stale_after_s=options.stale_after_s,
             take=self._put,
             changed=self._announce,
+            forget=self._forget,
             clock=clock,
             sleep=sleep,
         )
@@ -220,6 +224,11 @@ class Subscription(Generic[ItemT]):
             self._mailbox.put_snapshot()
         else:
             self._mailbox.put_delta(event)
+
+    def _forget(self) -> None:
+        self._mailbox.clear()
+        if self._options.on_forget is not None:
+            self._options.on_forget()
 
     def _announce(self, before: Status, status: Status) -> None:
         """Make a change of the status known."""

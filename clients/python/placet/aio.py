@@ -1,8 +1,8 @@
 """The client for asyncio: ``placet.aio.Client``, with the methods of ``placet.Client``.
 
 What they do, take and raise is said there. ``evaluate_stream``, ``search``, ``list_items``,
-``history``, ``list_rollouts`` and ``watch_rollout`` are async iterators; everything that acts
-is awaited.
+``history``, ``list_rollouts``, ``tenants`` and what begins with ``watch_`` are async iterators;
+everything that acts is awaited.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from placet._balancing.options import Balancing
 from placet._callers import caller_metadata
 from placet._calls import Defaults, call_aio, pages_aio
 from placet._channel import ChannelOptions, Destination, Dialing, Target
+from placet._credentials import Credentials
 from placet._decisions import Decision, Explanation, SearchHit
 from placet._enforcing import AsyncEnforcement
 from placet._errors import DeadlineExceeded, DecisionError
@@ -33,6 +34,8 @@ from placet._managing import AsyncManagement
 from placet._mirror import ITEMS
 from placet._opening import opener, subscribe_request
 from placet._operating import AsyncOperations
+from placet._overseeing import AsyncOversight
+from placet._placing import AsyncPlacements
 from placet._policies import Item, ItemKind
 from placet._requests import (
     ActionLike,
@@ -52,12 +55,20 @@ from placet.v1 import (
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
     rollout_service_pb2_grpc,
+    topology_service_pb2_grpc,
 )
 
 __all__ = ["Client", "Subscription"]
 
 
-class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncRollouts):
+class Client(
+    AsyncEnforcement,
+    AsyncManagement,
+    AsyncOperations,
+    AsyncOversight,
+    AsyncPlacements,
+    AsyncRollouts,
+):
     """Asks a Placet server for decisions, and manages policies there. For one event loop."""
 
     def __init__(
@@ -70,7 +81,7 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncRollouts):
         actor: str = "",
         groups: Iterable[str] = (),
         balancing: Balancing | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
     ) -> None:
         """Prepare to talk to a server; the first call connects. See ``placet.Client``."""
@@ -110,6 +121,10 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncRollouts):
     def _rolling(self) -> rollout_service_pb2_grpc.RolloutServiceAsyncStub:
         return rollout_service_pb2_grpc.RolloutServiceStub(self._channel)
 
+    @cached_property
+    def _placing(self) -> topology_service_pb2_grpc.TopologyServiceAsyncStub:
+        return topology_service_pb2_grpc.TopologyServiceStub(self._channel)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -132,7 +147,9 @@ class Client(AsyncEnforcement, AsyncManagement, AsyncOperations, AsyncRollouts):
 
     def endpoints(self) -> tuple[EndpointStatistics, ...]:
         """Return what can be seen of each endpoint; nothing where there is one plain target."""
-        return self._balanced.statistics() if self._balanced is not None else ()
+        # Before the first call there may be no event loop to watch from.
+        balanced = self.__dict__.get("_balanced")
+        return balanced.statistics() if balanced is not None else ()
 
     async def wait_ready(self, *, timeout_s: float = 10.0) -> None:
         """Connect now, and wait until a server can answer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import grpc
@@ -19,6 +19,8 @@ _OPTIONS = (
     # A connection of its own: it is this node's way to that one that is tried out.
     ("grpc.use_local_subchannel_pool", 1),
 )
+# A question under way may be answered.
+_GRACE_S = 5.0
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _REASONS: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "it does not answer in time",
@@ -32,17 +34,24 @@ class HealthAsker:
     """Implements ``Asker``. Keeps a connection to each node it asks.
 
     Args:
-        credentials: how to talk to nodes; plain text without.
+        credentials: return how to talk to nodes as of now, None for plain text; raise ValueError
+            where that cannot be said.
     """
 
-    def __init__(self, credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(self, credentials: Callable[[], grpc.ChannelCredentials | None]) -> None:
         self._credentials = credentials
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._closing: set[asyncio.Future[Any]] = set()
 
     async def ask(self, address: str, timeout_s: float) -> Answer:
         """Ask the node at an address."""
+        try:
+            channel = self._channel(address)
+        except ValueError:
+            # That this node's own files are no good says nothing against others.
+            return Answer()
         # The stubs know this method, and mypy does not.
-        check: Any = getattr(health_pb2_grpc.HealthStub(self._channel(address)), "Check")  # noqa: B009
+        check: Any = getattr(health_pb2_grpc.HealthStub(channel), "Check")  # noqa: B009
         try:
             answer = await check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
@@ -60,16 +69,25 @@ class HealthAsker:
         gone = [self._channels.pop(one) for one in self._channels.keys() - set(addresses)]
         await asyncio.gather(*(channel.close() for channel in gone))
 
+    def connect_anew(self) -> None:
+        """Open new connections from now on: this node shows something else."""
+        former, self._channels = self._channels, {}
+        closing = asyncio.gather(*(channel.close(_GRACE_S) for channel in former.values()))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self.keep(())
+        await asyncio.gather(*self._closing)
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:
+            credentials = self._credentials()
             channel = self._channels[address] = (
-                grpc.aio.secure_channel(address, self._credentials, _OPTIONS)
-                if self._credentials is not None
+                grpc.aio.secure_channel(address, credentials, _OPTIONS)
+                if credentials is not None
                 else grpc.aio.insecure_channel(address, _OPTIONS)
             )
         return channel

@@ -1,8 +1,7 @@
-"""Who calls, as far as a call says so.
+"""Who does something, for the history and for approvals.
 
-Until callers have certificates or tokens, they say themselves who they are, in the metadata
-`placet-actor` and `placet-groups`. A node that others can reach must not rest on that alone: it
-listens on this machine only, unless its configuration says that its network is to be trusted.
+Callers who proved who they are, are that. Where nobody is asked for proof, callers say who they
+are in the metadata `placet-actor` and `placet-groups`, and are believed.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from typing import Any
 import grpc
 
 from placet.wire import Reader
+from placet_server.api.identity import current_caller
+from placet_server.errors import ActorDiffers
 from placet_server.rollouts.controller import Caller
 
 ACTOR = "placet-actor"
@@ -23,6 +24,24 @@ _MAX_GROUPS = 100
 
 def caller_of(context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
     """Return who calls.
+
+    Raises:
+        Malformed: a name is longer than names are.
+        ActorDiffers: the call says that it is somebody else's than was proved.
+    """
+    said = _said(context)
+    proved = current_caller()
+    if proved is None:
+        return said
+    if said.name not in ("", proved.name):
+        raise ActorDiffers(said.name, proved.name)
+    if not said.groups <= proved.groups:
+        raise ActorDiffers(", ".join(sorted(said.groups)), ", ".join(sorted(proved.groups)))
+    return Caller(proved.name, proved.groups)
+
+
+def _said(context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
+    """Return who the metadata of a call says calls.
 
     Raises:
         Malformed: a name is longer than names are.

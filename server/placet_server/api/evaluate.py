@@ -39,6 +39,7 @@ from placet_server.api.failures import (
     to_decision_error,
     undecidable_to_decision_error,
 )
+from placet_server.api.identity import current_caller
 from placet_server.api.messages import ONE_REQUEST_BYTES, read_message
 from placet_server.api.paging import Page, next_page_token, read_page
 from placet_server.api.requests import (
@@ -57,6 +58,7 @@ from placet_server.errors import (
     TenantLimited,
     Undecided,
 )
+from placet_server.identity.callers import Caller
 from placet_server.policies.active import ActivePolicies
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -95,39 +97,50 @@ class EvaluateService:
 
     # ------------------------------------------------------------------- bytes to bytes
 
-    async def evaluate(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate(
+        self, data: bytes, time_left_s: float, caller: Caller | None = None
+    ) -> bytes:
         """Decide one request: an ``EvaluateRequest`` in, an ``EvaluateResponse`` out.
 
         Args:
             data: the request.
             time_left_s: how long it may wait for ``min_revision``.
+            caller: who asks. None: somebody who may.
         """
-        known = self.recall(data)
+        known = self.recall(data, caller)
         if known is not None:
             return known
-        (answer,) = self.try_evaluate([data])
+        (answer,) = self.try_evaluate([(data, caller)])
         if isinstance(answer, Exception):
             raise answer
         if answer is not None:
             return answer
         opened = open_request(data)
+        if caller is not None:
+            caller.check_decides(opened.tenant)
         with self._admission.admitted(opened.tenant):
             request = opened.request()
             pinned = await self._pin(opened.tenant, opened.min_revision, time_left_s)
             decided, decision_id = self._decided(pinned, data, request)
         return Stamp(pinned.staleness_s).response(decided, decision_id)
 
-    def recall(self, data: bytes) -> bytes | None:
+    def recall(self, data: bytes, caller: Caller | None = None) -> bytes | None:
         """Return the answer to a request that came before, or None."""
         if not self._reporter.has_room:
             return None
-        recalled = self._recalled(leading_tenant(data), data)
+        tenant = leading_tenant(data)
+        if caller is not None and not caller.decides(tenant):
+            # Perhaps that is not its tenant; who reads it says so.
+            return None
+        recalled = self._recalled(tenant, data)
         if recalled is None:
             return None
         pinned, decided, decision_id = recalled
         return Stamp(pinned.staleness_s).response(decided, decision_id)
 
-    def try_evaluate(self, several: Sequence[bytes]) -> list[bytes | Exception | None]:
+    def try_evaluate(
+        self, several: Sequence[tuple[bytes, Caller | None]]
+    ) -> list[bytes | Exception | None]:
         """Decide requests that :meth:`recall` knows nothing of, as :meth:`evaluate` does.
 
         Returns for each the answer, what is wrong with it, or None where it takes waiting.
@@ -135,9 +148,11 @@ class EvaluateService:
         """
         results: list[bytes | Exception | None] = [None] * len(several)
         groups: dict[str, Group] = {}
-        for place, data in enumerate(several):
+        for place, (data, caller) in enumerate(several):
             try:
                 opened = open_request(data)
+                if caller is not None:
+                    caller.check_decides(opened.tenant)
                 if self._has_to_wait(opened.min_revision):
                     continue
                 request, tenant = opened.request(), opened.tenant
@@ -211,13 +226,17 @@ class EvaluateService:
         )
         return decision_id
 
-    async def evaluate_batch(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate_batch(
+        self, data: bytes, time_left_s: float, caller: Caller | None = None
+    ) -> bytes:
         """Decide the items of a batch against one revision.
 
         An ``EvaluateBatchRequest`` in, an ``EvaluateBatchResponse`` out. Arguments as of
         :meth:`evaluate`.
         """
         batch = open_batch(data)
+        if caller is not None:
+            caller.check_decides(batch.tenant)
         stops = _stopping_rule(batch.semantics)
         with self._admission.admitted(batch.tenant, batch.count):
             return await self._evaluate_items(batch, stops, time_left_s)
@@ -257,7 +276,9 @@ class EvaluateService:
             batch.requests(range(batch.count))
             raise
 
-    async def evaluate_streamed(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate_streamed(
+        self, data: bytes, time_left_s: float, caller: Caller | None = None
+    ) -> bytes:
         """Decide one message of a stream.
 
         An ``EvaluateStreamRequest`` in, an ``EvaluateStreamResponse`` out. What is wrong with
@@ -267,6 +288,8 @@ class EvaluateService:
         id_ = message.correlation_id
         try:
             check_correlation(id_)
+            if caller is not None:
+                caller.check_decides(message.request.tenant)
             result = await self._stream_result(message.request, time_left_s)
         except (Overloaded, TenantLimited) as error:
             await asyncio.sleep(hold_s(error))
@@ -280,13 +303,15 @@ class EvaluateService:
             + result
         )
 
-    def evaluate_streamed_at_once(self, several: Sequence[bytes]) -> AtOnce:
+    def evaluate_streamed_at_once(
+        self, several: Sequence[bytes], caller: Caller | None = None
+    ) -> AtOnce:
         """Decide messages of a stream that came together, which is much cheaper than one by one.
 
         Returns the answers to the first of them, after which the rest is to be asked again. If
         there are none, the first is for :meth:`evaluate_streamed`, which can wait.
         """
-        return self._stream.answer(several)
+        return self._stream.answer(several, caller)
 
     async def _stream_result(
         self, request: evaluate_service_pb2.EvaluateRequest, time_left_s: float
@@ -310,18 +335,19 @@ class EvaluateService:
 
     async def Evaluate(self, request: bytes, context: _Context) -> bytes:
         """Decide one request."""
-        return await self.evaluate(request, time_left_s(context))
+        return await self.evaluate(request, time_left_s(context), current_caller())
 
     async def EvaluateBatch(self, request: bytes, context: _Context) -> bytes:
         """Decide the items of a batch against one revision."""
-        return await self.evaluate_batch(request, time_left_s(context))
+        return await self.evaluate_batch(request, time_left_s(context), current_caller())
 
     async def EvaluateStream(
         self, request_iterator: AsyncIterator[bytes], context: _Context
     ) -> AsyncIterator[bytes]:
         """Decide requests as they come. Reading waits for writing, so that nothing piles up."""
+        caller = current_caller()
         async for message in request_iterator:
-            yield await self.evaluate_streamed(message, time_left_s(context))
+            yield await self.evaluate_streamed(message, time_left_s(context), caller)
 
     async def Explain(
         self, request: evaluate_service_pb2.ExplainRequest, context: _Context

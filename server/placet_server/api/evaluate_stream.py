@@ -29,6 +29,7 @@ from placet_server.api.requests import (
 )
 from placet_server.decisions.decider import Decided, Decider, PinnedDecider
 from placet_server.errors import Overloaded, PlacetError, TenantLimited, Undecided
+from placet_server.identity.callers import Caller
 from placet_server.policies.active import ActivePolicies
 
 _MAX_CORRELATION_BYTES = 256
@@ -127,22 +128,25 @@ class StreamDecider:
         self.reporter = reporter
         self.ids = ids
 
-    def answer(self, several: Sequence[bytes]) -> AtOnce:
+    def answer(self, several: Sequence[bytes], caller: Caller | None = None) -> AtOnce:
         """Answer messages in order, up to the first that has to wait or cannot be read.
 
         Those that were not asked before are decided together, a limited number at once.
         """
         if not self.reporter.has_room_for(len(several)):
             return AtOnce([], 0.0)
-        return _Run(self, several).answered()
+        return _Run(self, several, caller).answered()
 
 
 class _Run:
     """The messages of one turn. Nothing waits in it, so that all is decided by one revision."""
 
-    def __init__(self, stream: StreamDecider, several: Sequence[bytes]) -> None:
+    def __init__(
+        self, stream: StreamDecider, several: Sequence[bytes], caller: Caller | None
+    ) -> None:
         self._stream = stream
         self._several = several
+        self._caller = caller
         self._answers = [b""] * len(several)
         self._heads = [b""] * len(several)
         self._recalled: dict[str, _Recalled | None] = {}
@@ -194,6 +198,8 @@ class _Run:
     def _pinned(self, tenant: str) -> _Recalled | None:
         if not self._stream.active.has_program(tenant):
             return None
+        if self._caller is not None and not self._caller.decides(tenant):
+            return None
         try:
             return _Recalled(self._stream.decider.pin(tenant))
         except PlacetError:
@@ -212,6 +218,8 @@ class _Run:
         self._heads[place] = parts[0] if parts else _head(id_)
         try:
             check_correlation(id_)
+            if self._caller is not None:
+                self._caller.check_decides(tenant)
             if parts is None and self._recall(place, self._heads[place], exact):
                 return True
             self._stream.admission.admit(tenant, in_stream=True)

@@ -18,6 +18,7 @@ from placet_engine.model import Undecidable
 from placet_engine.placement.routing import NoRegionAllowed
 from placet_server import errors
 from placet_server.api.routes import refusal_to_wire
+from placet_server.identity.refusals import CredentialsRefused
 from placet_server.regions.announcing import RegistrarAway
 from placet_server.store import contract
 
@@ -173,6 +174,10 @@ def _always(
     return lambda error: Failure(code, reason, retry_after_s=retry_after_s)
 
 
+def _unauthenticated(error: CredentialsRefused) -> Failure:
+    return Failure(grpc.StatusCode.UNAUTHENTICATED, error.refusal.name)
+
+
 _Code = grpc.StatusCode
 
 # Every exception class that may leave a handler. `tests/wire/test_failures.py`
@@ -213,6 +218,10 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.RolloutRefused: _rollout_refused,
     errors.RolloutChanged: _always(_Code.ABORTED, "ROLLOUT_CHANGED"),
     errors.ApprovalRefused: _always(_Code.PERMISSION_DENIED, "APPROVAL_REFUSED"),
+    CredentialsRefused: _unauthenticated,
+    errors.NotAllowed: _always(_Code.PERMISSION_DENIED, "NOT_ALLOWED"),
+    errors.ActorDiffers: _always(_Code.PERMISSION_DENIED, "ACTOR_DIFFERS"),
+    errors.CallerChanged: _always(_Code.UNAVAILABLE, "CALLER_CHANGED"),
     errors.NodeUnknown: _always(_Code.NOT_FOUND, "NODE_UNKNOWN"),
     errors.NodeIdTaken: _node_id_taken,
     errors.NodeChanged: _always(_Code.ABORTED, "NODE_CHANGED"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from placet_server.api.deadlines import time_left_s
 from placet_server.api.failures import BadMessage, MessageTooLarge, to_status
@@ -31,23 +31,10 @@ class _Unreadable:
 
 
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method of ``placet.v1``; health, reflection and channelz stay as they are.
+    """Wraps every method of ``placet.v1``; health, reflection and channelz stay as they are."""
 
-    Args:
-        write_timeout_s: how long a reader of a stream may take nothing.
-        check: raises for a request that may not be handled here, by its method.
-        telemetry: is told of calls. None: nobody is.
-    """
-
-    def __init__(
-        self,
-        *,
-        write_timeout_s: float,
-        check: Callable[[str, Message], None],
-        telemetry: RpcTelemetry | None = None,
-    ) -> None:
+    def __init__(self, *, write_timeout_s: float, telemetry: RpcTelemetry | None = None) -> None:
         self._write_timeout_s = write_timeout_s
-        self._check = check
         self._telemetry = telemetry
         # Handlers of unary methods keep nothing between calls and are wrapped once.
         self._unary: dict[str, _Handler] = {}
@@ -73,9 +60,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     def _wrapped_unary(self, handler: _Handler, method: str) -> _Handler:
         read = _tolerant(handler.request_deserializer, max_bytes(method))
         wrapped = grpc.unary_unary_rpc_method_handler(
-            _unary(handler.unary_unary, self._allowed(handler, method)),
-            read,
-            handler.response_serializer,
+            _unary(handler.unary_unary), read, handler.response_serializer
         )
         if self._telemetry is None:
             return wrapped
@@ -88,24 +73,11 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             call = _streaming(handler.stream_stream, _readable_stream, self._write_timeout_s)
             wrapped = grpc.stream_stream_rpc_method_handler(call, read, write)
         else:
-            allowed = self._allowed(handler, method)
-            call = _streaming(handler.unary_stream, allowed, self._write_timeout_s)
+            call = _streaming(handler.unary_stream, _readable, self._write_timeout_s)
             wrapped = grpc.unary_stream_rpc_method_handler(call, read, write)
         if self._telemetry is None:
             return wrapped
         return observed_stream(wrapped, self._telemetry.method(method))
-
-    def _allowed(self, handler: _Handler, method: str) -> Callable[[Any], Any]:
-        """Return what lets a request pass that can be read and may be handled here."""
-        if handler.request_deserializer is None:
-            # What takes bytes asks the node's memory, which has nothing that may not be here.
-            return _readable
-
-        def allowed(request: Any) -> Any:
-            self._check(method, _readable(request))
-            return request
-
-        return allowed
 
 
 # The transport takes a little more than a method does, so that it is us who say
@@ -152,14 +124,12 @@ async def _readable_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield _readable(request)
 
 
-def _unary(
-    handle: Callable[[Any, _Context], Awaitable[Any]], readable: Callable[[Any], Any]
-) -> _Handler:
+def _unary(handle: Callable[[Any, _Context], Awaitable[Any]]) -> _Handler:
     async def call(request: Any, context: _Context) -> Any:
         try:
             # No work for a caller who has given up already.
             time_left_s(context)
-            return await handle(readable(request), context)
+            return await handle(_readable(request), context)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:  # noqa: BLE001  # the edge: nothing may pass unmapped

@@ -13,6 +13,7 @@ import grpc
 from placet.v1 import node_service_pb2, node_service_pb2_grpc
 from placet.wire import Reader, duration
 from placet_engine.cache import CacheStatistics, DecisionCache, together
+from placet_server.api.identity import visible
 from placet_server.decisions.decider import Decided
 from placet_server.policies.active import ActivePolicies
 
@@ -64,7 +65,8 @@ class NodeService(node_service_pb2_grpc.NodeServiceServicer):
         if tenant and not self._active.has_program(tenant):
             raise self._active.missing(tenant)
         # Asked for once, so that the tenants add up to the total.
-        parts = await self._parts()
+        seen = visible()
+        parts = {name: part for name, part in (await self._parts()).items() if name in seen}
         if tenant:
             listed = [(tenant, parts.get(tenant, CacheStatistics()))]
         else:

@@ -28,6 +28,7 @@ from placet_server.api.admitting import AdmissionInterceptor
 from placet_server.api.edge import NEED_A_STORE
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.health import HealthService
+from placet_server.api.identity import IdentityInterceptor
 from placet_server.api.interceptor import TRANSPORT_BYTES, EdgeInterceptor
 from placet_server.api.node import NodeService
 from placet_server.api.policy import PolicyService
@@ -39,6 +40,7 @@ from placet_server.api.subscribe import SubscribeService
 from placet_server.api.topology import TopologyService
 from placet_server.api.topology_nodes import TopologyNodes
 from placet_server.api.topology_watching import TopologyWatching
+from placet_server.identity.callers import Callers
 from placet_server.listening import AddressUnavailable, Listening
 from placet_server.policies.hub import Hub
 from placet_server.regions.audience import Audience
@@ -60,8 +62,14 @@ _OTHER_SERVICES: tuple[str, ...] = (
 )
 
 
+# A token and a certificate together take some kilobytes.
+_METADATA_BYTES = 32 * 1024
+
+
 def _options(listening: Listening) -> list[tuple[str, int]]:
     options = [
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * _METADATA_BYTES),
         ("grpc.max_receive_message_length", TRANSPORT_BYTES),
         # A second server on a taken port has to fail, not to share its connections.
         ("grpc.so_reuseport", int(listening.is_shared)),
@@ -95,7 +103,19 @@ class Services:
 
 
 class ApiServer:
-    """One gRPC server on one address."""
+    """One gRPC server on one address.
+
+    Args:
+        listening: where.
+        services: what is served.
+        hub: subscribers, who are told when it stops.
+        admission: decides what is taken.
+        write_timeout_s: for how long a stream's caller may read nothing.
+        drain_s: how long calls under way may take when it stops.
+        telemetry: measures calls. None: nobody does.
+        callers: knows callers. None: everybody may do everything.
+        credentials: TLS. None: plain text.
+    """
 
     def __init__(
         self,
@@ -109,8 +129,11 @@ class ApiServer:
         write_timeout_s: float,
         drain_s: float,
         telemetry: RpcTelemetry | None = None,
+        callers: Callers | None = None,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self._listening = listening
+        self._credentials = credentials
         self._hub = hub
         self._audience = audience
         self._drain_s = drain_s
@@ -119,13 +142,17 @@ class ApiServer:
         self._health = HealthService(PLACET_SERVICES, absent)
         self._admission = admission
         self._prober = Prober(admission)
+        interceptors: list[grpc.aio.ServerInterceptor] = [
+            AdmissionInterceptor(admission, self._prober),
+            EdgeInterceptor(write_timeout_s=write_timeout_s, telemetry=telemetry),
+        ]
+        if callers is not None:
+            interceptors.append(
+                IdentityInterceptor(callers, is_behind_envoy=listening.is_behind_envoy)
+            )
+        interceptors.append(guard)
         self._server = grpc.aio.server(
-            interceptors=(
-                AdmissionInterceptor(admission, self._prober),
-                EdgeInterceptor(
-                    write_timeout_s=write_timeout_s, check=guard.check, telemetry=telemetry
-                ),
-            ),
+            interceptors=interceptors,
             options=_options(listening),
         )
         self._server.add_generic_rpc_handlers((_evaluate_handlers(services.evaluate),))
@@ -160,7 +187,11 @@ class ApiServer:
         """
         address = self._listening.address
         try:
-            port = self._server.add_insecure_port(address)
+            port = (
+                self._server.add_insecure_port(address)
+                if self._credentials is None
+                else self._server.add_secure_port(address, self._credentials)
+            )
         except RuntimeError as error:
             raise AddressUnavailable(
                 f"cannot listen on `{address}`: it is in use or not an address of this machine; "

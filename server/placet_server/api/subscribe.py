@@ -20,6 +20,7 @@ from placet.wire import (
 )
 from placet_engine.changes import Commit, ItemSet
 from placet_engine.items import CHECKSUM_MODULUS, PLATFORM, TOPOLOGY, Item, Revision, checksum
+from placet_server.api.identity import visible
 from placet_server.clock import Clock
 from placet_server.errors import (
     CursorRefused,
@@ -277,15 +278,16 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
     def _origin(self, selection: Selection, region: str) -> str:
         """Return what a cursor is good for, beside the selection.
 
-        Who follows everything is not shown what may not be where the node is, or the subscriber.
-        Elsewhere more may be shown, which somebody who goes on from here would never get.
+        Who follows everything is not shown what may not be where the node is, or the subscriber,
+        nor what it may not see. Elsewhere, or later, more may be shown, which somebody who goes on
+        from here would never get.
         """
         store_id = self._lineage().store_id
         if selection.tenant:
             return store_id
         regions = self._residency.regions
         laws = sorted({regions.jurisdiction(regions.here), regions.jurisdiction(region)})
-        return f"{store_id}/{'+'.join(laws)}"
+        return f"{store_id}/{'+'.join(laws)}{selection.visible.fingerprint}"
 
     def _forbidden(self, tenant: str, region: str) -> PlacetError:
         if not self._residency.is_here(tenant):
@@ -323,7 +325,7 @@ def _selection(request: subscribe_service_pb2.SubscribeRequest) -> Selection:
         for index, kind in enumerate(request.filter.kinds)
     )
     reader.finish()
-    return Selection(tenant, tuple(patterns), kinds)
+    return Selection(tenant, tuple(patterns), kinds, visible())
 
 
 def _told(lineage: Lineage) -> tuple[tuple[str, str], ...]:

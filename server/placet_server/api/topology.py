@@ -16,6 +16,7 @@ from placet_engine.placement.geography import GeoPoint
 from placet_engine.placement.regions import Region
 from placet_server.api.callers import caller_of
 from placet_server.api.deadlines import time_left_s
+from placet_server.api.identity import visible
 from placet_server.api.paging import next_page_token, read_page
 from placet_server.api.routes import route_to_wire
 from placet_server.errors import NodeNotReady, RegionUnknown, TenantUnknown
@@ -101,11 +102,16 @@ class TopologyService:
     async def ListTenants(
         self, request: _pb.ListTenantsRequest, context: _Context
     ) -> _pb.ListTenantsResponse:
-        """Return the placements of tenants, in order of name; those never placed included."""
+        """Return the placements of tenants that the caller may see, in order of name.
+
+        Those that were never placed are among them.
+        """
         reader = Reader()
         page = read_page(request, reader)
         reader.finish()
-        names = sorted(self._residency.placements.keys() | self._active.tenants.keys())
+        seen = visible()
+        known = self._residency.placements.keys() | self._active.tenants.keys()
+        names = sorted(name for name in known if name in seen)
         stop = page.start + page.size
         return _pb.ListTenantsResponse(
             tenants=map(self._tenant_to_wire, names[page.start : stop]),

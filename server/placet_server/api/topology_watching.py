@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from enum import IntEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
@@ -19,6 +19,7 @@ from placet.wire import Reader, node_to_wire, timestamp
 from placet_engine.items import Item
 from placet_engine.placement.nodes import Node
 from placet_engine.placement.regions import Region
+from placet_server.api.identity import sees_nodes, visible
 from placet_server.api.topology import Asked, TopologyService, placed_to_wire, region_to_wire
 from placet_server.clock import Clock
 from placet_server.regions.audience import Audience
@@ -28,6 +29,12 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 _pb = topology_service_pb2
 _Change = _pb.TopologyChange
 _T = TypeVar("_T")
+
+
+class Visible(Protocol):
+    """Some ids."""
+
+    def __contains__(self, id_: str, /) -> bool: ...
 
 
 class _Kind(IntEnum):
@@ -156,15 +163,22 @@ def _parts(changes: list[_Change], is_due: bool) -> Iterator[tuple[list[_Change]
 
 
 class _Followed(Generic[_T]):
-    """What one reader has been sent of one kind of thing, by id."""
+    """What one reader has been sent of one kind of thing, by id.
 
-    def __init__(self) -> None:
+    Args:
+        visible: what of it the reader may be told of. None: everything.
+    """
+
+    def __init__(self, visible: Visible | None = None) -> None:
+        self._visible = visible
         self._sent: dict[str, _T] = {}
 
     def taken(self, now: Mapping[str, _T]) -> list[_T]:
         """Return what is not as it was sent, and take it for sent."""
         # What changes is another object: comparing all there is costs next to nothing.
         changed = {id_: one for id_, one in now.items() if self._sent.get(id_) is not one}
+        if self._visible is not None:
+            changed = {id_: one for id_, one in changed.items() if id_ in self._visible}
         self._sent.update(changed)
         return list(changed.values())
 
@@ -180,14 +194,16 @@ class _Sent:
     """What one reader has been sent."""
 
     def __init__(self, kinds: frozenset[_Kind]) -> None:
-        self._kinds = kinds
+        self._kinds = kinds or frozenset(_Kind)
+        if not sees_nodes():
+            self._kinds -= {_Kind.NODE}
         self.regions = _Followed[Region]()
         self.nodes = _Followed[Node]()
-        self.tenants = _Followed[Item]()
+        self.tenants = _Followed[Item](visible())
 
     def takes(self, kind: _Kind) -> bool:
-        """Whether the reader asked for things of a kind."""
-        return not self._kinds or kind in self._kinds
+        """Whether the reader gets things of a kind."""
+        return kind in self._kinds
 
 
 def _read_kinds(request: _pb.WatchTopologyRequest) -> frozenset[_Kind]:

@@ -15,8 +15,16 @@ import grpc
 
 from placet_server.admission.control import AdmissionControl, Refusal
 from placet_server.api.deadlines import LONGEST_WAIT_S
+from placet_server.api.evaluate_stream import AtOnce
 from placet_server.api.failures import to_status
+from placet_server.api.identity import (
+    AUTHORIZATION,
+    FORWARDED_CERTIFICATE,
+    check_any,
+    credentials_in,
+)
 from placet_server.api.interceptor import max_bytes
+from placet_server.api.rpcs import RPCS
 from placet_server.errors import DeadlinePassed, Draining
 from placet_server.front.calls import Receive, Scope, Send, next_part, while_called
 from placet_server.front.frames import (
@@ -31,6 +39,7 @@ from placet_server.front.frames import (
 )
 from placet_server.front.methods import EVALUATE_BATCH, EVALUATE_STREAM
 from placet_server.front.streams import StreamCall, StreamEvaluator
+from placet_server.identity.callers import Caller, Callers
 from placet_server.telemetry.rpc import RpcCall, RpcTelemetry
 
 # How long the rest of a body may take to come when its caller set no deadline.
@@ -40,25 +49,47 @@ _WRITE_S = 60.0
 
 _HEADERS: Headers = [(b"content-type", b"application/grpc")]
 _OK: Headers = [(b"grpc-status", b"0")]
+_PROOFS = frozenset({AUTHORIZATION.encode(), FORWARDED_CERTIFICATE.encode()})
 
 
-class Evaluator(StreamEvaluator, Protocol):
-    """The hot path: bytes of a request in, bytes of the answer out."""
+class Evaluator(Protocol):
+    """The hot path: bytes of a request in, bytes of the answer out.
 
-    def recall(self, data: bytes) -> bytes | None:
+    Of a caller that is given it is made sure that it may ask; nobody is given where all may.
+    """
+
+    def recall(self, data: bytes, caller: Caller | None = None) -> bytes | None:
         """Answer what was asked before."""
         ...
 
-    def try_evaluate(self, several: Sequence[bytes]) -> list[bytes | Exception | None]:
+    def try_evaluate(
+        self, several: Sequence[tuple[bytes, Caller | None]]
+    ) -> list[bytes | Exception | None]:
         """Answer what can be answered at once."""
         ...
 
-    async def evaluate(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate(
+        self, data: bytes, time_left_s: float, caller: Caller | None = None
+    ) -> bytes:
         """Decide one request."""
         ...
 
-    async def evaluate_batch(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate_batch(
+        self, data: bytes, time_left_s: float, caller: Caller | None = None
+    ) -> bytes:
         """Decide many."""
+        ...
+
+    def evaluate_streamed_at_once(
+        self, several: Sequence[bytes], caller: Caller | None = None
+    ) -> AtOnce:
+        """Answer the first messages of a stream; none if the first of them takes waiting."""
+        ...
+
+    async def evaluate_streamed(
+        self, data: bytes, time_left_s: float, caller: Caller | None = None
+    ) -> bytes:
+        """Answer one message of a stream."""
         ...
 
 
@@ -71,9 +102,11 @@ class EvaluateApp:
         admission: AdmissionControl,
         telemetry: RpcTelemetry | None = None,
         *,
+        callers: Callers | None = None,
         write_timeout_s: float = _WRITE_S,
     ) -> None:
         self._evaluator = evaluator
+        self._callers = callers
         self._together = _Together(evaluator)
         self._admission = admission
         self._telemetry = telemetry
@@ -184,8 +217,12 @@ class EvaluateApp:
     ) -> None:
         """Serve a stream until its caller has sent all, or something ends it."""
         given_s = self._taken(scope)
+        evaluator: StreamEvaluator = self._evaluator
+        if self._callers is not None:
+            caller = await _identified(self._callers, scope)
+            evaluator = _OfCaller(self._evaluator, self._callers, caller)
         stream = StreamCall(
-            self._evaluator,
+            evaluator,
             receive,
             send,
             given_s=given_s,
@@ -201,6 +238,7 @@ class EvaluateApp:
 
     async def _answer(self, scope: Scope, receive: Receive, call: RpcCall | None) -> bytes:
         given_s = self._taken(scope)
+        caller = None if self._callers is None else await _identified(self._callers, scope)
         method = scope["path"]
         body, is_whole = await next_part(receive)
         if not is_whole:
@@ -211,14 +249,14 @@ class EvaluateApp:
             call.received = len(data)
         left_s = LONGEST_WAIT_S if given_s is None else given_s
         if method == EVALUATE_BATCH:
-            return await while_called(self._evaluator.evaluate_batch(data, left_s), receive)
-        answer = self._evaluator.recall(data)
+            return await while_called(self._evaluator.evaluate_batch(data, left_s, caller), receive)
+        answer = self._evaluator.recall(data, caller)
         # A span is told of the decision by whoever decides in it.
         if answer is None and not (call and call.is_traced):
-            answer = await self._together.evaluate(data)
+            answer = await self._together.evaluate(data, caller)
         if answer is not None:
             return answer
-        return await while_called(self._evaluator.evaluate(data, left_s), receive)
+        return await while_called(self._evaluator.evaluate(data, left_s, caller), receive)
 
 
 class _Together:
@@ -230,22 +268,22 @@ class _Together:
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
-        self._waiting: list[tuple[bytes, asyncio.Future[bytes | None]]] = []
+        self._waiting: list[tuple[tuple[bytes, Caller | None], asyncio.Future[bytes | None]]] = []
 
-    async def evaluate(self, data: bytes) -> bytes | None:
+    async def evaluate(self, data: bytes, caller: Caller | None) -> bytes | None:
         """Decide a request; None if that takes waiting."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes | None] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._decide)
-        self._waiting.append((data, answer))
+        self._waiting.append(((data, caller), answer))
         return await answer
 
     def _decide(self) -> None:
         now, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._decide)
-        answers = self._evaluator.try_evaluate([data for data, _ in now])
+        answers = self._evaluator.try_evaluate([asked for asked, _ in now])
         for (_, waiting), answer in zip(now, answers, strict=True):
             if waiting.done():
                 continue
@@ -253,6 +291,25 @@ class _Together:
                 waiting.set_exception(answer)
             else:
                 waiting.set_result(answer)
+
+
+class _OfCaller:
+    """Answers messages of a stream for somebody who is known."""
+
+    def __init__(self, evaluator: Evaluator, callers: Callers, caller: Caller) -> None:
+        self._evaluator = evaluator
+        self._callers = callers
+        self._caller = caller
+
+    def evaluate_streamed_at_once(self, several: Sequence[bytes]) -> AtOnce:
+        """Answer the first messages; none if the first of them takes waiting."""
+        self._callers.check_still(self._caller)
+        return self._evaluator.evaluate_streamed_at_once(several, self._caller)
+
+    async def evaluate_streamed(self, data: bytes, time_left_s: float) -> bytes:
+        """Answer one message."""
+        self._callers.check_still(self._caller)
+        return await self._evaluator.evaluate_streamed(data, time_left_s, self._caller)
 
 
 # So many decisions take a few milliseconds, and others should get a turn.
@@ -281,6 +338,19 @@ async def _rest(start: bytes, receive: Receive, max_size: int, within_s: float) 
     except TimeoutError:
         raise DeadlinePassed from None
     return bytes(body)
+
+
+async def _identified(callers: Callers, scope: Scope) -> Caller:
+    """Return who calls.
+
+    Raises:
+        CredentialsRefused: nobody who can prove it.
+        NotAllowed: somebody who may ask for no decisions at all.
+    """
+    shown = [(n.decode(), v.decode("latin-1")) for n, v in scope["headers"] if n in _PROOFS]
+    caller = await callers.identify(*credentials_in(shown, is_behind_envoy=True))
+    check_any(caller, RPCS[scope["path"]])
+    return caller
 
 
 def _metadata(scope: Scope) -> list[tuple[str, str]]:

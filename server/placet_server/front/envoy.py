@@ -6,12 +6,14 @@ import importlib.util
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from placet_server.api.failures import to_status
+from placet_server.config import TlsConfig
 from placet_server.errors import Overloaded
+from placet_server.front import envoy_tls
 from placet_server.front.frames import status_headers
 from placet_server.front.methods import EVALUATE, EVALUATE_BATCH, HOT_METHODS
 
@@ -51,6 +53,10 @@ class Front:
     """How long calls may wait before some are refused, in seconds. 0: none are."""
     log_level: str
     log_as_json: bool
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    """What it shows its callers; without a certificate it speaks plain text."""
+    tls_folder: Path = Path()
+    """Where :mod:`envoy_tls` has prepared that."""
 
 
 class EnvoyMissing(Exception):
@@ -122,6 +128,8 @@ def environment() -> dict[str, str]:
 def config(front: Front) -> _Document:
     """Return Envoy's bootstrap configuration."""
     return {
+        # Who reads secrets from files has to have a name, though nobody asks for it.
+        "node": {"id": "placet", "cluster": "placet"},
         "admin": {"address": {"pipe": {"path": str(front.admin_socket), "mode": 0o600}}},
         "static_resources": {"listeners": [_listener(front)], "clusters": [_node(front)]},
         "overload_manager": {
@@ -148,6 +156,11 @@ def _listener(front: Front) -> _Document:
         "per_connection_buffer_limit_bytes": _CONNECTION_BUFFER_BYTES,
         "filter_chains": [
             {
+                **(
+                    {"transport_socket": envoy_tls.transport(front.tls, front.tls_folder)}
+                    if front.tls.cert
+                    else {}
+                ),
                 "filters": [
                     _extension(
                         "envoy.filters.network.http_connection_manager",
@@ -155,7 +168,7 @@ def _listener(front: Front) -> _Document:
                         ".HttpConnectionManager",
                         **_connections(front),
                     )
-                ]
+                ],
             }
         ],
     }
@@ -170,6 +183,7 @@ def _connections(front: Front) -> _Document:
     return {
         "stat_prefix": "public",
         "generate_request_id": False,
+        **envoy_tls.forwarding(front.tls),
         # Streams may be silent; those of ours that are too slow are ended by the node.
         "stream_idle_timeout": "0s",
         "common_http_protocol_options": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -65,7 +65,17 @@ class Published:
 
 
 class Publisher:
-    """Publishes change sets to a store."""
+    """Publishes change sets to a store.
+
+    Args:
+        store: where they are kept.
+        compiler: checks what would result.
+        executor: runs it.
+        active: what this node decides by.
+        clock: dates commits.
+        check_owner: raises if what an owner has may not be kept here.
+        telemetry: is told how long it takes. None: nobody is.
+    """
 
     def __init__(
         self,
@@ -75,8 +85,11 @@ class Publisher:
         executor: Executor,
         active: ActivePolicies,
         clock: Clock,
+        check_owner: Callable[[str], None] = lambda owner: None,
         telemetry: PropagationTelemetry | None = None,
     ) -> None:
+        self.check_owner = check_owner
+        """To be called right before anything is stored, however long ago the call came."""
         self._store = store
         self._compiler = compiler
         self._executor = executor
@@ -214,6 +227,7 @@ class Publisher:
         base = candidate.base.revision
         if not candidate.edits:
             return Commit(revision=base, owner=owner, time=info.time, changes=())
+        self.check_owner(owner)
         return await self._store.append(owner, candidate.edits, expected=base, info=info)
 
 

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from placet_engine.changes import Commit, ItemChange
-from placet_engine.items import PLATFORM, ItemKey, ItemKind, canonical_json
+from placet_engine.items import PLATFORM, TOPOLOGY, ItemKey, ItemKind, canonical_json
+
+
+class Owners(Protocol):
+    """Some tenants, and perhaps the platform."""
+
+    def __contains__(self, owner: str, /) -> bool: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal ones; empty for all there are."""
+
+
+class _All:
+    def __contains__(self, owner: str, /) -> bool:
+        return True
+
+    @property
+    def fingerprint(self) -> str:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +40,8 @@ class Selection:
     """Ids, or prefixes that end in ``*``. Empty: all."""
     kinds: frozenset[ItemKind] = frozenset()
     """Empty: all."""
+    visible: Owners = field(default_factory=_All)
+    """What the subscriber may see of every owner's."""
 
     @property
     def fingerprint(self) -> str:
@@ -29,11 +51,15 @@ class Selection:
 
     def takes_owner(self, owner: str) -> bool:
         """Whether the owner's items concern the subscriber. The platform's concern everybody."""
-        return not self.tenant or owner in (self.tenant, PLATFORM)
+        if owner == PLATFORM or self.tenant:
+            return owner in (self.tenant, PLATFORM)
+        return owner == TOPOLOGY or owner in self.visible
 
     def takes(self, key: ItemKey) -> bool:
         """Whether the filter lets an item through."""
         if self.kinds and key.kind not in self.kinds:
+            return False
+        if key.kind is ItemKind.PLACEMENT and key.id not in self.visible:
             return False
         if not self.id_patterns or key.kind not in (ItemKind.POLICY, ItemKind.TEMPLATE_LINK):
             return True

@@ -54,6 +54,15 @@ class Directory:
             ),
         )
 
+    def check(self, tenant: str) -> None:
+        """See that a tenant's data may be on this node; the platform's may be everywhere.
+
+        Raises:
+            WrongRegion: it may not.
+        """
+        if not self.residency.is_here(tenant):
+            raise self.refusal(tenant)
+
     def refusal(self, tenant: str) -> PlacetError:
         """Return why this node has nothing of a tenant: it may not, or nobody published any."""
         residency = self.residency

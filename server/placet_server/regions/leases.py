@@ -21,7 +21,7 @@ class LeaseTerms:
 
     lease_s: float = 0.45
     """The shortest, in seconds: what nodes near by have, as long as they are few."""
-    max_renewals_per_second: float = 500.0
+    max_renewals_per_second: float = 300.0
     """What all nodes together may ask for. With more of them leases are longer."""
 
     def grant_s(self, nodes: int, round_trip_s: float = 0.0) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from placet_engine.changes import Edit
-from placet_engine.items import TOPOLOGY, Item, Placement, Revision, is_same_body
+from placet_engine.items import TOPOLOGY, Item, ItemKind, Placement, Revision, is_same_body
 from placet_server.clock import Clock
 from placet_server.errors import PlacementRefused, RegionUnknown, TenantChanged, TenantHeld
 from placet_server.policies.active import ActivePolicies
@@ -72,8 +72,9 @@ class Placer:
                 if attempt == _ATTEMPTS:
                     raise
                 continue
-            await self._undo_if_held(item, known, author)
+            # From then on this node stores nothing of the tenant. What it stored before is seen.
             await self._active.wait_for(item.revision, timeout_s)
+            await self._undo_if_held(item, known, author)
             return item
         raise AssertionError("the loop above returns or raises")
 
@@ -103,7 +104,9 @@ class Placer:
         here = self._residency.regions.here
         if self._residency.is_allowed(placement.rule, here):
             return
-        held = len((await self._store.read(placement.tenant)).items)
+        keys = (await self._store.read(placement.tenant)).items.keys()
+        # The record of a rollout that ended has nothing of what was rolled out.
+        held = sum(key.kind is not ItemKind.ROLLOUT for key in keys)
         if held:
             raise TenantHeld(placement.tenant, placement.rule, here, held)
 

@@ -157,9 +157,7 @@ class Registry:
             LeaseGone: it lapsed, or is another instance's.
         """
         of_instance = (
-            lease
-            for lease in self._known(id_)
-            if lease.instance == instance and not lease.is_lost and lease.holder not in self._left
+            lease for lease in self._known(id_) if lease.instance == instance and not lease.is_lost
         )
         lease = next(of_instance, None)
         if lease is None:

@@ -13,7 +13,7 @@ import datetime
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from placet_engine.items import Revision
 from placet_engine.placement.nodes import (
@@ -35,6 +35,8 @@ TOPIC = "topology"
 _MISSED_TURNS = 3
 """A notice is believed for so many of the turns after which there should have been another."""
 _LEASES_A_TURN = 200
+_ALONE_TURNS = 10
+"""With nobody there to listen, the store need not be written to each second."""
 _TICK_S = 0.25
 _CLEAN_EVERY_S = 3600.0
 
@@ -47,6 +49,8 @@ class Told:
     instance: str
     since: datetime.datetime
     """When its process began."""
+    number: int
+    """One more each time."""
     time: datetime.datetime
     lasts_s: float
     """How long it may be believed when nothing newer comes."""
@@ -59,6 +63,7 @@ class Told:
         body = {
             "instance": self.instance,
             "since": self.since.isoformat(),
+            "number": self.number,
             "lasts_s": self.lasts_s,
             "leases": [_to_document(lease) for lease in self.leases],
             "left": list(self.left),
@@ -73,6 +78,7 @@ class Told:
             node=notice.name,
             instance=body["instance"],
             since=datetime.datetime.fromisoformat(body["since"]),
+            number=body["number"],
             time=notice.time,
             lasts_s=body["lasts_s"],
             leases=tuple(map(_lease, body["leases"])),
@@ -114,12 +120,19 @@ def _lease(document: Mapping[str, Any]) -> Lease:
     )
 
 
+_Version: TypeAlias = tuple[str, int]
+"""Which of a control node's notices it is."""
+
+
+def _version(notice: Notice) -> _Version:
+    return notice.body["instance"], notice.body["number"]
+
+
 @dataclass(slots=True)
 class _Heard:
     """What is known of another control node's notice."""
 
-    instance: str
-    time: datetime.datetime
+    version: _Version
     silent_s: float
     is_doubted: bool = False
 
@@ -154,8 +167,10 @@ class Sharing:
         self._share_s = share_s
         self._since = clock.now()
         self._heard: dict[str, _Heard] = {}
-        self._former: tuple[str, datetime.datetime] | None = None
+        self._former: _Version | None = None
+        self._number = 0
         self._is_outdone = False
+        self._is_alone = True
         self._looked_at_s: float | None = None
         self._written: object = None
         self._written_at_s = float("-inf")
@@ -192,6 +207,10 @@ class Sharing:
         for name in self._heard.keys() - {notice.name for notice in notices}:
             del self._heard[name]
             self._registry.forget(name)
+        is_alone = all(heard.is_doubted for heard in self._heard.values())
+        if is_alone is not self._is_alone:
+            # Who has come has to know that it will hear more often from now on.
+            self._is_alone, self._written = is_alone, None
         if not self._is_outdone:
             await self._tell(now_s)
         await self._clean(now_s)
@@ -207,18 +226,24 @@ class Sharing:
 
     def _listen(self, notice: Notice, step_s: float) -> None:
         heard = self._heard.get(notice.name)
-        key = (notice.body["instance"], notice.time)
-        if heard is None or (heard.instance, heard.time) != key:
+        if heard is None or heard.version != _version(notice):
             told = Told.from_notice(notice)
             self._registry.believe(told.node, told.leases, told.left)
-            # Before this one began, it may have been silent for long.
-            silent_s = 0.0 if heard else (self._clock.now() - told.time).total_seconds()
-            heard = self._heard[notice.name] = _Heard(told.instance, told.time, max(silent_s, 0.0))
+            silent_s = 0.0 if heard else told.lasts_s - self._left_s(told)
+            heard = self._heard[notice.name] = _Heard(_version(notice), silent_s)
         else:
             heard.silent_s += step_s
         if heard.silent_s >= notice.body["lasts_s"] and not heard.is_doubted:
             heard.is_doubted = True
             self._registry.doubt(notice.name)
+
+    def _left_s(self, told: Told) -> float:
+        """Return for how long to believe what was told before this node began to listen.
+
+        Whoever is there will tell more as soon as it sees that it is not alone.
+        """
+        silent_s = max((self._clock.now() - told.time).total_seconds(), 0.0)
+        return min(told.lasts_s - silent_s, _MISSED_TURNS * self._share_s)
 
     def _read_own_name(self, notice: Notice, step_s: float, *, is_first: bool) -> None:
         """Take over from a former process of this node's; notice another that has its name."""
@@ -226,13 +251,11 @@ class Sharing:
             self._resume(notice)
             return
         told = Told.from_notice(notice)
-        key = (told.instance, told.time)
         if is_first:
-            self._former = key
-            silent_s = (self._clock.now() - told.time).total_seconds()
+            self._former = _version(notice)
             others = [lease for lease in told.leases if lease.id != self._node]
-            self._registry.take_over(others, grace_s=told.lasts_s - silent_s)
-        elif key == self._former:
+            self._registry.take_over(others, grace_s=self._left_s(told))
+        elif _version(notice) == self._former:
             return
         elif self._is_outdone or (told.since, told.instance) < (self._since, self._instance):
             self._give_way()
@@ -255,7 +278,7 @@ class Sharing:
 
     def _resume(self, notice: Notice) -> None:
         self._is_outdone = False
-        self._former = (notice.body["instance"], notice.time)
+        self._former = _version(notice)
         if self._heard.pop(self._node, None) is not None:
             self._registry.forget(self._node)
             log.info("this node has its id for itself", extra={"node": self._node})
@@ -272,11 +295,13 @@ class Sharing:
         self._written, self._written_at_s = news, now_s
 
     def _told(self) -> Told:
+        self._number += 1
         leases = tuple(self._registry.leases())
         return Told(
             node=self._node,
             instance=self._instance,
             since=self._since,
+            number=self._number,
             time=self._clock.now(),
             lasts_s=_MISSED_TURNS * self._turn_s(len(leases)),
             leases=leases,
@@ -284,8 +309,9 @@ class Sharing:
         )
 
     def _turn_s(self, leases: int) -> float:
-        """Return how often to tell what is no news: less often the more it is."""
-        return self._share_s * max(1.0, leases / _LEASES_A_TURN)
+        """Return how often to tell what is no news: less often the more it is, and to nobody."""
+        turns = _ALONE_TURNS if self._is_alone else 1
+        return self._share_s * turns * max(1.0, leases / _LEASES_A_TURN)
 
     async def _clean(self, now_s: float) -> None:
         """Take down what control nodes left that are long gone, once an hour."""

@@ -163,6 +163,7 @@ class RolloutController:
             info = CommitInfo(time=now, author=caller.name, message=message, request_id=request_id)
             base = candidate.base
             edits = _edits(base, rollout, _to_candidate(candidate.edits))
+            self._publisher.check_owner(owner)
             try:
                 commit = await self._store.append(owner, edits, expected=base.revision, info=info)
             except RevisionConflict:

@@ -47,6 +47,8 @@ class Assignment:
     """Unix socket for the gRPC server of a worker that has another front."""
     admin_socket: str = ""
     """Unix socket on which that front answers about itself."""
+    tls_folder: str = ""
+    """Folder by which that front is told that the TLS files are new."""
 
     def to_line(self) -> dict[str, Any]:
         """Return it as what can be sent."""
@@ -55,6 +57,7 @@ class Assignment:
             "address": self.address,
             "node_socket": self.node_socket,
             "admin_socket": self.admin_socket,
+            "tls_folder": self.tls_folder,
         }
 
     @classmethod
@@ -65,6 +68,7 @@ class Assignment:
             address=line["address"],
             node_socket=line["node_socket"],
             admin_socket=line["admin_socket"],
+            tls_folder=line["tls_folder"],
         )
 
 

@@ -10,12 +10,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from placet_server.app import Node
 from placet_server.front import admin
 from placet_server.front.asgi import EvaluateApp
 from placet_server.front.calls import Receive, Scope, Send
+from placet_server.front.envoy_tls import renew
 from placet_server.serving.control import Assignment
 from placet_server.serving.worker import SetUp, channel_to_supervisor, work
 
@@ -73,8 +75,11 @@ class EnvoyWorker:
             node.evaluate,
             node.admission,
             node.telemetry.rpc,
+            callers=node.callers,
             write_timeout_s=assignment.config.subscribe.write_timeout_s,
         )
+        if node.tls is not None:
+            node.tls.renewed.append(partial(renew, Path(assignment.tls_folder)))
         self._started.set_result(app)
         envoy = Path(assignment.admin_socket)
         async with asyncio.timeout(_READY_S):

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from placet_engine.items import Revision
-from placet_server.config import Config, ConfigError, for_worker
-from placet_server.front import envoy
+from placet_server.clock import SystemClock
+from placet_server.config import Config, ConfigError, TlsConfig, for_worker
+from placet_server.front import envoy, envoy_tls
 from placet_server.listening import AddressUnavailable
 from placet_server.serving.control import Assignment, Cause, Failed
 from placet_server.serving.ports import HeldPort, held_port
@@ -64,6 +65,8 @@ async def running_workers(config: Config, entry: WorkerEntry) -> AsyncIterator[W
         AddressUnavailable: the address cannot be listened on.
         WorkersFailed: they cannot start for another reason.
     """
+    if config.tls.cert:
+        _check_tls(config.tls)
     folder = Path(tempfile.mkdtemp(prefix="placet-"))
     try:
         with held_port(config.server.listen) as port:
@@ -78,6 +81,16 @@ async def running_workers(config: Config, entry: WorkerEntry) -> AsyncIterator[W
                 await asyncio.gather(*(slot.stop(config.server.drain_s) for slot in slots))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_tls(config: TlsConfig) -> None:
+    """Say what is wrong with TLS files before anybody is started who would say less."""
+    from placet_server.tls.files import TlsRefused, read_material
+
+    try:
+        read_material(config, SystemClock().now())
+    except TlsRefused as error:
+        raise ConfigError(str(error)) from error
 
 
 async def _start_all(slots: list[_Slot]) -> list[Revision]:
@@ -106,6 +119,9 @@ def _plan(config: Config, entry: WorkerEntry, port: HeldPort, folder: Path, numb
         command = Command(entry.python, dict(os.environ))
         return _Plan(number, command, Assignment(config=config, address=port.address))
     node, admin = folder / f"node-{number}.sock", folder / f"envoy-{number}.sock"
+    tls_folder = folder / f"tls-{number}"
+    if config.tls.cert:
+        envoy_tls.prepare(config.tls, tls_folder)
     front = envoy.Front(
         hosts=port.hosts,
         port=port.port,
@@ -120,13 +136,19 @@ def _plan(config: Config, entry: WorkerEntry, port: HeldPort, folder: Path, numb
         # What Envoy calls information is about itself.
         log_level=config.log.level if config.log.level in ("debug", "error") else "warning",
         log_as_json=config.log.format == "json",
+        tls=config.tls,
+        tls_folder=tls_folder,
     )
     try:
         command = Command(tuple(envoy.command(front)), envoy.environment())
     except envoy.EnvoyMissing as error:
         raise ConfigError(str(error)) from error
     assignment = Assignment(
-        config=config, address=port.address, node_socket=str(node), admin_socket=str(admin)
+        config=config,
+        address=port.address,
+        node_socket=str(node),
+        admin_socket=str(admin),
+        tls_folder=str(tls_folder),
     )
     return _Plan(number, command, assignment)
 

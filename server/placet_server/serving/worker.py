@@ -78,7 +78,11 @@ async def _until_told(channel: Channel, node: Node) -> None:
 def _listening(assignment: Assignment) -> Listening:
     server = assignment.config.server
     if assignment.node_socket:
-        return Listening(address=f"unix:{assignment.node_socket}", public=assignment.address)
+        return Listening(
+            address=f"unix:{assignment.node_socket}",
+            public=assignment.address,
+            is_behind_envoy=True,
+        )
     return Listening(
         address=assignment.address,
         is_shared=True,

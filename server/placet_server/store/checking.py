@@ -43,7 +43,7 @@ async def check_store(connection: AsyncConnection, tell: Tell) -> Checked:
     for what, statement in _RULES:
         broken = await connection.scalar(statement)
         if broken:
-            findings.append(f"{broken} {what}")
+            findings.append(f"{what}: {broken}")
     frame = await read_frame(connection)
     done = 0
     async for page in read_pages(connection):
@@ -178,11 +178,13 @@ _RULES: Sequence[tuple[str, Select[Any]]] = (
                     _written.c.revision > changes.c.before_revision,
                     and_(changes.c.before_revision.is_(None), _written.c.body.is_not(None)),
                 ),
-                ~exists().where(
+                ~exists()
+                .where(
                     _is_same(_newer, _written),
                     _newer.c.revision > _written.c.revision,
                     _newer.c.revision < changes.c.revision,
-                ),
+                )
+                .correlate(_written, changes),
             ),
             changes,
         ),

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import grpc.aio
+
 from placet._channel import Destination, Dialing
 from placet._following import Follower
 from placet._freshness import Status
@@ -16,6 +18,7 @@ from placet_engine.items import Item
 from placet_server.clock import Clock
 from placet_server.config import UpstreamConfig
 from placet_server.policies.source import Lineage
+from placet_server.tls.opening import PeerTls
 from placet_server.upstream.copy import UpstreamCopy
 from placet_server.upstream.keeping import StateKeeper
 from placet_server.upstream.streams import Patience, Upstream, UpstreamStreams
@@ -67,7 +70,7 @@ class Following:
 
 @asynccontextmanager
 async def following_upstreams(
-    config: UpstreamConfig, *, node: str, region: str, clock: Clock
+    config: UpstreamConfig, *, node: str, region: str, clock: Clock, peers: PeerTls
 ) -> AsyncIterator[Following]:
     """Follow upstreams for the length of the block, from where the state file has got to.
 
@@ -76,11 +79,14 @@ async def following_upstreams(
     """
     copy = UpstreamCopy(clock)
     async with AsyncExitStack() as stack:
-        upstreams, dialing = [], Dialing(options=_CHANNEL_OPTIONS)
-        for address in config.addresses:
-            channel = Destination(address, dialing).open_aio()
-            stack.push_async_callback(channel.close)
-            upstreams.append(Upstream(address, channel))
+
+        def dial(address: str) -> grpc.aio.Channel:
+            dialing = Dialing(peers.credentials(), _CHANNEL_OPTIONS)
+            return Destination(address, dialing).open_aio()
+
+        upstreams = [Upstream(address, dial) for address in config.addresses]
+        for upstream in upstreams:
+            stack.push_async_callback(upstream.aclose)
         streams = UpstreamStreams(
             upstreams,
             node=node,
@@ -117,6 +123,7 @@ async def following_upstreams(
             clock=clock.monotonic,
         )
         following = Following(copy, streams, keeper, follower)
+        peers.when_renewed(streams.connect_anew)
         task = asyncio.create_task(following.run(), name="upstream")
         try:
             yield following

@@ -33,12 +33,37 @@ log = logging.getLogger(__name__)
 _Response = subscribe_service_pb2.SubscribeResponse
 
 
-@dataclass(frozen=True, slots=True)
 class Upstream:
-    """A node to follow."""
+    """A node to follow.
 
-    address: str
-    channel: grpc.aio.Channel
+    Args:
+        address: where it is.
+        dial: opens a connection to an address.
+    """
+
+    def __init__(self, address: str, dial: Callable[[str], grpc.aio.Channel]) -> None:
+        self.address = address
+        self._dial = dial
+        self._left: list[grpc.aio.Channel] = []
+        self._unused: list[grpc.aio.Channel] = []
+        self.channel = dial(address)
+        """The connection to use now."""
+
+    def connect_anew(self) -> None:
+        """Use another connection from now on. Calls over the one there is may go on."""
+        self._left.append(self.channel)
+        self.channel = self._dial(self.address)
+
+    async def close_unused(self) -> None:
+        """Close the connections that had been left when this was last called."""
+        unused, self._unused, self._left = self._unused, self._left, []
+        for channel in unused:
+            await channel.close()
+
+    async def aclose(self) -> None:
+        """Close all connections there are."""
+        for channel in (*self._unused, *self._left, self.channel):
+            await channel.close()
 
     def open(self, request: subscribe_service_pb2.SubscribeRequest) -> _Call:
         """Open a stream."""
@@ -121,6 +146,18 @@ class UpstreamStreams:
     def lineage(self) -> Lineage:
         """Where what this node has comes from."""
         return Lineage(self._copy.store_id, (self._node, *self._beyond))
+
+    def connect_anew(self) -> None:
+        """Use other connections from now on: what they are opened with has changed."""
+        for upstream in self._upstreams:
+            try:
+                upstream.connect_anew()
+            except ValueError as error:
+                log.warning(
+                    "an upstream cannot be connected to anew",
+                    extra={"address": upstream.address, "reason": str(error)},
+                )
+        self._wanted = self._place
 
     # ---------------------------------------------------------------------- one stream
 
@@ -242,6 +279,8 @@ class UpstreamStreams:
         """Look for a better upstream now and then, until cancelled."""
         while True:
             await asyncio.sleep(self._patience.stale_after_s * self._rng.uniform(0.5, 1.0))
+            for upstream in self._upstreams:
+                await upstream.close_unused()
             for place in self._better():
                 if await self._would_do(place):
                     self._wanted = place

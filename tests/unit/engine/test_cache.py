@@ -152,3 +152,22 @@ def test_age_counts_from_when_an_answer_was_written_last_and_not_used() -> None:
     assert decisions.of("acme").get("used") is None
     assert decisions.of("acme").get("written again") == "acme written again"
     assert (kept(decisions, "acme"), decisions.bytes) == (1, SIZE + ENTRY_BYTES)
+
+
+def test_a_tenant_that_is_forgotten_leaves_nothing_and_adds_nothing() -> None:
+    """Whoever decides for it at this moment still holds its part."""
+    decisions = cache()
+    held = decisions.of("acme")
+    put(decisions, "acme", "k")
+    put(decisions, "other", "k")
+
+    decisions.forget("acme")
+    decisions.forget("nobody")
+    held.put("l", "late", SIZE)
+
+    assert held.get("k") is None
+    assert held.get("l") is None
+    assert decisions.names() == ("other",)
+    assert decisions.bytes == decisions.of("other").bytes > 0
+    put(decisions, "acme", "k")
+    assert decisions.of("acme").get("k") == "acme k"

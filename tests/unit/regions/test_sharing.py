@@ -46,6 +46,7 @@ async def test_what_is_told_reads_as_it_was_written(clock: ManualClock) -> None:
         node="c1",
         instance="i",
         since=clock.now(),
+        number=4,
         time=clock.now() + datetime.timedelta(seconds=5),
         lasts_s=3.0,
         leases=(
@@ -148,25 +149,43 @@ async def test_time_without_the_store_is_nobodys_silence(
 async def test_news_are_written_at_once_and_all_else_now_and_then(
     store: MemoryStore, clock: ManualClock
 ) -> None:
-    one = Control(store, clock, "c1")
-    one.keep()
-    await one.sharing.tick()
-    (first,) = await store.notices(TOPIC)
+    one, two = Control(store, clock, "c1"), Control(store, clock, "c2")
+
+    async def told(*edges: str) -> Notice:
+        one.keep(*((edge, "first") for edge in edges))
+        await one.sharing.tick()
+        return next(notice for notice in await store.notices(TOPIC) if notice.name == "c1")
+
+    await pass_time(clock, 0.3, one, two)
+    first = await told()
     clock.advance(0.3)
-    one.keep()
-    await one.sharing.tick()
-    assert [first] == await store.notices(TOPIC)
-    one.keep(("edge", "first"))
-    await one.sharing.tick()
-    (second,) = await store.notices(TOPIC)
+    assert first == await told()
+    second = await told("edge")
     assert 2 == len(second.body["leases"])
     clock.advance(0.9)
-    one.keep(("edge", "first"))
-    await one.sharing.tick()
-    assert [second] == await store.notices(TOPIC)
+    assert second == await told("edge")
     clock.advance(0.2)
-    await one.sharing.tick()
-    assert [second] != await store.notices(TOPIC)
+    assert second != await told("edge")
+
+
+async def test_with_nobody_to_listen_the_store_is_seldom_written_to(
+    store: MemoryStore, clock: ManualClock
+) -> None:
+    one = Control(store, clock, "c1")
+    written = set()
+    for _ in range(100):
+        await pass_time(clock, 0.1, one)
+        written |= {notice.time for notice in await store.notices(TOPIC)}
+    assert len(written) <= 2
+    # Who comes later finds it there all the same, and hears more often from then on.
+    two = Control(store, clock, "c2")
+    await pass_time(clock, 0.1, two, one)
+    assert {"c1": SERVING, "c2": SERVING} == healths(two.registry)
+    for _ in range(40):
+        await pass_time(clock, 0.1, two, one)
+        written |= {notice.time for notice in await store.notices(TOPIC) if notice.name == "c1"}
+    assert 5 <= len(written) <= 8
+    assert {"c1": SERVING, "c2": SERVING} == healths(two.registry)
 
 
 async def test_a_control_node_started_anew_goes_on_with_its_leases(
@@ -185,6 +204,19 @@ async def test_a_control_node_started_anew_goes_on_with_its_leases(
     assert everybody == healths(again.registry) == healths(two.registry)
     assert "second" == two.registry.view.node("c1").registration.instance
     again.registry.renew("edge", "first", Condition())
+
+
+async def test_what_one_that_was_alone_told_is_not_believed_for_long(
+    store: MemoryStore, clock: ManualClock
+) -> None:
+    one = Control(store, clock, "c1")
+    one.keep(("edge", "first"))
+    await pass_time(clock, 0.1, one)
+    two = Control(store, clock, "c2")
+    await pass_time(clock, 2.5, two)
+    assert {"c1": SERVING, "c2": SERVING, "edge": SERVING} == healths(two.registry)
+    await pass_time(clock, 1.0, two)
+    assert {"c1": LOST, "c2": SERVING, "edge": LOST} == healths(two.registry)
 
 
 async def test_of_two_control_nodes_with_one_id_the_second_is_not_listed(

@@ -73,10 +73,17 @@ def test_lists_are_lists_in_a_file_and_have_commas_in_a_variable(tmp_path: Path)
 
 
 def test_variables_of_the_command_line_are_no_configuration() -> None:
-    names = ("ADDRESS", "TENANT", "ACTOR", "GROUPS")
+    names = (
+        *("ADDRESS", "TENANT", "ACTOR", "GROUPS", "TOKEN", "TOKEN_FILE", "SERVER_NAME"),
+        *("CLIENT_TLS", "CLIENT_CA", "CLIENT_CERT", "CLIENT_KEY"),
+    )
     config, _ = read_config(environment={f"PLACET_{name}": "x" for name in names} | {"HOME": "/"})
 
     assert config == Config()
+
+
+_TLS = "[tls]\ncert = 'a'\nkey = 'b'\n"
+_ACCESS = "[identity]\naccess = 'x'\n"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +100,7 @@ def test_variables_of_the_command_line_are_no_configuration() -> None:
         ("[cache]\nmax_bytes = true\n", "not a whole number"),
         ("[subscribe]\nheartbeat_s = 9.0\n", "at most 5"),
         ("[store]\nkind = 'mysql'\n", "use one of sqlite, postgres, memory"),
+        ("[store]\nkind = 'postgres'\n", "`store.url` is empty"),
         ("[log]\nlevel = 'loud'\n", "use one of debug"),
         ("[server]\nfront = 'nginx'\n", "use one of grpc, envoy"),
         ("[server]\nworkers = 0\n", "`server.workers` is `0` .*at least 1"),
@@ -103,6 +111,25 @@ def test_variables_of_the_command_line_are_no_configuration() -> None:
         ("[telemetry]\ntrace_ratio = 2.0\n", "at most 1"),
         ("[telemetry]\ndecision_log = 'kafka'\n", "use one of off, stdout, file, otlp"),
         ("[telemetry]\ndecision_log_mask = [1]\n", "which is not a list of texts"),
+        ("[tls]\ncert = 'a'\n", "there is `tls.cert` and no `tls.key`"),
+        ("[tls]\nkey = 'a'\n", "there is `tls.key` and no `tls.cert`"),
+        ("[tls]\nclient_ca = 'a'\n", "there is `tls.client_ca` and no `tls.cert`"),
+        ("[tls]\nmin_version = '1.1'\n", "use one of 1.2, 1.3"),
+        (f"{_TLS}min_version = '1.3'\n", "cannot be kept from speaking 1.2"),
+        (
+            f"{_TLS}client_ca = 'c'\nrequire_client_cert = false\n{_ACCESS}",
+            "everybody for a certificate or nobody",
+        ),
+        (
+            f"{_TLS}client_ca = 'c'\n",
+            "with `tls.client_ca` callers prove who they are, and nothing",
+        ),
+        ("[identity]\njwks = 'k'\n", "with `identity.jwks` callers prove who they are"),
+        (f"{_ACCESS}jwks = 'k'\naudience = 'a'\n", "no `identity.issuer`"),
+        (f"{_ACCESS}jwks = 'k'\nissuer = 'i'\n", "no `identity.audience`"),
+        (f"{_ACCESS}algorithms = ['none']\n", "`identity.algorithms` has `none`"),
+        (f"{_ACCESS}algorithms = ['HS256']\n", "`identity.algorithms` has `HS256`"),
+        (f"{_ACCESS}leeway_s = 3600.0\n", "at most 300"),
     ],
 )
 def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -169,3 +196,23 @@ def test_the_engines_own_variable_is_none_of_the_configuration_and_is_checked() 
     assert config == Config()
     with pytest.raises(ConfigError, match="`PLACET_NATIVE` is `maybe`; use `on` or `off`"):
         read_config(environment={"PLACET_NATIVE": "maybe"})
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:geheim@h1:5432,h2/d", "postgresql://u:***@h1:5432,h2/d"),
+        ("postgresql://u:ge:h@eim@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u:ge/heim@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u@h1:5432/d", "postgresql://u@h1:5432/d"),
+        ("postgresql://h1:5432/d?application_name=a@b", None),
+        ("postgresql:///d?user=u&password=geheim&sslmode=require", None),
+    ],
+)
+def test_a_password_is_used_and_not_shown(url: str, shown: str | None) -> None:
+    config, origins = read_config(environment={"PLACET_STORE_URL": url})
+
+    (origin,) = [origin for origin in origins if origin.key == "store.url"]
+    assert config.store.url == url
+    assert "heim" not in str(origin.value)
+    assert shown is None or origin.value == shown

@@ -268,3 +268,36 @@ async def test_a_node_away_longer_than_commits_are_kept_starts_over() -> None:
 
     assert node.feed.window.earliest == 3
     assert len(node.active.items("acme").items) == 4
+
+
+async def test_who_subscribes_while_a_node_starts_over_is_told_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It began with what was before, and was never sent what came until the node was back."""
+    store = MemoryStore()
+    node = _Node(store, Compiler())
+    await node.commit("p")
+    await node.feed.load()
+    for number in range(3):
+        await node.commit(f"q{number}")
+    await store.compact(Revision(3))
+    reading, go_on = asyncio.Event(), asyncio.Event()
+    read = store.read
+
+    async def slowly(owner: str, **at: Any) -> ItemSet:
+        reading.set()
+        await go_on.wait()
+        return await read(owner, **at)
+
+    monkeypatch.setattr(store, "read", slowly)
+    following = asyncio.create_task(node.feed.run())
+    await asyncio.wait_for(reading.wait(), TIMEOUT_S)
+    with node.hub.subscription() as subscription:
+        before = node.active.revision
+        go_on.set()
+        with pytest.raises(FellBehind):
+            await subscription.next(TIMEOUT_S)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+    assert (before, node.active.revision) == (1, 4)

@@ -39,14 +39,16 @@ class _Evaluator:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    def recall(self, data: bytes) -> bytes | None:
+    def recall(self, data: bytes, caller: object = None) -> bytes | None:
         return self.cached
 
-    def try_evaluate(self, several: Sequence[bytes]) -> list[bytes | Exception | None]:
+    def try_evaluate(
+        self, several: Sequence[tuple[bytes, object]]
+    ) -> list[bytes | Exception | None]:
         self.together.append(len(several))
-        return [self.at_once.get(data) for data in several]
+        return [self.at_once.get(data) for data, _ in several]
 
-    async def evaluate(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate(self, data: bytes, time_left_s: float, caller: object = None) -> bytes:
         self.left_s.append(time_left_s)
         self.asked.set()
         await self.may_answer.wait()
@@ -54,13 +56,15 @@ class _Evaluator:
             raise self.error
         return b"one:" + data
 
-    async def evaluate_batch(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate_batch(self, data: bytes, time_left_s: float, caller: object = None) -> bytes:
         return b"many:" + data
 
-    def evaluate_streamed_at_once(self, several: Sequence[bytes]) -> AtOnce:
+    def evaluate_streamed_at_once(self, several: Sequence[bytes], caller: object = None) -> AtOnce:
         raise AssertionError(several)
 
-    async def evaluate_streamed(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate_streamed(
+        self, data: bytes, time_left_s: float, caller: object = None
+    ) -> bytes:
         raise AssertionError(data)
 
 

@@ -35,7 +35,7 @@ class _Echo:
         self.may_answer = asyncio.Event()
         self.cancelled = asyncio.Event()
 
-    def evaluate_streamed_at_once(self, several: Sequence[bytes]) -> AtOnce:
+    def evaluate_streamed_at_once(self, several: Sequence[bytes], caller: object = None) -> AtOnce:
         self.together.append(len(several))
         answers: list[bytes] = []
         for data in several:
@@ -46,7 +46,9 @@ class _Echo:
                 return AtOnce(answers, 0.001)
         return AtOnce(answers, 0.0)
 
-    async def evaluate_streamed(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate_streamed(
+        self, data: bytes, time_left_s: float, caller: object = None
+    ) -> bytes:
         if data == b"bad":
             raise BadMessage("it is bad")
         self.left_s.append(time_left_s)
@@ -58,16 +60,18 @@ class _Echo:
             raise
         return b"re:" + data
 
-    def recall(self, data: bytes) -> bytes | None:
+    def recall(self, data: bytes, caller: object = None) -> bytes | None:
         raise AssertionError(data)
 
-    def try_evaluate(self, several: Sequence[bytes]) -> list[bytes | Exception | None]:
+    def try_evaluate(
+        self, several: Sequence[tuple[bytes, object]]
+    ) -> list[bytes | Exception | None]:
         raise AssertionError(several)
 
-    async def evaluate(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate(self, data: bytes, time_left_s: float, caller: object = None) -> bytes:
         raise AssertionError(data)
 
-    async def evaluate_batch(self, data: bytes, time_left_s: float) -> bytes:
+    async def evaluate_batch(self, data: bytes, time_left_s: float, caller: object = None) -> bytes:
         raise AssertionError(data)
 
 

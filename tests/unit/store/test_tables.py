@@ -8,13 +8,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, create_engine, insert, select
+from sqlalchemy import Connection, create_engine, insert, select, text
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from placet_server.store import migrations
 from placet_server.store.columns import AnyText
+from placet_server.store.postgres.address import Address
 from placet_server.store.tables import metadata, owners
+from tests.postgres import new_schema
 
 
 def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:
@@ -24,6 +27,22 @@ def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:
 
         assert _differences(connection) == []
     engine.dispose()
+
+
+async def test_migrations_lead_to_the_tables_in_postgresql() -> None:
+    address = Address.parse(new_schema())
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=address.connect)
+    async with engine.begin() as connection:
+        await connection.run_sync(migrations.upgrade)
+
+        assert await connection.run_sync(_differences) == []
+        # By bytes, whatever the database's own order is.
+        collated = text(
+            "SELECT count(*) FROM information_schema.columns WHERE table_schema = current_schema()"
+            " AND column_name IN ('owner', 'id', 'type', 'name') AND collation_name = 'C'"
+        )
+        assert await connection.scalar(collated) == 9
+    await engine.dispose()
 
 
 def _differences(connection: Connection) -> list[object]:

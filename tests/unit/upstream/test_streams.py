@@ -16,7 +16,8 @@ import pytest
 
 from placet.v1 import subscribe_service_pb2 as pb
 from placet_server.clock import SystemClock
-from placet_server.config import UpstreamConfig
+from placet_server.config import TlsConfig, UpstreamConfig
+from placet_server.tls.opening import PeerTls
 from placet_server.upstream.following import Following, following_upstreams
 from tests.sdk.scripted import Context, ScriptedServer, scripted_server
 from tests.sdk.source import Source, go_away, policy, reset
@@ -109,6 +110,7 @@ async def following_them(
 ) -> AsyncIterator[Following]:
     """Follow upstreams that run."""
     config = {"stale_after_s": 0.5, "prefer_after_s": 60.0, "state_every_s": 0.05, **options}
+    clock = SystemClock()
     async with following_upstreams(
         UpstreamConfig(
             addresses=tuple(upstream.address for upstream in upstreams),
@@ -117,7 +119,8 @@ async def following_them(
         ),
         node=_NODE,
         region="local",
-        clock=SystemClock(),
+        clock=clock,
+        peers=PeerTls(TlsConfig(), clock, None),
     ) as following:
         yield following
 
@@ -155,6 +158,24 @@ async def test_the_first_is_followed_and_the_next_when_it_goes_away() -> None:
         assert two.asked[0] != b""
         assert following.streams.failovers == 1
         assert following.source.mirror.snapshot().checksum == source.checksum
+
+
+async def test_a_renewed_certificate_is_shown_over_new_connections() -> None:
+    """The stream goes on at its cursor, at the same upstream; the old connection is closed."""
+    source = Source(policy("a"))
+    one = Upstream(source, "one")
+
+    async with followed(one, stale_after_s=0.2) as following:
+        await following.source.wait_for_state()
+        before = following.streams.upstream.channel
+        following.streams.connect_anew()
+        assert following.streams.upstream.channel is not before
+        await until(lambda: len(one.asked) == 2)
+        assert one.asked[1] != b""
+        source.commit(policy("b"))
+        await until(lambda: following.source.mirror.revision == 2)
+        assert (following.streams.failovers, one.open) == (0, 1)
+        await until(lambda: before.get_state() is grpc.ChannelConnectivity.SHUTDOWN)
 
 
 async def test_one_that_hangs_is_left_for_its_silence() -> None:

@@ -7,7 +7,6 @@ done. The endpoints are watched by tasks of the loop it was made in.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -17,28 +16,20 @@ import grpc.aio
 
 from placet._balancing.attempts import Attempt, Call
 from placet._balancing.balancer import Balancer
-from placet._balancing.endpoints import Endpoint, EndpointStatistics
+from placet._balancing.endpoints import Endpoint
 from placet._balancing.links import Links
-from placet._balancing.members import Fault, Member
-from placet._balancing.methods import (
-    Deserializer,
-    PageHolders,
-    Rpc,
-    Serializer,
-    method_of,
-    tenant_of,
-)
+from placet._balancing.members import Fault
+from placet._balancing.methods import BalancedStubs, Rpc
 from placet._balancing.outcomes import Outcome, outcome_of
 from placet._balancing.sources import Source
 from placet._balancing.watching import Watching
 from placet._calls import CLOSED
 from placet._errors import Unavailable
 
-_FOREVER_S = float("inf")
 _ROUTE_TIMEOUT_S = 10.0
 
 
-class BalancedAioChannel:
+class BalancedAioChannel(BalancedStubs):
     """Chooses an endpoint for each call. For one event loop, which has to run."""
 
     def __init__(
@@ -61,68 +52,28 @@ class BalancedAioChannel:
             tenant: whose calls those are that do not say.
             clock: a monotonic one, in seconds.
         """
-        self.balancer = balancer
-        self.links = Links(open_aio)
-        self.holders = PageHolders()
-        self.tenant = tenant
-        self.clock = clock
-        # Spreads pauses; nobody gains by guessing them.
-        self.rng = random.Random()  # noqa: S311
-        self._repeatable = repeatable
+        super().__init__(
+            balancer,
+            Links(open_aio),
+            repeatable=repeatable,
+            tenant=tenant,
+            clock=clock,
+        )
         self._watching = Watching(balancer, source, self.links, clock=clock)
         self._starting = asyncio.get_running_loop().create_task(
             self._watching.start(), name="placet-balancing"
         )
 
-    # ------------------------------------------------------------------- what stubs ask for
-
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Serializer = None,
-        response_deserializer: Deserializer = None,
-        **_: Any,
-    ) -> _UnaryMethod:
-        """Return an rpc whose calls are balanced."""
-        known = method_of(method, self._repeatable)
-        rpc = Rpc(known, "unary_unary", request_serializer, response_deserializer)
+    def _unary(self, rpc: Rpc) -> _UnaryMethod:
         return _UnaryMethod(self, rpc)
 
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Serializer = None,
-        response_deserializer: Deserializer = None,
-        **_: Any,
-    ) -> _StreamMethod:
-        """The same for one that answers with a stream, which stays where it begins."""
-        # Nothing is lost with a stream that has not said anything.
-        known = method_of(method, frozenset((method,)))
-        rpc = Rpc(known, "unary_stream", request_serializer, response_deserializer)
-        return _StreamMethod(self, rpc)
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Serializer = None,
-        response_deserializer: Deserializer = None,
-        **_: Any,
-    ) -> _StreamMethod:
-        """The same for one that also takes a stream."""
-        known = method_of(method, self._repeatable)
-        rpc = Rpc(known, "stream_stream", request_serializer, response_deserializer)
+    def _stream(self, rpc: Rpc) -> _StreamMethod:
         return _StreamMethod(self, rpc)
 
     async def close(self) -> None:
         """End everything: what is under way fails."""
         await self._starting
         await self._watching.aclose()
-
-    # -------------------------------------------------------------------- what clients ask
-
-    def statistics(self) -> tuple[EndpointStatistics, ...]:
-        """Return what can be seen of every endpoint."""
-        return self.balancer.statistics(self.clock())
 
     async def wait_ready(self, timeout_s: float) -> None:
         """Wait until the endpoints to be used first have been heard of, and one can serve.
@@ -141,14 +92,6 @@ class BalancedAioChannel:
         if not self.balancer.has_route:
             await self._watching.wait_routed(timeout_s)
 
-    def rpc(self, rpc: Rpc, member: Member) -> Any:
-        """Return an rpc at an endpoint."""
-        link = self.links.to(member)
-        bound = link.methods.get(rpc.method.path)
-        if bound is None:
-            bound = link.methods[rpc.method.path] = rpc.on(link.channel)
-        return bound
-
 
 class _UnaryMethod:
     """An rpc, at whichever endpoint is best."""
@@ -156,27 +99,16 @@ class _UnaryMethod:
     def __init__(self, channel: BalancedAioChannel, rpc: Rpc) -> None:
         self._channel = channel
         self._rpc = rpc
-        self._is_hedged = (
-            rpc.method.is_decision and channel.balancer.options.hedge_after_s is not None
-        )
+        self._is_hedged = channel.is_hedged(rpc)
 
     def __call__(
         self, request: Any, *, timeout: float, metadata: Any = ()
     ) -> Coroutine[Any, Any, Any]:
-        return self._make(request, timeout, metadata)
+        return self._call(request, timeout, metadata)
 
-    async def _make(self, request: Any, timeout_s: float, metadata: Any) -> Any:
-        channel = self._channel
-        deadline_s = channel.clock() + timeout_s
-        await channel.wait_routed(timeout_s)
-        call = Call(
-            channel.balancer,
-            self._rpc.method,
-            tenant_of(request) or channel.tenant,
-            deadline_s,
-            channel.rng,
-            holder=channel.holders.of(request),
-        )
+    async def _call(self, request: Any, timeout_s: float, metadata: Any) -> Any:
+        call = self._channel.begin(self._rpc, request, timeout_s)
+        await self._channel.wait_routed(timeout_s)
         make = self._race if self._is_hedged else self._try_in_turn
         return await make(call, request, metadata)
 
@@ -185,7 +117,7 @@ class _UnaryMethod:
         while True:
             attempt = call.begin(channel.clock())
             try:
-                method = channel.rpc(self._rpc, attempt.member)
+                method = channel.at(attempt.member, self._rpc)
                 response = await method(request, timeout=attempt.timeout_s, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 pause_s = call.failed(attempt, outcome_of(error), channel.clock())
@@ -207,7 +139,7 @@ class _UnaryMethod:
         running: dict[asyncio.Task[Any], Attempt] = {}
 
         async def ask(attempt: Attempt) -> Any:
-            method = channel.rpc(self._rpc, attempt.member)
+            method = channel.at(attempt.member, self._rpc)
             return await method(request, timeout=attempt.timeout_s, metadata=metadata)
 
         def start(attempt: Attempt) -> None:
@@ -288,16 +220,9 @@ class PinnedAioStream:
         self._request = request
         self._timeout_s = timeout_s
         self._metadata = metadata
-        deadline_s = channel.clock() + timeout_s if timeout_s is not None else _FOREVER_S
-        self._call = Call(
-            channel.balancer,
-            rpc.method,
-            tenant_of(request) or channel.tenant,
-            deadline_s,
-            channel.rng,
-        )
+        self._call = channel.begin(rpc, request, timeout_s)
         self._may_reopen = rpc.kind == "unary_stream"
-        self._is_over = False
+        self._is_over = self._is_cancelled = False
         self._attempt: Attempt | None = None
         self._stream: Any = None
         self._opening = asyncio.Lock()
@@ -335,6 +260,7 @@ class PinnedAioStream:
 
     def cancel(self) -> bool:
         """End the stream."""
+        self._is_cancelled = True
         self._settle()
         return bool(self._stream is not None and self._stream.cancel())
 
@@ -350,7 +276,7 @@ class PinnedAioStream:
     def _open(self) -> None:
         self._attempt = self._call.begin(self._channel.clock())
         try:
-            method = self._channel.rpc(self._rpc, self._attempt.member)
+            method = self._channel.at(self._attempt.member, self._rpc)
             timeout_s = self._attempt.timeout_s if self._timeout_s is not None else None
             request = () if self._rpc.kind == "stream_stream" else (self._request,)
             self._stream = method(*request, timeout=timeout_s, metadata=self._metadata)
@@ -375,6 +301,8 @@ class PinnedAioStream:
         if pause_s is None:
             return False
         await asyncio.sleep(pause_s)
+        if self._is_cancelled:
+            return False
         self._is_over = False
         self._stream = self._attempt = None
         return True

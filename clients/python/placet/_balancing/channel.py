@@ -7,7 +7,6 @@ done. The endpoints are watched from the event loop that this package keeps in t
 from __future__ import annotations
 
 import queue
-import random
 import threading
 import time
 import weakref
@@ -20,28 +19,20 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from placet._balancing.attempts import Attempt, Call
 from placet._balancing.balancer import Balancer
-from placet._balancing.endpoints import Endpoint, EndpointStatistics
+from placet._balancing.endpoints import Endpoint
 from placet._balancing.links import Links
 from placet._balancing.members import Fault, Member
-from placet._balancing.methods import (
-    Deserializer,
-    PageHolders,
-    Rpc,
-    Serializer,
-    method_of,
-    tenant_of,
-)
+from placet._balancing.methods import BalancedStubs, Rpc
 from placet._balancing.outcomes import Outcome, outcome_of
 from placet._balancing.sources import Source
 from placet._balancing.watching import Watching
-from placet._errors import DeadlineExceeded
+from placet._errors import DeadlineExceeded, PlacetError
 from placet._loop_thread import LoopThread, background_loop
 
 _WARM_TIMEOUT_S = 2.0
-_FOREVER_S = float("inf")
 
 
-class BalancedChannel:
+class BalancedChannel(BalancedStubs):
     """Chooses an endpoint for each call. Thread-safe."""
 
     def __init__(
@@ -66,14 +57,13 @@ class BalancedChannel:
             tenant: whose calls those are that do not say.
             clock: a monotonic one, in seconds.
         """
-        self.balancer = balancer
-        self.links = Links(open_channel)
-        self.holders = PageHolders()
-        self.tenant = tenant
-        self.clock = clock
-        # Spreads pauses; nobody gains by guessing them.
-        self.rng = random.Random()  # noqa: S311
-        self._repeatable = repeatable
+        super().__init__(
+            balancer,
+            Links(open_channel),
+            repeatable=repeatable,
+            tenant=tenant,
+            clock=clock,
+        )
         self._warming: set[Any] = set()
         self._routed = threading.Event()
         watched = Links(open_aio)
@@ -93,43 +83,10 @@ class BalancedChannel:
         self._abandon = weakref.finalize(self, _abandon, self._loop, self._watching)
         self._abandon.atexit = False
 
-    # ------------------------------------------------------------------- what stubs ask for
-
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Serializer = None,
-        response_deserializer: Deserializer = None,
-        **_: Any,
-    ) -> _UnaryMethod:
-        """Return an rpc whose calls are balanced."""
-        known = method_of(method, self._repeatable)
-        rpc = Rpc(known, "unary_unary", request_serializer, response_deserializer)
+    def _unary(self, rpc: Rpc) -> _UnaryMethod:
         return _UnaryMethod(self, rpc)
 
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Serializer = None,
-        response_deserializer: Deserializer = None,
-        **_: Any,
-    ) -> _StreamMethod:
-        """The same for one that answers with a stream, which stays where it begins."""
-        # Nothing is lost with a stream that has not said anything.
-        known = method_of(method, frozenset((method,)))
-        rpc = Rpc(known, "unary_stream", request_serializer, response_deserializer)
-        return _StreamMethod(self, rpc)
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Serializer = None,
-        response_deserializer: Deserializer = None,
-        **_: Any,
-    ) -> _StreamMethod:
-        """The same for one that also takes a stream."""
-        known = method_of(method, self._repeatable)
-        rpc = Rpc(known, "stream_stream", request_serializer, response_deserializer)
+    def _stream(self, rpc: Rpc) -> _StreamMethod:
         return _StreamMethod(self, rpc)
 
     def close(self) -> None:
@@ -138,12 +95,6 @@ class BalancedChannel:
             self._loop.run(self._watching.aclose())
         for channel in self.links.take_all():
             channel.close()
-
-    # -------------------------------------------------------------------- what clients ask
-
-    def statistics(self) -> tuple[EndpointStatistics, ...]:
-        """Return what can be seen of every endpoint."""
-        return self.balancer.statistics(self.clock())
 
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until the endpoints to be used first have been heard of, and one can serve.
@@ -162,14 +113,6 @@ class BalancedChannel:
         if not self.balancer.has_route and not self._routed.wait(timeout_s):
             raise DeadlineExceeded(self._watching.why_not_routed(timeout_s))
 
-    def rpc(self, rpc: Rpc, member: Member) -> Any:
-        """Return an rpc at an endpoint."""
-        link = self.links.to(member)
-        bound = link.methods.get(rpc.method.path)
-        if bound is None:
-            bound = link.methods[rpc.method.path] = rpc.on(link.channel)
-        return bound
-
 
 def _closer(links: Links) -> Callable[[Member], None]:
     def close(member: Member) -> None:
@@ -187,7 +130,8 @@ def _warmer(links: Links, warming: set[Any]) -> Callable[[Member], None]:
         try:
             stub: Any = health_pb2_grpc.HealthStub(links.to(member).channel)
             check = stub.Check.future(health_pb2.HealthCheckRequest(), timeout=_WARM_TIMEOUT_S)
-        except ValueError:
+        except (ValueError, PlacetError):
+            # It was closed meanwhile, or there is nothing to call with: calls will say so.
             return
         warming.add(check)
         check.add_done_callback(warming.discard)
@@ -205,22 +149,11 @@ class _UnaryMethod:
     def __init__(self, channel: BalancedChannel, rpc: Rpc) -> None:
         self._channel = channel
         self._rpc = rpc
-        self._is_hedged = (
-            rpc.method.is_decision and channel.balancer.options.hedge_after_s is not None
-        )
+        self._is_hedged = channel.is_hedged(rpc)
 
     def __call__(self, request: Any, *, timeout: float, metadata: Any = ()) -> Any:
-        channel = self._channel
-        deadline_s = channel.clock() + timeout
-        channel.wait_routed(timeout)
-        call = Call(
-            channel.balancer,
-            self._rpc.method,
-            tenant_of(request) or channel.tenant,
-            deadline_s,
-            channel.rng,
-            holder=channel.holders.of(request),
-        )
+        call = self._channel.begin(self._rpc, request, timeout)
+        self._channel.wait_routed(timeout)
         make = self._race if self._is_hedged else self._try_in_turn
         return make(call, request, metadata)
 
@@ -229,7 +162,7 @@ class _UnaryMethod:
         while True:
             attempt = call.begin(channel.clock())
             try:
-                method = channel.rpc(self._rpc, attempt.member)
+                method = channel.at(attempt.member, self._rpc)
                 response = method(request, timeout=attempt.timeout_s, metadata=metadata)
             except grpc.RpcError as error:
                 pause_s = call.failed(attempt, outcome_of(error), channel.clock())
@@ -253,7 +186,7 @@ class _UnaryMethod:
 
         def start(attempt: Attempt) -> None:
             try:
-                method = channel.rpc(self._rpc, attempt.member)
+                method = channel.at(attempt.member, self._rpc)
                 made = method.future(request, timeout=attempt.timeout_s, metadata=metadata)
             except BaseException:
                 call.dropped(attempt)
@@ -268,6 +201,7 @@ class _UnaryMethod:
                 return None
 
         hedge_s = call.hedge_delay_s()
+        is_won = False
         try:
             start(call.begin(channel.clock(), is_hedged=True))
             while True:
@@ -291,11 +225,15 @@ class _UnaryMethod:
                         start(call.begin(channel.clock(), is_hedged=True))
                 else:
                     call.answered(attempt, channel.clock())
+                    is_won = True
                     return response
         finally:
             for made, attempt in running.items():
                 made.cancel()
-                call.lost(attempt, channel.clock())
+                if is_won:
+                    call.lost(attempt, channel.clock())
+                else:
+                    call.dropped(attempt)
 
 
 class _StreamMethod:
@@ -334,16 +272,9 @@ class PinnedStream:
         self._request = request
         self._timeout_s = timeout_s
         self._metadata = metadata
-        now_s = channel.clock()
-        self._call = Call(
-            channel.balancer,
-            rpc.method,
-            tenant_of(request) or channel.tenant,
-            now_s + timeout_s if timeout_s is not None else _FOREVER_S,
-            channel.rng,
-        )
+        self._call = channel.begin(rpc, request, timeout_s)
         self._may_reopen = rpc.kind == "unary_stream"
-        self._is_over = False
+        self._is_over = self._is_cancelled = False
         self._lock = threading.Lock()
         self._open()
 
@@ -364,13 +295,14 @@ class PinnedStream:
 
     def cancel(self) -> bool:
         """End the stream."""
+        self._is_cancelled = True
         self._settle()
         return bool(self._stream.cancel())
 
     def _open(self) -> None:
         self._attempt = self._call.begin(self._channel.clock())
         try:
-            method = self._channel.rpc(self._rpc, self._attempt.member)
+            method = self._channel.at(self._attempt.member, self._rpc)
             timeout_s = self._attempt.timeout_s if self._timeout_s is not None else None
             self._stream = method(self._request, timeout=timeout_s, metadata=self._metadata)
         except BaseException:
@@ -396,6 +328,9 @@ class PinnedStream:
         time.sleep(pause_s)
         self._is_over = False
         self._open()
+        if self._is_cancelled:
+            # While there was nothing to cancel. What was begun says so when it is read.
+            self._stream.cancel()
         return True
 
     def _settle(self) -> None:

@@ -8,9 +8,10 @@ from enum import Enum
 from typing import TypeAlias
 
 from placet._errors import PlacetError
+from placet._topology import Route
 from placet._values import refusal
 
-MOST_WEIGHT = 1000
+MOST_WEIGHT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Endpoint:
     region: str = ""
     """The region it is in, for ``Balancing(regions=...)``."""
     weight: int = 100
-    """Share of the calls relative to others of its region, 1 to 1,000."""
+    """Share of the calls relative to others of its region, 1 to 1,000,000."""
     authority: str = ""
     """The name that its certificate is for, where it is not that of the address."""
 
@@ -31,7 +32,8 @@ class Endpoint:
             raise refusal("target", f"has the address `{self.address}`; write `host:port`")
         if not 1 <= self.weight <= MOST_WEIGHT:
             raise refusal(
-                "target", f"gives `{self.address}` the weight {self.weight}; use 1 to {MOST_WEIGHT}"
+                "target",
+                f"gives `{self.address}` the weight {self.weight}; use 1 to {MOST_WEIGHT:,}",
             )
 
 
@@ -92,6 +94,22 @@ def in_order(endpoints: Iterable[Endpoint], regions: Sequence[str]) -> Tiers:
     listed = tuple(endpoints)
     return [
         tuple(endpoint for endpoint in listed if endpoint.region == region) for region in regions
+    ]
+
+
+def tiers_of(route: Route) -> Tiers:
+    """Return a route's endpoints by region; what has no address is left out."""
+    return [
+        tuple(
+            Endpoint(
+                endpoint.address,
+                region=region.region,
+                weight=min(max(endpoint.weight, 1), MOST_WEIGHT),
+            )
+            for endpoint in region.endpoints
+            if endpoint.address.strip() == endpoint.address != ""
+        )
+        for region in route.regions
     ]
 
 

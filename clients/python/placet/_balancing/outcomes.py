@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from grpc_status import rpc_status
 
-from placet._balancing.endpoints import Endpoint, Tiers
+from placet._balancing.endpoints import Tiers, tiers_of
 from placet._balancing.members import Fault
-from placet._errors import PlacetError, ResourceExhausted, StaleNode, WrongRegion
+from placet._errors import PlacetError, ResourceExhausted, StaleNode, Unsupported, WrongRegion
 from placet._status import from_rpc_error
-from placet.v1 import topology_pb2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +45,16 @@ def outcome_of(rpc_error: grpc.RpcError) -> Outcome:
         case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN | grpc.StatusCode.DATA_LOSS:
             return Outcome(error=error, fault=Fault.FAILED)
         case _:
-            return _refusal(call, error)
+            return _refusal(error)
 
 
-def _refusal(call: Any, error: PlacetError) -> Outcome:
+def _refusal(error: PlacetError) -> Outcome:
     match error:
         case WrongRegion():
-            return Outcome(error=error, is_refusal=True, route=_route_of(call))
-        case StaleNode():
+            route = tiers_of(error.route) if error.route is not None else ()
+            return Outcome(error=error, is_refusal=True, route=route)
+        case StaleNode() | Unsupported():
+            # What has no store, or is of another version, may not offer what another does.
             return Outcome(error=error, may_repeat=True, is_refusal=True)
         case ResourceExhausted() if error.reason in _BUSY:
             return Outcome(error=error, may_repeat=True, is_refusal=True)
@@ -65,31 +64,3 @@ def _refusal(call: Any, error: PlacetError) -> Outcome:
 
 # The node has too much to do. What a tenant may ask for (`TENANT_LIMIT`) is no less elsewhere.
 _BUSY = frozenset({"OVERLOADED", "DECISION_LOG_FULL", "TOO_MANY_SUBSCRIBERS"})
-
-
-def _route_of(call: Any) -> Tiers:
-    """Read where a refusal for residency leads; nowhere if it does not say."""
-    try:
-        status = rpc_status.from_call(call)
-    except ValueError:
-        return ()
-    for packed in status.details if status is not None else ():
-        if packed.Is(topology_pb2.ResidencyRefusal.DESCRIPTOR):
-            refusal = topology_pb2.ResidencyRefusal()
-            packed.Unpack(refusal)
-            return tiers_of(refusal.route)
-    return ()
-
-
-def tiers_of(route: topology_pb2.Route) -> Sequence[Sequence[Endpoint]]:
-    """Read a route; what cannot be an endpoint is left out."""
-    return [
-        tuple(
-            Endpoint(
-                endpoint.address, region=region.region, weight=min(max(endpoint.weight, 1), 1000)
-            )
-            for endpoint in region.endpoints
-            if endpoint.address.strip() == endpoint.address != ""
-        )
-        for region in route.regions
-    ]

@@ -17,13 +17,15 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 import grpc.aio
 
+from placet import _convert as convert
 from placet._backoff import Backoff
-from placet._balancing.endpoints import Endpoint, Tiers, in_order, split_addresses
-from placet._balancing.outcomes import tiers_of
-from placet._errors import FailedPrecondition, PlacetError, Unavailable, WrongRegion
+from placet._balancing.endpoints import Endpoint, Tiers, in_order, split_addresses, tiers_of
+from placet._errors import PlacetError, Unavailable
+from placet._placing import place_to_wire
 from placet._requests import tenant_to_wire
 from placet._status import from_rpc_error
-from placet._values import refusal, text_to_wire
+from placet._topology import Place
+from placet._values import refusal
 from placet.v1 import topology_pb2, topology_service_pb2, topology_service_pb2_grpc
 
 log = logging.getLogger("placet.balancing")
@@ -32,6 +34,7 @@ _SILENCE_S = 15.0
 """A route comes every 5 s at least; without one for this long another server is asked."""
 _RETRIES = Backoff(first_s=0.1, most_s=5.0)
 _RESOLVE_TIMEOUT_S = 5.0
+_NOWHERE = "NO_REGION_ALLOWED"
 
 
 class Listener(Protocol):
@@ -146,24 +149,18 @@ class Topology:
     """The endpoints that a server's topology has for a tenant's callers at a place, watched live.
 
     Which regions are allowed, and in which order, is the server's to say: the nearest allowed
-    one, and then its fallbacks. Give one place, or none: the tenant's home is taken then.
+    one, and then its fallbacks. Without a place the tenant's home comes first.
     """
 
     bootstrap: str | Sequence[str]
     """Servers to ask, any one of them: ``"a:7717,b:7717"`` or a sequence. Nodes that a route
     leads to are asked as well, when none of these answers."""
-    region: str = ""
-    """The region the client runs in ..."""
-    country: str = ""
-    """... or the country, by its ISO 3166-1 code of two letters ..."""
-    point: tuple[float, float] | None = None
-    """... or latitude and longitude in degrees, north and east positive."""
+    place: Place | None = None
+    """Where the client is: ``InRegion("eu-west")``, ``Country("IE")`` or a ``GeoPoint``."""
     tenant: str | None = None
     """Whose callers; the client's tenant unless given."""
 
     def __post_init__(self) -> None:
-        if sum(map(bool, (self.region, self.country, self.point))) > 1:
-            raise refusal("target", "gives several places; name a region, a country or a point")
         if not self.endpoints():
             raise refusal("bootstrap", "is empty; name a server to ask")
 
@@ -186,18 +183,8 @@ class Topology:
         wanted = self.tenant if self.tenant is not None else tenant
         if not wanted:
             raise refusal("tenant", "is not named; a route is a tenant's")
-        location = None
-        if self.region:
-            location = topology_pb2.Location(region=text_to_wire(self.region, "region"))
-        elif self.country:
-            location = topology_pb2.Location(country=text_to_wire(self.country, "country"))
-        elif self.point is not None:
-            latitude, longitude = self.point
-            location = topology_pb2.Location(
-                point=topology_pb2.GeoPoint(latitude=latitude, longitude=longitude)
-            )
         return topology_service_pb2.WatchRouteRequest(
-            tenant=tenant_to_wire(wanted), location=location
+            tenant=tenant_to_wire(wanted), location=place_to_wire(self.place)
         )
 
 
@@ -216,11 +203,11 @@ class TopologySource:
         failures = 0
         while True:
             for endpoint in self._servers():
-                if await self._watch(endpoint, listener, open_aio):
-                    failures = 0
-                    break
-                failures += 1
+                has_said = await self._watch(endpoint, listener, open_aio)
+                failures = 1 if has_said else failures + 1
                 await asyncio.sleep(_RETRIES.delay_s(failures, self.rng))
+                if has_said:
+                    break
 
     def _servers(self) -> list[Endpoint]:
         """Return who can be asked: those that were named in any order, and then the others."""
@@ -231,9 +218,10 @@ class TopologySource:
 
     async def _watch(self, endpoint: Endpoint, listener: Listener, open_aio: OpenAio) -> bool:
         """Watch at one server until that ends; return whether it said anything."""
-        channel = open_aio(endpoint)
+        channel: grpc.aio.Channel | None = None
         has_said = False
         try:
+            channel = open_aio(endpoint)
             stub: Any = topology_service_pb2_grpc.TopologyServiceStub(channel)
             watch = stub.WatchRoute(self.request)
             while True:
@@ -251,17 +239,37 @@ class TopologySource:
                 "watching the route broke off",
                 extra={"address": endpoint.address, "error": str(error)},
             )
-            if isinstance(error, FailedPrecondition) and not isinstance(error, WrongRegion):
-                # No region is allowed: then the last route is none either.
+            if error.reason == _NOWHERE:
+                # Then the last route leads where the tenant may not be any more.
                 self.known = ()
                 listener.no_route(error)
             else:
                 listener.outage(error)
+        except PlacetError as error:
+            # There is no token to call with, or the certificate cannot be read.
+            listener.outage(error)
         finally:
-            await channel.close()
+            if channel is not None:
+                await channel.close()
         return has_said
 
     def _take(self, route: topology_pb2.Route, listener: Listener) -> None:
-        tiers = tiers_of(route)
-        self.known = [endpoint for tier in tiers for endpoint in tier]
-        listener.route(tiers)
+        """Take a route. One without any node says that the server knows of none.
+
+        It may have started a moment ago, and be wrong: then those known before are held on to, as
+        far as they are in regions that are still allowed.
+        """
+        tiers = tiers_of(convert.route(route))
+        if not any(tiers):
+            regions = [region.region for region in route.regions]
+            tiers = in_order(self.known, regions) if regions else []
+        if any(tiers):
+            self.known = [endpoint for tier in tiers for endpoint in tier]
+            listener.route(tiers)
+            return
+        none = Unavailable("no node takes calls in any region that is allowed")
+        if self.known:
+            self.known = ()
+            listener.no_route(none)
+        else:
+            listener.outage(none)

@@ -172,7 +172,10 @@ class Watching:
         """Watch those that are to be watched, as they change."""
         while True:
             self._changed.clear()
-            await self._reconcile()
+            try:
+                await self._reconcile()
+            except Exception:  # a mistake of ours must not end the watching unseen
+                log.exception("attending to the endpoints failed")
             self._attended.set()
             await self._changed.wait()
 
@@ -212,7 +215,15 @@ class Watching:
                 error = from_rpc_error(rpc_error)
                 self._balancer.health(member, Health.AWAY, self._clock(), error)
                 has_said = False
-            failures = 0 if has_said else failures + 1
+            except PlacetError as error:
+                # There is no token to call with, or the certificate cannot be read.
+                self._balancer.health(member, Health.AWAY, self._clock(), error)
+                has_said = False
+            except Exception:  # a mistake of ours must not leave the last word standing
+                log.exception("watching an endpoint failed")
+                self._balancer.health(member, Health.UNWATCHED, self._clock())
+                has_said = False
+            failures = 1 if has_said else failures + 1
             await asyncio.sleep(_REOPENING.delay_s(failures, self._rng))
 
     async def _read_health(self, member: Member, *, waits: bool) -> bool:

@@ -328,7 +328,7 @@ def _read_entry(document: object) -> Entry:
     raise malformed("an entry of its manifest has other fields")
 
 
-_KINDS = {kind.name.lower(): kind for kind in ItemKind if kind is not ItemKind.UNKNOWN}
+_KINDS = {kind.name.lower(): kind for kind in ItemKind if kind.is_content}
 
 
 def _read_item(line: bytes, number: int, entry: Entry) -> Body:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from placet.cli import terminal
+from placet.cli import credentials, terminal
 from placet.cli.extras import needs_extra
 from placet.cli.failures import ExitCode, Failure
 from placet.cli.folders import read_policies
@@ -106,5 +106,8 @@ def _program(
         # Asked first, since it says at once when there is no server.
         next(client.list_items(page_size=1), None)
         with terminal.working("fetching what is published"):
-            sets = Sets(*published_sets(address, tenant=tenant, timeout_s=timeout_s))
+            published = published_sets(
+                address, tenant=tenant, timeout_s=timeout_s, credentials=credentials.current()
+            )
+    sets = Sets(*published)
     return Compiling().version(sets, Documents()).program

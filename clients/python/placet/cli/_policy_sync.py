@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from placet import Client, PlacetError
-from placet.cli import terminal
+from placet.cli import credentials, terminal
 from placet.cli.durations import read_duration
 from placet.cli.failures import ExitCode, Failure
 from placet.cli.findings import FilesRefused
@@ -119,7 +119,12 @@ def sync(
                 with connected(address, tenant=whose, timeout_s=timeout_s) as client:
                     _once(found, Target(client, address, whose, message), reporter)
                 return
-            with Client(address, tenant=whose, management_timeout_s=timeout_s) as client:
+            with Client(
+                address,
+                tenant=whose,
+                management_timeout_s=timeout_s,
+                credentials=credentials.current(),
+            ) as client:
                 target = Target(client, address, whose, message)
                 _follow(found, target, reporter, interval_s=interval_s, heals=heal)
 

@@ -129,6 +129,8 @@ def _greeting(serving: Serving, config: Config) -> str:
     from placet_server.stores import place_of
 
     address = "" if serving.address == DEFAULT_ADDRESS else f" --address {serving.address}"
+    if config.tls.cert:
+        address += " --tls-ca FILE"
     next_step = (
         f"ask it: placet evaluate{address} --help"
         if serving.revision

@@ -26,8 +26,9 @@ from placet import (
     Unavailable,
 )
 from placet.aio import Client, Subscription
-from placet.cli import items, rollouts, terminal
+from placet.cli import credentials, items, rollouts, terminal
 from placet.cli.amounts import percent_text
+from placet.cli.completing import region_names
 from placet.cli.options import DEFAULT_ADDRESS, Address, Json, Tenant, unanswered
 
 
@@ -42,6 +43,14 @@ def watch(
             metavar="ID",
         ),
     ] = None,
+    region: Annotated[
+        str,
+        typer.Option(
+            help="Region you are in, which a tenant's rule has to allow.",
+            metavar="REGION",
+            autocompletion=region_names,
+        ),
+    ] = "",
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +59,7 @@ def watch(
     Goes on until Ctrl-C. A lost connection is made anew. With --json, one event a line.
     """
     reporter = _Reporter(address, as_json=as_json)
-    asyncio.run(_until_interrupted(_follow(tenant, filters or [], address, reporter)))
+    asyncio.run(_until_interrupted(_follow(tenant, filters or [], region, address, reporter)))
 
 
 async def _until_interrupted(following: Coroutine[Any, Any, None]) -> None:
@@ -63,10 +72,15 @@ async def _until_interrupted(following: Coroutine[Any, Any, None]) -> None:
         await task
 
 
-async def _follow(tenant: str, filters: Sequence[str], address: str, reporter: _Reporter) -> None:
-    async with Client(address, tenant=tenant) as client:
+async def _follow(
+    tenant: str, filters: Sequence[str], region: str, address: str, reporter: _Reporter
+) -> None:
+    async with Client(address, tenant=tenant, credentials=credentials.current()) as client:
         subscription = client.subscribe(
-            policy_ids=filters, subscriber="placet watch", on_state_change=reporter.state
+            policy_ids=filters,
+            subscriber="placet watch",
+            region=region,
+            on_state_change=reporter.state,
         )
         async with subscription:
             try:

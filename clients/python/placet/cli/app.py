@@ -19,6 +19,8 @@ from placet.cli._config import config
 from placet.cli._demo_canary import canary
 from placet.cli._evaluate import evaluate, explain
 from placet.cli._init import init
+from placet.cli._node import drain, undrain, weight
+from placet.cli._node import list_ as list_nodes
 from placet.cli._policy_impact import impact
 from placet.cli._policy_log_only import log_only
 from placet.cli._policy_push import push, validate
@@ -26,6 +28,9 @@ from placet.cli._policy_read import diff, get, history, list_
 from placet.cli._policy_sync import sync
 from placet.cli._policy_test import run_tests
 from placet.cli._quickstart import quickstart
+from placet.cli._region import list_ as list_regions
+from placet.cli._region import route
+from placet.cli._region_map import map_
 from placet.cli._rollout_show import list_ as list_rollouts
 from placet.cli._rollout_show import nodes
 from placet.cli._rollout_show import show as show_rollout
@@ -39,7 +44,12 @@ from placet.cli._template_read import list_ as list_templates
 from placet.cli._template_read import show
 from placet.cli._template_remove import remove
 from placet.cli._template_test import run_template_tests
+from placet.cli._tenant import clear, put
+from placet.cli._tenant import get as get_tenant
+from placet.cli._tenant import list_ as list_tenants
+from placet.cli._tls import dev
 from placet.cli._watch import watch
+from placet.cli.credentials import with_credentials
 from placet.cli.failures import EXIT_CODES, ExitCode, Failure, code_of
 from placet.cli.files import PathRefused
 from placet.cli.findings import FilesRefused
@@ -76,7 +86,7 @@ def _add(to: typer.Typer, command: Callable[..., Any], name: str, *examples: str
         name,
         help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs),
         epilog=f"[bold]Examples[/bold]\n{shown}\n\n[dim]{EXIT_CODES}[/dim]",
-    )(command)
+    )(with_credentials(command))
 
 
 def _group(name: str, what: str) -> typer.Typer:
@@ -251,6 +261,57 @@ _add(
     rollout, nodes, "nodes", "placet rollout nodes -t demo", "placet rollout nodes -t demo --watch"
 )
 
+tenant = _group("tenant", "Where tenants' data may be.")
+_add(
+    tenant,
+    put,
+    "put",
+    "placet tenant put acme --rule EU_ONLY --home eu-west",
+    "placet tenant put acme --rule NO_US --affinity eu-central --affinity eu-west",
+)
+_add(tenant, get_tenant, "get", "placet tenant get acme", "placet tenant get acme --json")
+_add(tenant, list_tenants, "list", "placet tenant list", "placet tenant list --json")
+_add(
+    tenant,
+    clear,
+    "clear",
+    "placet tenant clear acme --address us1.example.net:7443",
+    "placet tenant clear acme --yes -m 'moved to the EU'",
+)
+
+region = _group("region", "Places with nodes, and the way there.")
+_add(region, list_regions, "list", "placet region list", "placet region list --json")
+_add(
+    region,
+    route,
+    "route",
+    "placet region route -t acme --country IE",
+    "placet region route -t acme --at=-33.9,151.2",
+    "placet region route -t acme --from-region us-east --json",
+)
+
+_add(
+    region,
+    map_,
+    "map",
+    "placet region map",
+    "placet region map --watch",
+    "placet region map --svg regions.svg",
+)
+
+node = _group("node", "The processes that answer: how they fare, and who gets calls.")
+_add(
+    node,
+    list_nodes,
+    "list",
+    "placet node list",
+    "placet node list --region eu-west --watch",
+    "placet node list --json",
+)
+_add(node, drain, "drain", "placet node drain eu1")
+_add(node, undrain, "undrain", "placet node undrain eu1")
+_add(node, weight, "weight", "placet node weight eu1 50")
+
 template = _group(
     "template", "Policies that ship with Placet: look at them, fill them in, publish them."
 )
@@ -317,6 +378,14 @@ _add(
     "placet store copy postgresql://placet@db1/placet placet.db",
 )
 _add(store, accept, "accept", "placet store accept postgresql://placet@db1,db2/placet")
+tls = _group("tls", "Certificates for trying TLS out.")
+_add(
+    tls,
+    dev,
+    "dev",
+    "placet tls dev",
+    "placet tls dev -o try --host placet.internal --client ann --client orders",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

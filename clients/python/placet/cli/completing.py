@@ -8,6 +8,7 @@ from itertools import islice
 import typer
 
 from placet import PLATFORM, Client, PlacetError, templates
+from placet.cli import credentials
 from placet.cli.options import DEFAULT_ADDRESS
 
 
@@ -40,7 +41,12 @@ def rollout_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]
     address = given.get("address") or os.environ.get("PLACET_ADDRESS") or DEFAULT_ADDRESS
     tenant = given.get("tenant") or os.environ.get("PLACET_TENANT") or PLATFORM
     try:
-        with Client(address, tenant=tenant, management_timeout_s=_NO_LONGER_S) as client:
+        with Client(
+            address,
+            tenant=tenant,
+            management_timeout_s=_NO_LONGER_S,
+            credentials=credentials.from_environment(),
+        ) as client:
             listed = list(islice(client.list_rollouts(page_size=_MOST), _MOST))
     except PlacetError:
         return []
@@ -49,6 +55,28 @@ def rollout_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]
         for rollout in listed
         if rollout.id.startswith(incomplete)
     ]
+
+
+def region_names(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer regions by name, each with where it is; none when no server tells at once."""
+    address = context.params.get("address") or os.environ.get("PLACET_ADDRESS") or DEFAULT_ADDRESS
+    try:
+        with Client(address, management_timeout_s=_NO_LONGER_S) as client:
+            regions = client.regions()
+    except PlacetError:
+        return []
+    return [(region.name, region.title) for region in regions if region.name.startswith(incomplete)]
+
+
+def node_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer nodes by id, each with its region; none when no server tells at once."""
+    address = context.params.get("address") or os.environ.get("PLACET_ADDRESS") or DEFAULT_ADDRESS
+    try:
+        with Client(address, management_timeout_s=_NO_LONGER_S) as client:
+            nodes = client.nodes()
+    except PlacetError:
+        return []
+    return [(node.id, node.region) for node in nodes if node.id.startswith(incomplete)]
 
 
 _NO_LONGER_S = 1.0

@@ -13,6 +13,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from placet import PLATFORM, Client, DeadlineExceeded, Unavailable
+from placet.cli import credentials
 from placet.cli.failures import ExitCode, Failure
 
 DEFAULT_ADDRESS = "127.0.0.1:7717"
@@ -151,13 +152,16 @@ def connected(
     """Talk to a server for the length of the block; say what to do when none answers."""
     if not timeout_s > 0:
         raise Failure(f"`--timeout` is {timeout_s:g}; give it some seconds", ExitCode.USAGE)
+    proofs = credentials.current()
     with Client(
         address,
         tenant=tenant,
         timeout_s=timeout_s,
         management_timeout_s=timeout_s,
-        actor=actor_or_user(actor),
+        # Who is proved to be somebody is not called after this machine's user.
+        actor=actor if proofs is not None and proofs.prove_somebody else actor_or_user(actor),
         groups=[group.strip() for group in groups.split(",") if group.strip()],
+        credentials=proofs,
     ) as client:
         try:
             yield client
@@ -173,9 +177,12 @@ def unanswered(address: str, error: Unavailable) -> str:
     """Say that nobody answers, and what can be done about it."""
     if error.reason:
         return error.message
+    hint = "see --tls-ca if it talks TLS"
+    if credentials.current() is not None:
+        hint = "check what --tls-ca and --tls-cert name if there is one"
     return (
         f"no server answers at `{address}` ({_short(error.message)}); start one with "
-        "`placet serve`, or name another with --address"
+        f"`placet serve`, or name another with --address; {hint}"
     )
 
 

@@ -14,6 +14,7 @@ from placet import _requests as building
 from placet._balancing.options import Balancing
 from placet._channel import ChannelOptions, Destination, Dialing, Target
 from placet._client import Client
+from placet._credentials import Credentials
 from placet._decisions import Decision
 from placet._enforcing import Enforcement
 from placet._errors import DecisionError, PlacetError, Unavailable
@@ -47,7 +48,7 @@ class LocalEvaluator(Enforcement):
         subscriber: str = "",
         region: str = "",
         balancing: Balancing | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
         on_state_change: Callable[[StateChange], None] | None = None,
     ) -> None:
@@ -66,7 +67,8 @@ class LocalEvaluator(Enforcement):
             subscriber: name for the operators' lists, such as ``orders-api/7f9c``.
             region: where this process is, which the tenant's residency must allow.
             balancing: how to choose between several.
-            credentials: how to encrypt and authenticate; plain text without.
+            credentials: how to know the server and prove who calls: ``Credentials``, or gRPC's own;
+                plain text without.
             options: gRPC channel arguments, over this package's own.
             on_state_change: called from another thread; must not block.
         """

@@ -17,7 +17,13 @@ from types import MappingProxyType
 
 from placet import wire
 from placet._channel import Destination
-from placet._errors import DeadlineExceeded, Internal, PlacetError, Unavailable
+from placet._errors import (
+    DeadlineExceeded,
+    Internal,
+    PlacetError,
+    RegionForbidden,
+    Unavailable,
+)
 from placet._freshness import State, StateChange, Status
 from placet._mirror import ItemReader, Snapshot
 from placet._opening import following, subscribe_request
@@ -59,6 +65,7 @@ class Programs:
         self._compiled: CompiledItems | None = None
         self._behind_since_s: float | None = None
         self._announced = State.CONNECTING
+        self._forgotten = 0
         self.judge: Judge | None = None
         """The newest program that compiled."""
 
@@ -106,12 +113,22 @@ class Programs:
                 raise Unavailable(f"no policies have come yet; {error}") from error
             raise
         if not self.covers(revision):
-            assert self._compile_error is not None
-            raise self._compile_error
+            obstacle = self._obstacle
+            assert obstacle is not None
+            raise obstacle
 
     def _is_hopeless(self) -> bool:
-        """Whether the first policies do not compile: then there is nothing to wait for."""
-        return self.judge is None and self._compile_error is not None
+        """Whether there are no policies and none to be waited for."""
+        return self.judge is None and self._obstacle is not None
+
+    @property
+    def _obstacle(self) -> PlacetError | None:
+        """What keeps policies that have come, or may come no more, from being used."""
+        last_error = self._subscription.status.last_error
+        is_forbidden = self._subscription.status.state is State.ERROR and isinstance(
+            last_error, RegionForbidden
+        )
+        return last_error if is_forbidden else self._compile_error
 
     async def wait_ready(self, *, timeout_s: float) -> None:
         """Wait until the newest policies are in use. Raises as a subscription does."""
@@ -137,6 +154,7 @@ class Programs:
         if self._behind_since_s is None:
             self._behind_since_s = self._clock()
         loop = asyncio.get_running_loop()
+        forgotten = self._forgotten
         try:
             compilation = await loop.run_in_executor(self._executor, self._compile, snapshot)
         except Internal as error:
@@ -145,9 +163,16 @@ class Programs:
             log.exception("compiling failed")
             self._compile_error = Internal(f"compiling revision {snapshot.revision}: {error}")
         else:
-            self._install(compilation, snapshot.revision)
+            if self._forgotten == forgotten:
+                self._install(compilation, snapshot.revision)
         self.announce()
         self._subscription.recheck()
+
+    def forget(self) -> None:
+        """Let go of all programs: the tenant's data may not be here any more."""
+        self._forgotten += 1
+        self.judge = self._compiled = self._behind_since_s = None
+        self._compiler.forget()
 
     def _compile(self, snapshot: Snapshot[Item]) -> CompiledEdition:
         platform, own = map(Sides.of, item_sets(self._options.tenant, snapshot))
@@ -224,8 +249,15 @@ async def following_programs(
         if programs is not None:
             programs.announce()
 
+    def forget() -> None:
+        if programs is not None:
+            programs.forget()
+
     follow_options = FollowOptions(
-        stale_after_s=options.stale_after_s, max_waiting_deltas=0, on_state_change=announce
+        stale_after_s=options.stale_after_s,
+        max_waiting_deltas=0,
+        on_state_change=announce,
+        on_forget=forget,
     )
     async with following(
         destination, request, ENGINE_ITEMS, follow_options, clock=clock

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from placet._channel import Destination
+from placet._channel import Destination, Dialing
+from placet._credentials import Credentials
 from placet._errors import DeadlineExceeded
 from placet._loop_thread import background_loop
 from placet._mirror import Snapshot
@@ -12,14 +13,17 @@ from placet.local._programs import ENGINE_ITEMS, item_sets
 from placet_engine.changes import ItemSet
 
 
-def published_sets(target: str, *, tenant: str, timeout_s: float) -> tuple[ItemSet, ItemSet]:
+def published_sets(
+    target: str, *, tenant: str, timeout_s: float, credentials: Credentials | None = None
+) -> tuple[ItemSet, ItemSet]:
     """Return the platform's items and a tenant's own, both as of one revision, checksum checked.
 
     Raises:
         DeadlineExceeded: they were not there in time.
         PlacetError: what makes waiting pointless, such as ``NotFound`` for the tenant.
     """
-    return background_loop().run(_fetch(Destination(target), tenant, timeout_s))
+    destination = Destination(target, Dialing(credentials))
+    return background_loop().run(_fetch(destination, tenant, timeout_s))
 
 
 async def _fetch(

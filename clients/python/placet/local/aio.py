@@ -14,6 +14,7 @@ from placet import _requests as building
 from placet import aio
 from placet._balancing.options import Balancing
 from placet._channel import ChannelOptions, Destination, Dialing, Target
+from placet._credentials import Credentials
 from placet._decisions import Decision
 from placet._enforcing import AsyncEnforcement
 from placet._errors import DecisionError, PlacetError, Unavailable
@@ -48,7 +49,7 @@ class LocalEvaluator(AsyncEnforcement):
         subscriber: str = "",
         region: str = "",
         balancing: Balancing | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | Credentials | None = None,
         options: ChannelOptions = (),
         on_state_change: Callable[[StateChange], None] | None = None,
     ) -> None:

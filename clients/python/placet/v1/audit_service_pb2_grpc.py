@@ -31,8 +31,8 @@ class AuditServiceStub(object):
 
     An empty tenant is the platform's own log. Errors common to every rpc:
     INVALID_ARGUMENT (a BadRequest detail names each field), NOT_FOUND (unknown
-    tenant), PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's log may not be
-    read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
+    tenant), UNAUTHENTICATED, PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's
+    log may not be read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel):
@@ -79,8 +79,8 @@ class AuditServiceServicer(object):
 
     An empty tenant is the platform's own log. Errors common to every rpc:
     INVALID_ARGUMENT (a BadRequest detail names each field), NOT_FOUND (unknown
-    tenant), PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's log may not be
-    read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
+    tenant), UNAUTHENTICATED, PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's
+    log may not be read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def QueryAudit(self, request, context):
@@ -189,8 +189,8 @@ class AuditService(object):
 
     An empty tenant is the platform's own log. Errors common to every rpc:
     INVALID_ARGUMENT (a BadRequest detail names each field), NOT_FOUND (unknown
-    tenant), PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's log may not be
-    read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
+    tenant), UNAUTHENTICATED, PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's
+    log may not be read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @staticmethod

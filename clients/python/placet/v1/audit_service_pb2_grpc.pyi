@@ -32,8 +32,8 @@ class AuditServiceStub:
 
     An empty tenant is the platform's own log. Errors common to every rpc:
     INVALID_ARGUMENT (a BadRequest detail names each field), NOT_FOUND (unknown
-    tenant), PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's log may not be
-    read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
+    tenant), UNAUTHENTICATED, PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's
+    log may not be read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_typing.overload
@@ -83,8 +83,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
 
     An empty tenant is the platform's own log. Errors common to every rpc:
     INVALID_ARGUMENT (a BadRequest detail names each field), NOT_FOUND (unknown
-    tenant), PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's log may not be
-    read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
+    tenant), UNAUTHENTICATED, PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's
+    log may not be read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -130,8 +130,8 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
 
     An empty tenant is the platform's own log. Errors common to every rpc:
     INVALID_ARGUMENT (a BadRequest detail names each field), NOT_FOUND (unknown
-    tenant), PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's log may not be
-    read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
+    tenant), UNAUTHENTICATED, PERMISSION_DENIED, FAILED_PRECONDITION (the tenant's
+    log may not be read in this node's region), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_abc_1.abstractmethod

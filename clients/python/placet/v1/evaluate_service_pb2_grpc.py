@@ -27,6 +27,10 @@ if _version_not_supported:
 
 class EvaluateServiceStub(object):
     """EvaluateService answers whether a subject may do an action on a resource.
+
+    Where callers are known, calls of others end with UNAUTHENTICATED, and those
+    of callers who may not ask for the tenant with PERMISSION_DENIED, whether there
+    is such a tenant or not; in a stream that is one message's answer.
     """
 
     def __init__(self, channel):
@@ -64,6 +68,10 @@ class EvaluateServiceStub(object):
 
 class EvaluateServiceServicer(object):
     """EvaluateService answers whether a subject may do an action on a resource.
+
+    Where callers are known, calls of others end with UNAUTHENTICATED, and those
+    of callers who may not ask for the tenant with PERMISSION_DENIED, whether there
+    is such a tenant or not; in a stream that is one message's answer.
     """
 
     def Evaluate(self, request, context):
@@ -155,6 +163,10 @@ def add_EvaluateServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class EvaluateService(object):
     """EvaluateService answers whether a subject may do an action on a resource.
+
+    Where callers are known, calls of others end with UNAUTHENTICATED, and those
+    of callers who may not ask for the tenant with PERMISSION_DENIED, whether there
+    is such a tenant or not; in a stream that is one message's answer.
     """
 
     @staticmethod

@@ -35,7 +35,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EvaluateServiceStub:
-    """EvaluateService answers whether a subject may do an action on a resource."""
+    """EvaluateService answers whether a subject may do an action on a resource.
+
+    Where callers are known, calls of others end with UNAUTHENTICATED, and those
+    of callers who may not ask for the tenant with PERMISSION_DENIED, whether there
+    is such a tenant or not; in a stream that is one message's answer.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -75,7 +80,12 @@ class EvaluateServiceStub:
 
 @_typing.type_check_only
 class EvaluateServiceAsyncStub(EvaluateServiceStub):
-    """EvaluateService answers whether a subject may do an action on a resource."""
+    """EvaluateService answers whether a subject may do an action on a resource.
+
+    Where callers are known, calls of others end with UNAUTHENTICATED, and those
+    of callers who may not ask for the tenant with PERMISSION_DENIED, whether there
+    is such a tenant or not; in a stream that is one message's answer.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Evaluate: _aio.UnaryUnaryMultiCallable[_evaluate_service_pb2.EvaluateRequest, _evaluate_service_pb2.EvaluateResponse]  # type: ignore[assignment]
@@ -111,7 +121,12 @@ class EvaluateServiceAsyncStub(EvaluateServiceStub):
     """
 
 class EvaluateServiceServicer(metaclass=_abc_1.ABCMeta):
-    """EvaluateService answers whether a subject may do an action on a resource."""
+    """EvaluateService answers whether a subject may do an action on a resource.
+
+    Where callers are known, calls of others end with UNAUTHENTICATED, and those
+    of callers who may not ask for the tenant with PERMISSION_DENIED, whether there
+    is such a tenant or not; in a stream that is one message's answer.
+    """
 
     @_abc_1.abstractmethod
     def Evaluate(

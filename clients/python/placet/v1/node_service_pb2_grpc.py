@@ -30,8 +30,8 @@ class NodeServiceStub(object):
     that node alone: ask each one.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant), PERMISSION_DENIED, DEADLINE_EXCEEDED,
-    UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel):
@@ -52,8 +52,8 @@ class NodeServiceServicer(object):
     that node alone: ask each one.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant), PERMISSION_DENIED, DEADLINE_EXCEEDED,
-    UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def GetCacheStatistics(self, request, context):
@@ -88,8 +88,8 @@ class NodeService(object):
     that node alone: ask each one.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant), PERMISSION_DENIED, DEADLINE_EXCEEDED,
-    UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @staticmethod

@@ -31,8 +31,8 @@ class NodeServiceStub:
     that node alone: ask each one.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant), PERMISSION_DENIED, DEADLINE_EXCEEDED,
-    UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_typing.overload
@@ -53,8 +53,8 @@ class NodeServiceAsyncStub(NodeServiceStub):
     that node alone: ask each one.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant), PERMISSION_DENIED, DEADLINE_EXCEEDED,
-    UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -71,8 +71,8 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     that node alone: ask each one.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant), PERMISSION_DENIED, DEADLINE_EXCEEDED,
-    UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_abc_1.abstractmethod

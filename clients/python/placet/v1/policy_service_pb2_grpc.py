@@ -29,8 +29,9 @@ class PolicyServiceStub(object):
     """PolicyService changes policy sets and shows what is in them.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or item), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
+    proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
+    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel):
@@ -80,8 +81,9 @@ class PolicyServiceServicer(object):
     """PolicyService changes policy sets and shows what is in them.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or item), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
+    proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
+    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def Publish(self, request, context):
@@ -195,8 +197,9 @@ class PolicyService(object):
     """PolicyService changes policy sets and shows what is in them.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or item), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
+    proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
+    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @staticmethod

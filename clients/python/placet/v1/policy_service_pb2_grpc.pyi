@@ -30,8 +30,9 @@ class PolicyServiceStub:
     """PolicyService changes policy sets and shows what is in them.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or item), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
+    proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
+    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_typing.overload
@@ -75,8 +76,9 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """PolicyService changes policy sets and shows what is in them.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or item), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
+    proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
+    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -116,8 +118,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     """PolicyService changes policy sets and shows what is in them.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or item), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
+    proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
+    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_abc_1.abstractmethod

@@ -33,8 +33,8 @@ class RolloutServiceStub(object):
     node leads, and has its audit record.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or rollout), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
+    field), NOT_FOUND (unknown tenant or rollout), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the
@@ -117,8 +117,8 @@ class RolloutServiceServicer(object):
     node leads, and has its audit record.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or rollout), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
+    field), NOT_FOUND (unknown tenant or rollout), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the
@@ -313,8 +313,8 @@ class RolloutService(object):
     node leads, and has its audit record.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or rollout), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
+    field), NOT_FOUND (unknown tenant or rollout), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the

@@ -34,8 +34,8 @@ class RolloutServiceStub:
     node leads, and has its audit record.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or rollout), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
+    field), NOT_FOUND (unknown tenant or rollout), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the
@@ -115,8 +115,8 @@ class RolloutServiceAsyncStub(RolloutServiceStub):
     node leads, and has its audit record.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or rollout), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
+    field), NOT_FOUND (unknown tenant or rollout), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the
@@ -192,8 +192,8 @@ class RolloutServiceServicer(metaclass=_abc_1.ABCMeta):
     node leads, and has its audit record.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant or rollout), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
+    field), NOT_FOUND (unknown tenant or rollout), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. Rpcs that change a rollout answer ABORTED
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the

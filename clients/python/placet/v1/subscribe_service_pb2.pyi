@@ -42,7 +42,9 @@ class SubscribeRequest(_message.Message):
     subscriber: _builtins.str
     """For the operators' lists and logs, such as `orders-api/7f9c`."""
     region: _builtins.str
-    """Region the data goes to, which the tenant's residency rule must allow."""
+    """Region the data goes to, which the tenant's residency rule must allow. Empty:
+    not known, which only a tenant's rule allows whose data may be anywhere.
+    """
     @_builtins.property
     def filter(self) -> Global___SubscribeFilter: ...
     def __init__(
@@ -424,7 +426,9 @@ class ResetRequired(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         REASON_UNSPECIFIED: ResetRequired._Reason.ValueType  # 0
         REASON_COMPACTED: ResetRequired._Reason.ValueType  # 1
-        """The changes after the cursor are no longer kept."""
+        """The changes after the cursor are no longer kept, or do not say all: a
+        tenant has come whose data may now be where the subscriber is.
+        """
         REASON_SLOW_READER: ResetRequired._Reason.ValueType  # 2
         """The subscriber did not take its messages fast enough."""
         REASON_UNKNOWN_CURSOR: ResetRequired._Reason.ValueType  # 3
@@ -433,7 +437,9 @@ class ResetRequired(_message.Message):
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper): ...
     REASON_UNSPECIFIED: ResetRequired.Reason.ValueType  # 0
     REASON_COMPACTED: ResetRequired.Reason.ValueType  # 1
-    """The changes after the cursor are no longer kept."""
+    """The changes after the cursor are no longer kept, or do not say all: a
+    tenant has come whose data may now be where the subscriber is.
+    """
     REASON_SLOW_READER: ResetRequired.Reason.ValueType  # 2
     """The subscriber did not take its messages fast enough."""
     REASON_UNKNOWN_CURSOR: ResetRequired.Reason.ValueType  # 3

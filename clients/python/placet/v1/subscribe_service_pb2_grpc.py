@@ -61,6 +61,11 @@ class SubscribeServiceServicer(object):
         comes at least every 5 s, the first as soon as the subscriber is up to
         date. A stream that took nothing for 60 s is closed.
 
+        What is sent may be where the node is and where the subscriber says it is.
+        Who follows every tenant loses one that may no longer be there with the
+        Delta of its placement, which has the removals; one that may be there again
+        is a ResetRequired.
+
         The response's initial metadata says what is followed: `placet-store` is the
         id of the store that revisions and cursors are of, and `placet-upstreams` the
         ids, with commas in between, of the nodes from this one up to the one that
@@ -68,10 +73,14 @@ class SubscribeServiceServicer(object):
         that finds its own id among the upstreams would follow itself, and must not.
 
         Errors: INVALID_ARGUMENT (bad filter, cursor of another filter), NOT_FOUND
-        (unknown tenant), FAILED_PRECONDITION (the tenant's data may not leave for
-        the subscriber's region), RESOURCE_EXHAUSTED (too many subscribers, or a
-        reader that takes nothing), UNAVAILABLE (draining, or nothing has come from
-        upstream yet: come back, elsewhere if possible, with the same cursor).
+        (unknown tenant), UNAUTHENTICATED, PERMISSION_DENIED (every tenant is for
+        nodes), FAILED_PRECONDITION (`WRONG_REGION`: the tenant's data may not be on
+        this node, a ResidencyRefusal says where to go; `REGION_FORBIDDEN`: it may
+        not come to the subscriber's region, drop what you have), both also later,
+        RESOURCE_EXHAUSTED (too many subscribers, or a reader that takes nothing),
+        UNAVAILABLE (draining, or nothing has come from upstream yet: come back,
+        elsewhere if possible, with the same cursor; or the credentials the stream
+        began with have expired, or give less: come back with new ones).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

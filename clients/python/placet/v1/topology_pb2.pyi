@@ -34,7 +34,7 @@ class _ResidencyRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Residen
     RESIDENCY_RULE_US_ONLY: _ResidencyRule.ValueType  # 3
     RESIDENCY_RULE_APAC_ONLY: _ResidencyRule.ValueType  # 4
     RESIDENCY_RULE_NO_US: _ResidencyRule.ValueType  # 5
-    """Everywhere but in the jurisdiction `US`."""
+    """Everywhere but in the jurisdiction `US`, and where it is not known."""
 
 class ResidencyRule(_ResidencyRule, metaclass=_ResidencyRuleEnumTypeWrapper):
     """ResidencyRule says where a tenant's data may be."""
@@ -46,7 +46,7 @@ RESIDENCY_RULE_EU_ONLY: ResidencyRule.ValueType  # 2
 RESIDENCY_RULE_US_ONLY: ResidencyRule.ValueType  # 3
 RESIDENCY_RULE_APAC_ONLY: ResidencyRule.ValueType  # 4
 RESIDENCY_RULE_NO_US: ResidencyRule.ValueType  # 5
-"""Everywhere but in the jurisdiction `US`."""
+"""Everywhere but in the jurisdiction `US`, and where it is not known."""
 Global___ResidencyRule: _TypeAlias = ResidencyRule  # noqa: Y015
 
 class _NodeRole:
@@ -105,7 +105,7 @@ class _RouteReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RouteReas
     ROUTE_REASON_AFFINITY: _RouteReason.ValueType  # 1
     """One of the tenant's affinity regions."""
     ROUTE_REASON_NEAREST: _RouteReason.ValueType  # 2
-    """The nearest allowed one."""
+    """No allowed one is nearer."""
     ROUTE_REASON_HOME: _RouteReason.ValueType  # 3
     """The tenant's home, for callers whose place is not known."""
     ROUTE_REASON_FALLBACK: _RouteReason.ValueType  # 4
@@ -118,7 +118,7 @@ ROUTE_REASON_UNSPECIFIED: RouteReason.ValueType  # 0
 ROUTE_REASON_AFFINITY: RouteReason.ValueType  # 1
 """One of the tenant's affinity regions."""
 ROUTE_REASON_NEAREST: RouteReason.ValueType  # 2
-"""The nearest allowed one."""
+"""No allowed one is nearer."""
 ROUTE_REASON_HOME: RouteReason.ValueType  # 3
 """The tenant's home, for callers whose place is not known."""
 ROUTE_REASON_FALLBACK: RouteReason.ValueType  # 4
@@ -167,13 +167,17 @@ class Region(_message.Message):
     title: _builtins.str
     """For people, such as `Ireland`."""
     jurisdiction: _builtins.str
-    """The law it is under, as residency rules see it: `EU`, `US`, `APAC`."""
+    """The law it is under, as residency rules see it: `EU`, `US`, `APAC`. Empty
+    when it is not known: then only tenants may be there that may be anywhere.
+    """
     @_builtins.property
     def regulations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Regulations in force there, such as `GDPR`."""
 
     @_builtins.property
-    def location(self) -> Global___GeoPoint: ...
+    def location(self) -> Global___GeoPoint:
+        """Absent when it is not known; such a region comes last in every route."""
+
     def __init__(
         self,
         *,
@@ -207,13 +211,13 @@ class Tenant(_message.Message):
     """The name that requests carry."""
     residency: Global___ResidencyRule.ValueType
     home_region: _builtins.str
-    """Where its resident records are kept. The rule must allow it."""
+    """Where its resident records are kept. The rule must allow it. May be empty."""
     etag: _builtins.str
     """Changes with every write; what PutTenant compares and sets against."""
     @_builtins.property
     def affinity_regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Regions its callers go to before nearer ones, in order. The rule must
-        allow them.
+        allow them. At most 16.
         """
 
     @_builtins.property
@@ -544,7 +548,8 @@ Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
 @_typing.final
 class ResidencyRefusal(_message.Message):
     """ResidencyRefusal is the detail of a FAILED_PRECONDITION with which a node
-    refuses a tenant that it may not serve: go where the route leads.
+    refuses a tenant that it may not serve (`WRONG_REGION`): go where the route
+    leads.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -554,7 +559,9 @@ class ResidencyRefusal(_message.Message):
     region: _builtins.str
     """Region of the node that refused."""
     @_builtins.property
-    def route(self) -> Global___Route: ...
+    def route(self) -> Global___Route:
+        """Absent when no region is allowed."""
+
     def __init__(
         self,
         *,

@@ -29,8 +29,8 @@ class TopologyServiceStub(object):
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel):
@@ -105,8 +105,8 @@ class TopologyServiceServicer(object):
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def ListRegions(self, request, context):
@@ -170,18 +170,23 @@ class TopologyServiceServicer(object):
 
     def PutTenant(self, request, context):
         """PutTenant says where a tenant's data may be, and where its callers go.
-        Nodes that the new rule forbids drop what they hold of the tenant.
+        Nodes that the new rule forbids drop what they hold of the tenant. It
+        makes no tenant known that has no content: asking for its decisions is
+        NOT_FOUND until some is published.
         Errors: ABORTED when `etag` is not the tenant's; FAILED_PRECONDITION when
-        the rule does not allow the home or an affinity region, or when the new
-        home's store does not hold the tenant's records. Idempotent: a repeat with
-        the same content returns the tenant as it is.
+        the rule does not allow the home or an affinity region
+        (`PLACEMENT_REFUSED`), or forbids the region of the control plane that was
+        asked while its store holds items of the tenant (`TENANT_HELD`: move them
+        out first); NOT_FOUND (`REGION_UNKNOWN`). Idempotent: a repeat with the
+        same content returns the tenant as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTenant(self, request, context):
-        """GetTenant returns one tenant's placement.
+        """GetTenant returns one tenant's placement: `RESIDENCY_RULE_ANY` without an
+        etag for one that has content and was never placed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,7 +194,8 @@ class TopologyServiceServicer(object):
 
     def ListTenants(self, request, context):
         """ListTenants returns the placements of the tenants that the caller may see,
-        in order of name.
+        in order of name. Those that have content and were never placed are among
+        them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,7 +203,8 @@ class TopologyServiceServicer(object):
 
     def GetRoute(self, request, context):
         """GetRoute returns where a tenant's callers at a place may go.
-        Errors: FAILED_PRECONDITION when there is no allowed region.
+        Errors: FAILED_PRECONDITION when there is no allowed region
+        (`NO_REGION_ALLOWED`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -305,8 +312,8 @@ class TopologyService(object):
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @staticmethod

@@ -30,8 +30,8 @@ class TopologyServiceStub:
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_typing.overload
@@ -74,21 +74,29 @@ class TopologyServiceStub:
     """
     PutTenant: _grpc.UnaryUnaryMultiCallable[_topology_service_pb2.PutTenantRequest, _topology_service_pb2.PutTenantResponse]
     """PutTenant says where a tenant's data may be, and where its callers go.
-    Nodes that the new rule forbids drop what they hold of the tenant.
+    Nodes that the new rule forbids drop what they hold of the tenant. It
+    makes no tenant known that has no content: asking for its decisions is
+    NOT_FOUND until some is published.
     Errors: ABORTED when `etag` is not the tenant's; FAILED_PRECONDITION when
-    the rule does not allow the home or an affinity region, or when the new
-    home's store does not hold the tenant's records. Idempotent: a repeat with
-    the same content returns the tenant as it is.
+    the rule does not allow the home or an affinity region
+    (`PLACEMENT_REFUSED`), or forbids the region of the control plane that was
+    asked while its store holds items of the tenant (`TENANT_HELD`: move them
+    out first); NOT_FOUND (`REGION_UNKNOWN`). Idempotent: a repeat with the
+    same content returns the tenant as it is.
     """
     GetTenant: _grpc.UnaryUnaryMultiCallable[_topology_service_pb2.GetTenantRequest, _topology_service_pb2.GetTenantResponse]
-    """GetTenant returns one tenant's placement."""
+    """GetTenant returns one tenant's placement: `RESIDENCY_RULE_ANY` without an
+    etag for one that has content and was never placed.
+    """
     ListTenants: _grpc.UnaryUnaryMultiCallable[_topology_service_pb2.ListTenantsRequest, _topology_service_pb2.ListTenantsResponse]
     """ListTenants returns the placements of the tenants that the caller may see,
-    in order of name.
+    in order of name. Those that have content and were never placed are among
+    them.
     """
     GetRoute: _grpc.UnaryUnaryMultiCallable[_topology_service_pb2.GetRouteRequest, _topology_service_pb2.GetRouteResponse]
     """GetRoute returns where a tenant's callers at a place may go.
-    Errors: FAILED_PRECONDITION when there is no allowed region.
+    Errors: FAILED_PRECONDITION when there is no allowed region
+    (`NO_REGION_ALLOWED`).
     """
     WatchRoute: _grpc.UnaryStreamMultiCallable[_topology_service_pb2.WatchRouteRequest, _topology_service_pb2.WatchRouteResponse]
     """WatchRoute sends what GetRoute returns, and again whenever it changes: at
@@ -115,8 +123,8 @@ class TopologyServiceAsyncStub(TopologyServiceStub):
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -156,21 +164,29 @@ class TopologyServiceAsyncStub(TopologyServiceStub):
     """
     PutTenant: _aio.UnaryUnaryMultiCallable[_topology_service_pb2.PutTenantRequest, _topology_service_pb2.PutTenantResponse]  # type: ignore[assignment]
     """PutTenant says where a tenant's data may be, and where its callers go.
-    Nodes that the new rule forbids drop what they hold of the tenant.
+    Nodes that the new rule forbids drop what they hold of the tenant. It
+    makes no tenant known that has no content: asking for its decisions is
+    NOT_FOUND until some is published.
     Errors: ABORTED when `etag` is not the tenant's; FAILED_PRECONDITION when
-    the rule does not allow the home or an affinity region, or when the new
-    home's store does not hold the tenant's records. Idempotent: a repeat with
-    the same content returns the tenant as it is.
+    the rule does not allow the home or an affinity region
+    (`PLACEMENT_REFUSED`), or forbids the region of the control plane that was
+    asked while its store holds items of the tenant (`TENANT_HELD`: move them
+    out first); NOT_FOUND (`REGION_UNKNOWN`). Idempotent: a repeat with the
+    same content returns the tenant as it is.
     """
     GetTenant: _aio.UnaryUnaryMultiCallable[_topology_service_pb2.GetTenantRequest, _topology_service_pb2.GetTenantResponse]  # type: ignore[assignment]
-    """GetTenant returns one tenant's placement."""
+    """GetTenant returns one tenant's placement: `RESIDENCY_RULE_ANY` without an
+    etag for one that has content and was never placed.
+    """
     ListTenants: _aio.UnaryUnaryMultiCallable[_topology_service_pb2.ListTenantsRequest, _topology_service_pb2.ListTenantsResponse]  # type: ignore[assignment]
     """ListTenants returns the placements of the tenants that the caller may see,
-    in order of name.
+    in order of name. Those that have content and were never placed are among
+    them.
     """
     GetRoute: _aio.UnaryUnaryMultiCallable[_topology_service_pb2.GetRouteRequest, _topology_service_pb2.GetRouteResponse]  # type: ignore[assignment]
     """GetRoute returns where a tenant's callers at a place may go.
-    Errors: FAILED_PRECONDITION when there is no allowed region.
+    Errors: FAILED_PRECONDITION when there is no allowed region
+    (`NO_REGION_ALLOWED`).
     """
     WatchRoute: _aio.UnaryStreamMultiCallable[_topology_service_pb2.WatchRouteRequest, _topology_service_pb2.WatchRouteResponse]  # type: ignore[assignment]
     """WatchRoute sends what GetRoute returns, and again whenever it changes: at
@@ -196,8 +212,8 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
     """TopologyService knows regions, the nodes in them and where tenants may go.
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
-    field), NOT_FOUND (unknown tenant, node or region), PERMISSION_DENIED,
-    DEADLINE_EXCEEDED, UNAVAILABLE.
+    field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_abc_1.abstractmethod
@@ -277,11 +293,15 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_topology_service_pb2.PutTenantResponse, _abc.Awaitable[_topology_service_pb2.PutTenantResponse]]:
         """PutTenant says where a tenant's data may be, and where its callers go.
-        Nodes that the new rule forbids drop what they hold of the tenant.
+        Nodes that the new rule forbids drop what they hold of the tenant. It
+        makes no tenant known that has no content: asking for its decisions is
+        NOT_FOUND until some is published.
         Errors: ABORTED when `etag` is not the tenant's; FAILED_PRECONDITION when
-        the rule does not allow the home or an affinity region, or when the new
-        home's store does not hold the tenant's records. Idempotent: a repeat with
-        the same content returns the tenant as it is.
+        the rule does not allow the home or an affinity region
+        (`PLACEMENT_REFUSED`), or forbids the region of the control plane that was
+        asked while its store holds items of the tenant (`TENANT_HELD`: move them
+        out first); NOT_FOUND (`REGION_UNKNOWN`). Idempotent: a repeat with the
+        same content returns the tenant as it is.
         """
 
     @_abc_1.abstractmethod
@@ -290,7 +310,9 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _topology_service_pb2.GetTenantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_topology_service_pb2.GetTenantResponse, _abc.Awaitable[_topology_service_pb2.GetTenantResponse]]:
-        """GetTenant returns one tenant's placement."""
+        """GetTenant returns one tenant's placement: `RESIDENCY_RULE_ANY` without an
+        etag for one that has content and was never placed.
+        """
 
     @_abc_1.abstractmethod
     def ListTenants(
@@ -299,7 +321,8 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_topology_service_pb2.ListTenantsResponse, _abc.Awaitable[_topology_service_pb2.ListTenantsResponse]]:
         """ListTenants returns the placements of the tenants that the caller may see,
-        in order of name.
+        in order of name. Those that have content and were never placed are among
+        them.
         """
 
     @_abc_1.abstractmethod
@@ -309,7 +332,8 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_topology_service_pb2.GetRouteResponse, _abc.Awaitable[_topology_service_pb2.GetRouteResponse]]:
         """GetRoute returns where a tenant's callers at a place may go.
-        Errors: FAILED_PRECONDITION when there is no allowed region.
+        Errors: FAILED_PRECONDITION when there is no allowed region
+        (`NO_REGION_ALLOWED`).
         """
 
     @_abc_1.abstractmethod

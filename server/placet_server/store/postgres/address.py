@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -9,14 +11,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import asyncpg
 
 _HOST_TIMEOUT_S = 3.0
-APPLICATION = "placet"
 _SETTINGS: Mapping[str, str] = {
-    "application_name": APPLICATION,
+    "application_name": "placet",
     # What was acknowledged is on the disk, and at the replicas that the server waits for.
     "synchronous_commit": "on",
-    # A node that hangs while it has the log's lock does not keep it from the others for long.
     "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "10s",
+    # A node reads what it got within its transaction: a hundred thousand items take seconds.
+    "idle_in_transaction_session_timeout": "120s",
     # One whose machine is gone loses its locks, too.
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
@@ -154,4 +155,7 @@ def _reason(error: Exception) -> str:
         return f"no answer within {_HOST_TIMEOUT_S:g} s"
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return "it is a replica, which takes no writes"
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+        # asyncio names the address again, in words of its own.
+        return os.strerror(error.errno).lower()
     return str(error) or type(error).__name__

@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from placet_engine.changes import Commit
 from placet_server.store.contract import StoreDamaged, StoreIncompatible, StoreUnavailable
-from placet_server.store.postgres.address import APPLICATION, Address
+from placet_server.store.postgres.address import Address
+from placet_server.store.postgres.locks import SCHEMA, Lock
 from placet_server.store.postgres.troubles import Trouble, diagnose
 from placet_server.store.postgres.witness import Witness
 from placet_server.store.sql_store import Answer, Work
@@ -22,6 +25,7 @@ from placet_server.store.undisturbed import Undisturbed
 
 _CONNECTIONS = 4
 _POOL_TIMEOUT_S = 5.0
+_CLOSE_TIMEOUT_S = 2.0
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.01, 0.5
 
 
@@ -36,12 +40,16 @@ class _Mode:
     timeout_s: float
 
 
-_READ = _Mode(isolation="REPEATABLE READ", is_read_only=True, timeout_s=60.0)
+_READ = _Mode(isolation="REPEATABLE READ", is_read_only=True, timeout_s=120.0)
 # LOCK TABLE takes no snapshot: what is read after it is what the one before left. Without it,
 # of those that write at the same time all but one would fail, at the end, and begin again.
 _WRITE = _Mode(
     isolation="SERIALIZABLE",
-    begin=("LOCK TABLE store_meta IN SHARE ROW EXCLUSIVE MODE",),
+    begin=(
+        # One that hangs while it has the lock does not keep it from the others for long.
+        "SET LOCAL idle_in_transaction_session_timeout = '10s'",
+        "LOCK TABLE store_meta IN SHARE ROW EXCLUSIVE MODE",
+    ),
     timeout_s=20.0,
 )
 # Notices may be lost in a crash, so nobody waits for a disk or a replica.
@@ -50,7 +58,7 @@ _POST = _Mode(
 )
 _PATIENT = ("SET LOCAL idle_in_transaction_session_timeout = 0", "SET LOCAL lock_timeout = '120s'")
 _READ_LONG = replace(_READ, begin=_PATIENT, timeout_s=3600.0)
-_WRITE_LONG = replace(_WRITE, begin=(*_PATIENT, *_WRITE.begin), timeout_s=3600.0)
+_WRITE_LONG = replace(_WRITE, begin=(*_PATIENT, _WRITE.begin[-1]), timeout_s=3600.0)
 _LAYOUT = _Mode(isolation="READ COMMITTED", begin=_PATIENT, timeout_s=3600.0)
 
 
@@ -70,15 +78,15 @@ class Database:
         self._patience_s = patience_s
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=address.connect,
+            async_creator=self._connect,
             pool_size=_CONNECTIONS,
             max_overflow=0,
+            # A connection is not tried before it is used: what fails is done again on another.
             pool_timeout=_POOL_TIMEOUT_S,
-            pool_pre_ping=True,
             pool_use_lifo=True,
         )
         self._transactions = Undisturbed()
-        self._open: set[Any] = set()
+        self._connections: WeakSet[Any] = WeakSet()
 
     async def read(self, work: Work[Answer]) -> Answer:
         """Run work that reads, on one unchanging state of the data."""
@@ -105,18 +113,28 @@ class Database:
         return await self._transactions.run_alone(lambda: self._transact(_LAYOUT, work))
 
     async def is_in_use(self) -> bool:
-        """Whether a node is connected. Other users' sessions show to those who may see them."""
-        return bool(await self.read(_count_others))
+        """Whether a node is connected."""
+        return bool(await self.read(_is_marked))
 
     def abandon(self) -> None:
-        """Drop the connections in use: whoever waits for an answer on them waits in vain."""
-        for connection in list(self._open):
+        """Drop all connections: whoever waits for an answer on one of them waits in vain."""
+        for connection in list(self._connections):
             connection.terminate()
 
     async def aclose(self) -> None:
         """Let the transactions that have begun end, then close the connections."""
         await self._transactions.aclose()
-        await self._engine.dispose()
+        # A connection that is closed in order waits for the server's word.
+        timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_S, self.abandon)
+        try:
+            await self._engine.dispose()
+        finally:
+            timer.cancel()
+
+    async def _connect(self) -> Any:
+        connection = await self.address.connect()
+        self._connections.add(connection)
+        return connection
 
     async def _transact(self, mode: _Mode, work: Work[Answer]) -> Answer:
         deadline_s = time.monotonic() + self._patience_s
@@ -144,20 +162,24 @@ class Database:
                 isolation_level=mode.isolation, postgresql_readonly=mode.is_read_only
             )
             async with self._bounded(connection, mode.timeout_s):
+                seen = self.witness.seen
                 async with connection.begin():
                     for statement in mode.begin:
                         await connection.execute(text(statement))
-                    await self._check_new(connection)
+                    await self._check_new(connection, seen)
                     answer = await work(connection)
                     attempt.is_committing = not mode.is_read_only
                 return answer
 
-    async def _check_new(self, connection: AsyncConnection) -> None:
+    async def _check_new(self, connection: AsyncConnection, seen: Commit | None) -> None:
         """Look at the server of a connection that is new: it may be another one than before."""
         known = connection.sync_connection.info if connection.sync_connection else {}
-        if not known.get(_CHECKED):
-            await self.witness.check(connection)
-            known[_CHECKED] = True
+        if not self.witness.store_id or known.get(_CHECKED):
+            return
+        await self.witness.check(connection, seen)
+        # For as long as the connection lasts: see `is_in_use`.
+        await connection.execute(text(f"SELECT pg_advisory_lock_shared({int(Lock.USE)}, {SCHEMA})"))
+        known[_CHECKED] = True
 
     @asynccontextmanager
     async def _bounded(self, connection: AsyncConnection, timeout_s: float) -> AsyncIterator[None]:
@@ -165,12 +187,10 @@ class Database:
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None
         timer = asyncio.get_running_loop().call_later(timeout_s, raw.terminate)
-        self._open.add(raw)
         try:
             yield
         finally:
             timer.cancel()
-            self._open.discard(raw)
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
@@ -193,12 +213,9 @@ class Database:
 _CHECKED = "placet_checked"
 
 
-async def _count_others(connection: AsyncConnection) -> int:
-    others = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND application_name = :name AND pid <> pg_backend_pid()"
-    )
-    return int(await connection.scalar(others, {"name": APPLICATION}) or 0)
+async def _is_marked(connection: AsyncConnection) -> bool:
+    mark = text(f"SELECT NOT pg_try_advisory_xact_lock({int(Lock.USE)}, {SCHEMA})")
+    return bool(await connection.scalar(mark))
 
 
 @dataclass(slots=True)

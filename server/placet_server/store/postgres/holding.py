@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -11,7 +12,7 @@ import asyncpg
 from placet_server.store.contract import StoreUnavailable
 from placet_server.store.leading import HEARTBEAT_S, SILENT_S
 from placet_server.store.postgres.address import Address
-from placet_server.store.postgres.opening import LOCK_CLASS
+from placet_server.store.postgres.locks import Lock
 from placet_server.store.postgres.troubles import diagnose
 from placet_server.store.sql_store import Held
 
@@ -40,12 +41,13 @@ async def holding(address: Address, role: str) -> AsyncIterator[Held]:
 
 
 async def _lock(connection: asyncpg.Connection, role: str) -> None:
-    lock = f"SELECT pg_advisory_lock({LOCK_CLASS + 1}, hashtext(current_schema() || ':' || $1))"
+    which = f"{int(Lock.LEAD)}, hashtext(current_schema() || ':' || $1)"
+    lock = f"SELECT pg_advisory_lock({which})"
     await connection.execute(f"SET lock_timeout = '{_WAIT_S:g}s'")
     while True:
         try:
             async with asyncio.timeout(_WAIT_S + SILENT_S):
-                await connection.fetchval(lock, role)
+                await connection.fetchval(lock, hashlib.sha256(role.encode()).hexdigest())
         except asyncpg.LockNotAvailableError:
             continue
         await connection.execute(f"SET idle_session_timeout = '{SILENT_S:g}s'")

@@ -8,11 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from placet_server.store import migrations, revision_log
 from placet_server.store.contract import StoreDamaged, StoreIncompatible
 from placet_server.store.postgres.database import Database
+from placet_server.store.postgres.locks import SCHEMA, Lock
 from placet_server.store.tables import metadata, store_meta
 
 OLDEST_SERVER = 14
-LOCK_CLASS = 0x504C4354
-"""``PLCT``: which of the database's advisory locks are ours."""
 
 
 async def prepare(database: Database) -> str:
@@ -28,15 +27,14 @@ async def prepare(database: Database) -> str:
     store_id = await database.change_layout(_bring_up_to_date)
     # Others commit meanwhile: only a transaction that reads sees one state of the tables.
     await database.read(revision_log.check_consistency)
-    database.witness.store_id = store_id
     return store_id
 
 
 async def _bring_up_to_date(connection: AsyncConnection) -> str:
     await check_server(connection)
     # One after the other. The lock is the schema's: others in the database are other stores.
-    lock = text(f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, current_schema()::regnamespace::int)")
-    await connection.execute(lock)
+    lock = f"SELECT pg_advisory_xact_lock({int(Lock.LAYOUT)}, {SCHEMA})"
+    await connection.execute(text(lock))
     await connection.run_sync(migrations.upgrade)
     return await revision_log.identify(connection)
 

@@ -31,7 +31,7 @@ class PostgresStore(SqlStore):
 
     def __init__(self, database: Database, store_id: str, *, poll_s: float) -> None:
         super().__init__(database, store_id)
-        self._postgres = database
+        self.database = database
         self._poll_s = poll_s
 
     @classmethod
@@ -51,7 +51,10 @@ class PostgresStore(SqlStore):
         """
         database = Database(address, patience_s=patience_s)
         try:
-            return cls(database, await prepare(database), poll_s=poll_s)
+            store_id = await prepare(database)
+            # What is worked on before that is not in use, and has been seen by nobody.
+            database.witness.store_id = store_id
+            return cls(database, store_id, poll_s=poll_s)
         except BaseException:
             await database.aclose()
             raise
@@ -66,7 +69,7 @@ class PostgresStore(SqlStore):
             return commit
 
         commit = await self._database.write(append_and_tell)
-        self._postgres.witness.note([commit])
+        self.database.witness.note([commit])
         return commit
 
     async def find_commit(self, owner: str, *, request_id: str) -> Commit | None:
@@ -77,17 +80,17 @@ class PostgresStore(SqlStore):
 
     async def commits(self, after: Revision, *, limit: int) -> list[Commit]:
         page = await super().commits(after, limit=limit)
-        self._postgres.witness.note(page[-1:])
+        self.database.witness.note(page[-1:])
         return page
 
     def _start_notice(self) -> ChangeNotice:
         return CommitNotice(
-            self._postgres.address,
+            self.database.address,
             self.store_id,
             poll_s=self._poll_s,
             on_change=self._bell.ring,
-            on_silence=self._postgres.abandon,
+            on_silence=self.database.abandon,
         )
 
     def _holding(self, role: str) -> AbstractAsyncContextManager[Held]:
-        return holding(self._postgres.address, role)
+        return holding(self.database.address, role)

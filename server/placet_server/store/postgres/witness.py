@@ -13,8 +13,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from placet_engine.changes import Commit
+from placet_engine.items import Revision
+from placet_server.store import revision_log
 from placet_server.store.contract import StoreDamaged
-from placet_server.store.tables import revisions, store_meta
+from placet_server.store.tables import store_meta
 
 
 class Witness:
@@ -22,36 +24,35 @@ class Witness:
 
     def __init__(self) -> None:
         self.store_id = ""
-        self._seen: Commit | None = None
+        self.seen: Commit | None = None
 
     def note(self, commits: Iterable[Commit]) -> None:
         """Remember commits that the database says are made."""
         for commit in commits:
-            if self._seen is None or commit.revision > self._seen.revision:
-                self._seen = commit
+            if self.seen is None or commit.revision > self.seen.revision:
+                self.seen = commit
 
-    async def check(self, connection: AsyncConnection) -> None:
+    async def check(self, connection: AsyncConnection, seen: Commit | None) -> None:
         """Compare a database that was connected to anew with what is remembered.
+
+        ``seen`` is what was before the transaction began: what came after it need not be there.
 
         Raises:
             StoreDamaged: it is another store, or one that has gone back.
         """
-        if not self.store_id:
-            return
         meta = select(store_meta.c.store_id, store_meta.c.head, store_meta.c.compacted_to)
         store_id, head, compacted_to = (await connection.execute(meta)).one()
         if store_id != self.store_id:
             raise StoreDamaged(
                 "another store is there than before; restart the nodes if that is meant to be"
             )
-        seen = self._seen
         if seen is None or seen.revision <= compacted_to:
             return
-        found = select(revisions.c.time, revisions.c.author, revisions.c.message).where(
-            revisions.c.revision == seen.revision
-        )
-        row = (await connection.execute(found)).one_or_none()
-        if row is None or tuple(row) != (seen.time, seen.author, seen.message):
+        found: list[Commit] = []
+        if head >= seen.revision:
+            before = Revision(seen.revision - 1)
+            found = await revision_log.list_commits(connection, before, 1)
+        if found != [seen]:
             raise StoreDamaged(
                 f"revision {seen.revision}, which this node has seen, is not there and the newest "
                 f"is {head}: a replica was promoted, or a backup restored, that lacks commits that "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from placet import PLATFORM, Client
-from placet.cli import terminal
+from placet.cli import credentials, terminal
 from placet.cli.compiling import findings_of, to_engine
 from placet.cli.findings import FilesRefused, Finding
 from placet.cli.folders import Folder
@@ -102,7 +102,12 @@ def _tried_on_server(trial: Trial, stable: OnServer, client: Client) -> Tried:
             if not validation.valid:
                 raise FilesRefused(findings_of(validation.problems, documents))
             sets = Sets(
-                *published_sets(stable.address, tenant=stable.tenant, timeout_s=stable.timeout_s)
+                *published_sets(
+                    stable.address,
+                    tenant=stable.tenant,
+                    timeout_s=stable.timeout_s,
+                    credentials=credentials.current(),
+                )
             )
     compiling = Compiling()
     base = compiling.version(sets, documents)

@@ -1,4 +1,4 @@
-"""Networks that a test can break: a wire that delays or swallows, a namespace that is cut off."""
+"""Networks that can be broken: a wire that delays or swallows, a namespace that is cut off."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _NUMBERS = itertools.count(1)
 
@@ -24,6 +28,9 @@ class Wire:
     """How long bytes are on their way to the server."""
     is_cut: bool = False
     """Whether nothing comes through any more. Nobody is told: connections stay."""
+    connections: int = 0
+    """How many there were."""
+    _connected: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -35,6 +42,8 @@ class Wire:
         try:
             host, _, port = self.target.rpartition(":")
             there_reader, there = await asyncio.open_connection(host, int(port))
+            self.connections += 1
+            self._connected.set()
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(reader, there, is_late=True))
                 pumps.create_task(self._pump(there_reader, writer, is_late=False))
@@ -63,10 +72,16 @@ class Wire:
         """Let nothing through any more."""
         self.is_cut = True
 
-    def close(self) -> None:
-        """Drop every connection."""
+    def drop(self) -> None:
+        """End every connection there is, in the middle of whatever is on it."""
+        self._connected.clear()
         for task in self._tasks:
             task.cancel()
+
+    async def wait_connected(self, *, timeout_s: float) -> None:
+        """Wait until somebody has come back after the last drop."""
+        async with asyncio.timeout(timeout_s):
+            await self._connected.wait()
 
 
 @asynccontextmanager
@@ -80,8 +95,28 @@ async def wire_to(target: str) -> AsyncIterator[Wire]:
         yield wire
     finally:
         server.close()
-        wire.close()
+        wire.drop()
         await server.wait_closed()
+
+
+@contextmanager
+def wire_in_background(target: str) -> Iterator[Wire]:
+    """Do the same in a thread, for whoever has no event loop."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="wire", daemon=True)
+    thread.start()
+
+    def run(coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+    stack = AsyncExitStack()
+    try:
+        yield run(stack.enter_async_context(wire_to(target)))
+    finally:
+        run(stack.aclose())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @dataclass(frozen=True, slots=True)

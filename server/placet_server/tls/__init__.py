@@ -1,0 +1,1 @@
+"""TLS out of files that are replaced while the server runs."""
