@@ -182,6 +182,7 @@ async def running_node(
             residency=residency,
             max_window_commits=config.subscribe.max_window_commits,
             source_staleness_s=origin.staleness_s,
+            source_told=origin.following.source.told if origin.following else None,
             telemetry=telemetry.propagation,
         )
         if origin.has_state:

@@ -47,11 +47,15 @@ class Served:
     folder: Path
     where: Island | None = None
     region: str = ""
+    follows: tuple[str, ...] = ()
+    """Addresses of the nodes it follows. Empty: it has the folder's store."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """More variables of its environment."""
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start it, again at the same address if it ran before."""
-        environment = {**os.environ, "PLACET_SERVER_NODE": self.name}
+        environment = {**os.environ, "PLACET_SERVER_NODE": self.name, **dict(self.settings)}
         if self.region:
             environment["PLACET_SERVER_REGION"] = self.region
         if self.where is not None:
@@ -59,12 +63,18 @@ class Served:
         self.process = await asyncio.create_subprocess_exec(
             *(self.where.command if self.where is not None else ()),
             str(Path(sys.executable).with_name("placet")),
-            *("serve", "--listen", self.address, "--store-path", str(self.folder / "placet.db")),
+            *("serve", "--listen", self.address, *self._origin()),
             cwd=self.folder,
             env=environment,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
+
+    def _origin(self) -> tuple[str, ...]:
+        if not self.follows:
+            return ("--store-path", str(self.folder / "placet.db"))
+        state = str(self.folder / f"{self.name}.state")
+        return ("--upstream", ",".join(self.follows), "--state", state)
 
     async def signal(self, number: signal.Signals) -> None:
         """Send it a signal; wait for its end if that is what comes of it."""

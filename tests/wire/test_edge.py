@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from placet_engine.items import Policy
 from placet_engine.model import Problem, Severity
 from placet_server.api.edge import NEED_A_STORE
 from placet_server.app import Node
-from placet_server.config import RolloutsConfig, UpstreamConfig
+from placet_server.config import RolloutsConfig, SubscribeConfig, UpstreamConfig
 from placet_server.testing import ManualClock, running_edge, running_server
 from tests.faults.ports import free_port
 from tests.golden import loader
@@ -405,6 +406,24 @@ async def test_how_stale_each_node_is_adds_up_and_bounds_are_kept(tmp_path: Path
                 await chain_ready(late)
                 stale_s = late.node.active.node_staleness_s()
                 assert 35 <= stale_s < 36
+
+
+async def test_how_current_it_is_is_passed_down_at_once() -> None:
+    """Nodes do not wait for their own heartbeats: staleness would grow with each hop."""
+    seldom = SubscribeConfig(heartbeat_s=5.0)
+    async with (
+        running_service(node="control", subscribe=SubscribeConfig(heartbeat_s=0.1)) as control,
+        running_edge_service(control.node.address, node="relay", subscribe=seldom) as relay,
+        running_edge_service(relay.node.address, node="leaf", subscribe=seldom) as leaf,
+    ):
+        await chain_ready(relay, leaf)
+        began_s, worst_s = time.monotonic(), 0.0
+        while time.monotonic() - began_s < 2.5:
+            await asyncio.sleep(0.05)
+            if time.monotonic() - began_s > 1.0:
+                worst_s = max(worst_s, leaf.node.active.node_staleness_s())
+    # A heartbeat each 5 s would have it be 2.5 s by now.
+    assert worst_s < 2.0
 
 
 def bounded(max_staleness_s: float) -> policy_pb2.TenantSettings:

@@ -147,7 +147,7 @@ class SubscribeService(subscribe_service_pb2_grpc.SubscribeServiceServicer):
         if isinstance(cursor, _Reset):
             yield _Response(reset_required=cursor)
             return
-        with self._hub.subscription() as subscription:
+        with self._hub.subscription(is_of_node=not selection.tenant) as subscription:
             # INVARIANT: nothing waits between here and the end of `_missed` or
             # `_sets`: what they do not see is in the subscription.
             view = View(selection, self._residency, request.region)

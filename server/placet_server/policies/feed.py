@@ -27,12 +27,15 @@ from placet_server.policies.residency import Moved, Residency, Step, moves, with
 from placet_server.policies.source import WITHHELD, Source
 from placet_server.policies.window import CommitWindow
 from placet_server.store.contract import RevisionCompacted, StoreError
+from placet_server.store.following import Bell
 from placet_server.telemetry.propagation import PropagationTelemetry
 
 log = logging.getLogger(__name__)
 
 _PAGE = 500
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 5.0
+_BEAT_S = 0.1
+"""How soon after each other the nodes that follow are told how current this one is."""
 
 
 class Feed:
@@ -50,6 +53,7 @@ class Feed:
         confirm_every_s: how often the source is asked for its head.
         source_staleness_s: how long ago the source itself was known to be at the store's head,
             in seconds; for a store, that is now.
+        source_told: rings when the source learned how current it is. None: it is to be asked.
         telemetry: what is told how it goes.
     """
 
@@ -66,6 +70,7 @@ class Feed:
         max_window_changes: int = 100_000,
         confirm_every_s: float = 0.5,
         source_staleness_s: Callable[[], float] = lambda: 0.0,
+        source_told: Bell | None = None,
         telemetry: PropagationTelemetry | None = None,
     ) -> None:
         self._source = source
@@ -79,6 +84,7 @@ class Feed:
         self._max_window_changes = max_window_changes
         self._confirm_every_s = confirm_every_s
         self._source_staleness_s = source_staleness_s
+        self._told = source_told
         self._telemetry = telemetry or PropagationTelemetry()
         self.window = self._new_window(NO_REVISION)
 
@@ -127,7 +133,8 @@ class Feed:
         """Follow the source until cancelled. One that is away makes the node stale, not dead."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(), name="feed-follow")
-            tasks.create_task(self._confirm(), name="feed-confirm")
+            confirming = self._confirm() if self._told is None else self._hear(self._told)
+            tasks.create_task(confirming, name="feed-confirm")
 
     async def _follow(self) -> None:
         delay_s = _RETRY_FIRST_S
@@ -167,6 +174,16 @@ class Feed:
             except StoreError:
                 log.debug("could not confirm that the node is current", exc_info=True)
             await asyncio.sleep(self._confirm_every_s)
+
+    async def _hear(self, told: Bell) -> None:
+        """Take note whenever the source learned how current it is, and pass it on."""
+        while True:
+            ring = told.listen()
+            self._active.confirm_current(await self._source.head(), self._source_staleness_s())
+            self._hub.beat()
+            # Each change of the source rings: that often nobody has to be told.
+            await asyncio.sleep(_BEAT_S)
+            await ring.wait()
 
     async def _apply(self, commit: Commit) -> None:
         if commit.owner == TOPOLOGY:
@@ -250,6 +267,9 @@ class Feed:
         self.window.add(step.commit)
         self._hub.broadcast(step)
         self._telemetry.activated(step.commit.time)
+        if self._told is not None:
+            # A copy has its head in memory: there is nothing to wait for.
+            self._active.confirm_current(await self._source.head(), self._source_staleness_s())
         await self._active.announce()
 
     async def _compile(self, platform: Sides, own: Sides) -> CompiledEdition:

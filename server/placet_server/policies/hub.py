@@ -22,20 +22,23 @@ class NodeLeaving(Exception):
 class Subscription:
     """One subscriber's steps, from the moment it was opened."""
 
-    def __init__(self, max_waiting: int) -> None:
+    def __init__(self, max_waiting: int, *, is_of_node: bool = False) -> None:
         self._waiting: deque[Step] = deque()
         self._max_waiting = max_waiting
         self._ended: Exception | None = None
+        self._is_beaten = False
+        self.is_of_node = is_of_node
+        """Whether it is another node that follows, to be told how current this one is."""
         self._wake = asyncio.Event()
 
     async def next(self, timeout_s: float) -> Step | None:
-        """Return the next step, or nothing if there is none for ``timeout_s``.
+        """Return the next step, or nothing if there is none for ``timeout_s``, or less.
 
         Raises:
             FellBehind: commits were lost. The subscription is over.
             NodeLeaving: the node stops. The subscription is over.
         """
-        if not self._waiting and self._ended is None:
+        if not self._waiting and self._ended is None and not self._is_beaten:
             self._wake.clear()
             try:
                 async with asyncio.timeout(timeout_s):
@@ -44,6 +47,9 @@ class Subscription:
                 return None
         if self._ended is not None:
             raise self._ended
+        if not self._waiting:
+            self._is_beaten = False
+            return None
         return self._waiting.popleft()
 
     def offer(self, step: Step) -> bool:
@@ -54,6 +60,11 @@ class Subscription:
         self._waiting.append(step)
         self._wake.set()
         return True
+
+    def beat(self) -> None:
+        """Have the subscriber told at once how current this node is."""
+        self._is_beaten = True
+        self._wake.set()
 
     def end(self, reason: FellBehind | NodeLeaving) -> None:
         """End the subscription; what is queued is of no use any more."""
@@ -77,8 +88,8 @@ class Hub:
         return len(self._subscriptions)
 
     @contextmanager
-    def subscription(self) -> Iterator[Subscription]:
-        """Open a subscription for the length of a ``with`` block.
+    def subscription(self, *, is_of_node: bool = False) -> Iterator[Subscription]:
+        """Open a subscription for the length of a ``with`` block, for a client or a node.
 
         Raises:
             TooManySubscribers: the node holds as many as it may.
@@ -88,7 +99,7 @@ class Hub:
             raise Draining
         if len(self._subscriptions) >= self._max_subscriptions:
             raise TooManySubscribers(self._max_subscriptions)
-        subscription = Subscription(self._max_waiting)
+        subscription = Subscription(self._max_waiting, is_of_node=is_of_node)
         self._subscriptions.add(subscription)
         try:
             yield subscription
@@ -101,6 +112,15 @@ class Hub:
             if not subscription.offer(step):
                 self._subscriptions.discard(subscription)
                 self.resets += 1
+
+    def beat(self) -> None:
+        """Tell the nodes that follow this one at once how current it is.
+
+        Those below them wait for it, and would otherwise wait once for each node in between.
+        """
+        for subscription in self._subscriptions:
+            if subscription.is_of_node:
+                subscription.beat()
 
     def reset(self) -> None:
         """End every subscription: commits were missed, and nobody may go on as if not."""

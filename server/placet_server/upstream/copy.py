@@ -45,6 +45,8 @@ class UpstreamCopy:
         self._known_at_s = -math.inf
         self._bell = Bell()
         self._has_state = asyncio.Event()
+        self.told = Bell()
+        """Rings when somebody said how current this is."""
         self.mirror = new_mirror()
         """The items, and where the next stream goes on."""
         self.changes = 0
@@ -160,7 +162,9 @@ class UpstreamCopy:
         """Note what the stream says of how current the mirror is."""
         if status.confirmed_at_s is not None:
             known_at_s = status.confirmed_at_s - status.node_staleness_s
-            self._known_at_s = max(self._known_at_s, known_at_s)
+            if known_at_s > self._known_at_s:
+                self._known_at_s = known_at_s
+                self.told.ring()
         position = Revision(self.mirror.position)
         if self.has_state and position > self._newest:
             # Others were told of revisions that do not concern this node.
