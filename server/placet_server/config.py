@@ -315,6 +315,11 @@ class Origin:
     source: str
     """``default``, ``file <path>``, ``environment <variable>`` or ``flag``."""
 
+    @property
+    def kind(self) -> str:
+        """The first word of the source."""
+        return self.source.partition(" ")[0]
+
 
 PREFIX = "PLACET_"
 # Variables of the same prefix that are none of the server's configuration.
@@ -594,10 +599,15 @@ def _out_of_range(origins: Iterable[Origin]) -> Iterator[str]:
                 yield f"{where}; write it as host:port, such as 127.0.0.1:7717 or [::1]:7717"
 
 
+_AUTHORITY = ("default", "file", "environment", "flag")
+
+
 def _refuse_contradictions(config: Config, given: Mapping[str, Origin]) -> None:
     if config.upstream.addresses:
-        for key in ("store.kind", "store.path"):
-            if key in given:
+        # A file is there for several commands: what is said for this one goes before it.
+        said = _AUTHORITY.index(given["upstream.addresses"].kind)
+        for key in ("store.kind", "store.path", "store.url"):
+            if key in given and _AUTHORITY.index(given[key].kind) >= said:
                 raise ConfigError(
                     f"`{key}` is given ({given[key].source}) and so is `upstream.addresses`; a "
                     "node that follows others has no store: leave out one of them"

@@ -179,3 +179,48 @@ def test_a_store_where_nothing_can_be_written_is_told(tmp_path: Path) -> None:
     assert result.code == 1
     assert result.err.startswith("error: ")
     assert "Traceback" not in result.err
+
+
+def test_a_node_that_follows_says_whom_and_goes_on_without(
+    tmp_path: Path, shell: Shell, starter: Path
+) -> None:
+    """By --upstream and --state; the refusal of what needs a store says where to go."""
+    state = str(tmp_path / "edge.state")
+    with serving(tmp_path) as (control, _):
+        assert shell("policy", "push", ".", "-t", "acme", "--address", control).code == 0
+        follow = ("--upstream", control, "--state", state, "--node", "edge")
+        with serving(tmp_path, *follow) as (edge, process):
+            process.wait_for("policies loaded", in_="err")
+            refused = shell("policy", "push", ".", "-t", "acme", "--address", edge)
+            assert f"following {control}, with nothing to serve until one of them answers" in (
+                process.end().out
+            )
+    assert refused.code == 1
+    assert f"takes no changes; call a control node: `{control}`" in refused.err
+
+    with serving(tmp_path, *follow) as (edge, process):
+        said = process.wait_for("placet serves on")
+        asked = shell(
+            *("evaluate", "-s", "User::carol", "-a", "view", "-r", "Invoice::laptops"),
+            *("-t", "acme", "--address", edge, "--json"),
+        )
+    assert f"following {control}, with revision 1 from {state}" in said
+    assert json.loads(asked.out)["node"] == "edge"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--upstream", "a:1", "--store", "memory"), "has no store: leave out one of them"),
+        (("--upstream", "a:1,b"), "write it as host:port"),
+        (("--upstream", "a:1,b:2,a:1"), "names one of them twice"),
+        (("--upstream", "a:1", "--state", "not/there/edge.state"), "choose another place"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_with_what_to_do(
+    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    with running("serve", "--listen", "127.0.0.1:0", *arguments, cwd=tmp_path) as process:
+        result = process.end(None)
+    assert result.code == 2
+    assert complaint in result.err

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -33,13 +33,15 @@ pytestmark = pytest.mark.parametrize("front", FRONTS)
 
 
 @asynccontextmanager
-async def _one_to_each(address: str) -> AsyncIterator[tuple[Connection, Connection]]:
+async def _one_to_each(
+    address: str, worker: Callable[[Connection], Awaitable[str]] | None = None
+) -> AsyncIterator[tuple[Connection, Connection]]:
     """Connect to each of two workers. The kernel deals connections out as it likes."""
     async with AsyncExitStack() as stack:
         found: dict[str, Connection] = {}
         for _ in range(_CONNECTIONS):
             connection = await stack.enter_async_context(connected(address))
-            found.setdefault(await _worker(connection), connection)
+            found.setdefault(await (worker or _worker)(connection), connection)
             if len(found) == 2:
                 break
         assert len(found) == 2, "all connections came to the same worker"
@@ -85,8 +87,12 @@ async def test_workers_are_nodes_that_share_an_endpoint(front: str, tmp_path: Pa
 async def _worker(connection: Connection) -> str:
     """Return what tells a worker from the others: its decision ids have an origin in common."""
     await connection.publish(_ALLOW)
-    answer = await connection.evaluate.Evaluate(request(), timeout=TIMEOUT_S)
-    return answer.decision.decision_id.partition("-")[0]
+    return (await _decided(connection)).decision_id.partition("-")[0]
+
+
+async def _edge_worker(connection: Connection) -> str:
+    """The same of one that nobody can publish on, once it has what it follows."""
+    return (await _decided(connection)).decision_id.partition("-")[0]
 
 
 def _children(process: Process) -> set[int]:
@@ -275,3 +281,39 @@ def test_a_store_that_cannot_be_shared_is_refused(front: str, tmp_path: Path) ->
 
     assert (result.code, result.out) == (2, "")
     assert "which processes cannot share; use `sqlite`, or one worker" in result.err
+
+
+async def test_workers_follow_and_start_from_one_file(front: str, tmp_path: Path) -> None:
+    """Each follows by itself; the first writes the file, and all of them read it."""
+    state = tmp_path / "edge.state"
+    follow = ("--workers", "2", "--upstream", "{control}", "--state", str(state))
+    with served(tmp_path, "grpc") as (control, _):
+        arguments = [control if part == "{control}" else part for part in follow]
+        async with connected(control) as connection:
+            published = await connection.publish(_ALLOW)
+            with served(tmp_path, front, *arguments) as (address, process):
+                async with _one_to_each(address, _edge_worker) as workers:
+                    for worker in workers:
+                        decision = await _decided(worker, published.revision)
+                        assert decision.outcome == decision_pb2.OUTCOME_ALLOW
+                process.end()
+
+    with served(tmp_path, front, *arguments) as (address, process):
+        async with _one_to_each(address, _edge_worker) as workers:
+            for worker in workers:
+                decision = await _decided(worker, published.revision)
+                assert decision.outcome == decision_pb2.OUTCOME_ALLOW
+                assert decision.staleness.ToTimedelta().total_seconds() > 0
+        process.end()
+
+
+async def _decided(worker: Connection, revision: int = 0) -> decision_pb2.Decision:
+    """Ask until the worker has got what it follows."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            try:
+                asked = request(min_revision=revision)
+                return (await worker.evaluate.Evaluate(asked, timeout=TIMEOUT_S)).decision
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise

@@ -216,3 +216,25 @@ def test_a_password_is_used_and_not_shown(url: str, shown: str | None) -> None:
     assert config.store.url == url
     assert "heim" not in str(origin.value)
     assert shown is None or origin.value == shown
+
+
+def test_a_node_that_follows_has_no_store_beside(tmp_path: Path) -> None:
+    """But a file that is there for all commands has less to say than what is said for this one."""
+    file = tmp_path / "placet.toml"
+    file.write_text('[store]\npath = "placet.db"\n')
+
+    config, _ = read_config(file=file, environment={}, flags={"upstream.addresses": "a:1,b:2"})
+    assert config.upstream.addresses == ("a:1", "b:2")
+    with pytest.raises(ConfigError, match="leave out one of them"):
+        read_config(
+            environment={"PLACET_UPSTREAM_ADDRESSES": "a:1"}, flags={"store.kind": "memory"}
+        )
+
+
+def test_the_first_worker_alone_writes_the_state_file() -> None:
+    config, _ = read_config(environment={}, flags={"upstream.addresses": "a:1"})
+
+    first, second = for_worker(config, 0), for_worker(config, 1)
+    assert first.upstream.state_every_s == config.upstream.state_every_s > 0
+    assert second.upstream.state_every_s == 0
+    assert first.upstream.state_path == second.upstream.state_path

@@ -30,6 +30,9 @@ def serve(
     store_path: Annotated[
         Path | None, typer.Option(help="File of the sqlite store.", metavar="FILE")
     ] = None,
+    store_url: Annotated[
+        str | None, typer.Option(help="Database of the postgres store.", metavar="URL")
+    ] = None,
     upstream: Annotated[
         str | None,
         typer.Option(
@@ -52,9 +55,6 @@ def serve(
             help="Leave that file out, and take whatever store the upstream has.",
             show_default=False,
         ),
-    ] = None,
-    store_url: Annotated[
-        str | None, typer.Option(help="Database of the postgres store.", metavar="URL")
     ] = None,
     node: Annotated[
         str | None, typer.Option(help="Name of this node in decisions.", metavar="NAME")
@@ -94,6 +94,9 @@ def serve(
 
     A flag wins over a PLACET_<SECTION>_<KEY> variable, and that over the configuration file. What
     comes from where: placet config --explain.
+
+    With --upstream it has no store: it follows other nodes, serves what they have, and goes on from
+    a file of its own when they are gone. Several are tried in order.
     """
     config, _ = configuration.read(
         config_file,
@@ -107,10 +110,10 @@ def serve(
             "server.drain_s": drain_s,
             "store.kind": store,
             "store.path": str(store_path) if store_path is not None else None,
+            "store.url": store_url,
             "upstream.addresses": upstream,
             "upstream.state_path": str(state) if state is not None else None,
             "upstream.start_over": start_over,
-            "store.url": store_url,
             "log.level": log_level,
             "log.format": log_format,
         },
@@ -131,6 +134,8 @@ def _greeting(serving: Serving, config: Config) -> str:
     address = "" if serving.address == DEFAULT_ADDRESS else f" --address {serving.address}"
     if config.tls.cert:
         address += " --tls-ca FILE"
+    if config.upstream.addresses:
+        return _greeting_of_edge(serving, config, address)
     next_step = (
         f"ask it: placet evaluate{address} --help"
         if serving.revision
@@ -139,4 +144,17 @@ def _greeting(serving: Serving, config: Config) -> str:
     return (
         f"placet serves on {serving.address}, store {place_of(config.store)} at revision "
         f"{serving.revision}; {next_step}"
+    )
+
+
+def _greeting_of_edge(serving: Serving, config: Config, address: str) -> str:
+    upstream = config.upstream
+    held = (
+        f"with revision {serving.revision} from {upstream.state_path}"
+        if serving.revision
+        else "with nothing to serve until one of them answers"
+    )
+    return (
+        f"placet serves on {serving.address}, following {', '.join(upstream.addresses)}, {held}; "
+        f"see whom it knows: placet node list{address}"
     )

@@ -135,6 +135,7 @@ _add(
     "placet serve",
     "placet serve --listen 127.0.0.1:0 --store memory",
     "placet serve --store postgres --store-url postgresql://placet@db1,db2/placet",
+    "placet serve --upstream eu1.example.net:7717,eu2.example.net:7717 --region eu-central",
     "placet serve --config /etc/placet.toml --log-format json",
 )
 _add(app, quickstart, "quickstart", "placet quickstart", "placet quickstart --keep-data")
