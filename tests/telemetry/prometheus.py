@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ _CONFIGURATION = """
 global: {{scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 1s}}
 scrape_configs:
   - job_name: placet
-    static_configs: [{{targets: ["{target}"]}}]
+    static_configs: [{{targets: {targets}}}]
 rule_files: ["{rules}"]
 """
 
@@ -62,9 +62,12 @@ class Prometheus:
 
 
 @asynccontextmanager
-async def running_prometheus(folder: Path, target: str, rules: Path) -> AsyncIterator[Prometheus]:
-    """Run a Prometheus that scrapes ``target`` for the length of the block."""
-    with _process(folder, _CONFIGURATION.format(target=target, rules=rules)) as (address, process):
+async def running_prometheus(
+    folder: Path, targets: Sequence[str], rules: Path
+) -> AsyncIterator[Prometheus]:
+    """Run a Prometheus that scrapes ``targets`` for the length of the block."""
+    configuration = _CONFIGURATION.format(targets=json.dumps(list(targets)), rules=rules)
+    with _process(folder, configuration) as (address, process):
         prometheus = Prometheus(address)
         deadline_s = time.monotonic() + PATIENCE_S
         while not await _has_scraped(prometheus):

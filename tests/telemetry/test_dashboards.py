@@ -22,6 +22,7 @@ from placet.v1 import (
     subscribe_service_pb2,
 )
 from placet_server.config import TelemetryConfig
+from placet_server.testing import running_edge
 from tests.telemetry.prometheus import (
     BINARY,
     PATIENCE_S,
@@ -115,9 +116,16 @@ async def test_every_panel_has_something_to_show(tmp_path: Path) -> None:
         decision_log="file",
         decision_log_path=str(tmp_path / "decisions.jsonl"),
     )
-    async with running_service(telemetry=telemetry) as service:
-        address = service.node.telemetry.prometheus_address
-        async with traffic(service), running_prometheus(tmp_path, address, RULES) as prometheus:
+    async with (
+        running_service(telemetry=telemetry) as service,
+        running_edge(
+            service.node.address,
+            state_path=tmp_path / "edge.state",
+            telemetry=TelemetryConfig(prometheus_listen="127.0.0.1:0"),
+        ) as edge,
+    ):
+        targets = [node.telemetry.prometheus_address for node in (service.node, edge)]
+        async with traffic(service), running_prometheus(tmp_path, targets, RULES) as prometheus:
             deadline_s = time.monotonic() + PATIENCE_S
             for name in NAMES:
                 for title, expression in expressions(name):

@@ -67,6 +67,11 @@ class StateKeeper:
         """Size of the file when it was last written."""
 
     @property
+    def writes(self) -> bool:
+        """Whether there is a file, and it is this node that writes it."""
+        return self._path is not None and self._every_s > 0
+
+    @property
     def age_s(self) -> float:
         """How long ago the file was last written to, in seconds; infinite if it never was."""
         return self._clock.monotonic() - self._written_at_s

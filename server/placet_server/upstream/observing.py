@@ -38,7 +38,7 @@ def observe_upstream(metrics: Metrics, following: Following) -> None:
         "placet.upstream.state.age",
         "s",
         "How long ago the state file was last written to.",
-        lambda: keeper.age_s,
+        lambda: [(keeper.age_s, {})] if keeper.writes else [],
     )
     metrics.observe(
         "placet.upstream.state.size", "By", "Size of the state file.", lambda: keeper.bytes

@@ -241,7 +241,9 @@ class UpstreamStreams:
             return Next(0.0)
         self._tell(place, ending)
         self._tried += 1
-        starts_over = ending.starts_over and self._starts_over(place)
+        # One that came further goes on where it is: it was too slow, and not lost. All who follow
+        # this node would have to start over with it.
+        starts_over = ending.starts_over and not made_progress and self._starts_over(place)
         if not starts_over:
             self._go_to((place + 1) % count)
         if self._tried % count:

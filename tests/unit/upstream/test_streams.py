@@ -38,6 +38,8 @@ class Upstream:
     staleness_s: float = 0.0
     is_away: bool = False
     is_hung: bool = False
+    says_slow: bool = False
+    """Whether it says once that it was not read fast enough."""
     lost_before: int = 0
     """Cursors before this revision it cannot go on from."""
     asked: list[bytes] = field(default_factory=list)
@@ -85,6 +87,10 @@ class Upstream:
                 missed, sent = self.source.since(sent), self.source.cursor
                 for message in missed:
                     yield message
+                if self.says_slow and missed:
+                    self.says_slow = False
+                    yield reset(pb.ResetRequired.REASON_SLOW_READER)
+                    return
                 beat = self.source.heartbeat(staleness_s=self.staleness_s)
                 beat.heartbeat.upstreams.extend((self.node, *self.beyond))
                 yield beat
@@ -293,6 +299,20 @@ async def test_it_starts_over_only_when_nobody_could_go_on() -> None:
         await until(lambda: b"" in one.asked[1:] + two.asked)
         source.commit(policy("r"))
         await until(lambda: following.source.mirror.revision == 8)
+
+
+async def test_one_that_was_too_slow_goes_on_where_it_is() -> None:
+    source = Source(policy("a"))
+    one = Upstream(source, "one")
+
+    async with followed(one) as following:
+        await following.source.wait_for_state()
+        one.says_slow = True
+        source.commit(policy("b"))
+        await until(lambda: len(one.asked) > 1)
+        source.commit(policy("c"))
+        await until(lambda: following.source.mirror.revision == 3)
+    assert b"" not in one.asked[1:]
 
 
 async def test_an_earlier_one_that_is_back_is_followed_again_after_a_while() -> None:

@@ -31,7 +31,9 @@ class PolicyServiceStub(object):
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
     proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
-    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
+    there is such a tenant or not), FAILED_PRECONDITION (a node without a store,
+    which follows others, has none of these rpcs: NOT_A_CONTROL_NODE, with
+    `control_nodes` in the details), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel):
@@ -83,7 +85,9 @@ class PolicyServiceServicer(object):
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
     proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
-    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
+    there is such a tenant or not), FAILED_PRECONDITION (a node without a store,
+    which follows others, has none of these rpcs: NOT_A_CONTROL_NODE, with
+    `control_nodes` in the details), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def Publish(self, request, context):
@@ -199,7 +203,9 @@ class PolicyService(object):
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
     proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
-    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
+    there is such a tenant or not), FAILED_PRECONDITION (a node without a store,
+    which follows others, has none of these rpcs: NOT_A_CONTROL_NODE, with
+    `control_nodes` in the details), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @staticmethod

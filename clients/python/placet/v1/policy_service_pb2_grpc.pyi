@@ -32,7 +32,9 @@ class PolicyServiceStub:
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
     proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
-    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
+    there is such a tenant or not), FAILED_PRECONDITION (a node without a store,
+    which follows others, has none of these rpcs: NOT_A_CONTROL_NODE, with
+    `control_nodes` in the details), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_typing.overload
@@ -78,7 +80,9 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
     proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
-    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
+    there is such a tenant or not), FAILED_PRECONDITION (a node without a store,
+    which follows others, has none of these rpcs: NOT_A_CONTROL_NODE, with
+    `control_nodes` in the details), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -120,7 +124,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant or item), UNAUTHENTICATED (who calls is not
     proved), PERMISSION_DENIED (the caller may not do this for the tenant, whether
-    there is such a tenant or not), DEADLINE_EXCEEDED, UNAVAILABLE.
+    there is such a tenant or not), FAILED_PRECONDITION (a node without a store,
+    which follows others, has none of these rpcs: NOT_A_CONTROL_NODE, with
+    `control_nodes` in the details), DEADLINE_EXCEEDED, UNAVAILABLE.
     """
 
     @_abc_1.abstractmethod

@@ -38,7 +38,9 @@ class RolloutServiceStub(object):
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the
-    rollout as it is now.
+    rollout as it is now. A node without a store, which follows others, takes
+    AcknowledgeRevision and ReportRolloutSamples only; the other rpcs it refuses
+    with FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     def __init__(self, channel):
@@ -122,7 +124,9 @@ class RolloutServiceServicer(object):
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the
-    rollout as it is now.
+    rollout as it is now. A node without a store, which follows others, takes
+    AcknowledgeRevision and ReportRolloutSamples only; the other rpcs it refuses
+    with FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     def StartRollout(self, request, context):
@@ -318,7 +322,9 @@ class RolloutService(object):
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the
-    rollout as it is now.
+    rollout as it is now. A node without a store, which follows others, takes
+    AcknowledgeRevision and ReportRolloutSamples only; the other rpcs it refuses
+    with FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     @staticmethod

@@ -39,7 +39,9 @@ class RolloutServiceStub:
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the
-    rollout as it is now.
+    rollout as it is now. A node without a store, which follows others, takes
+    AcknowledgeRevision and ReportRolloutSamples only; the other rpcs it refuses
+    with FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     @_typing.overload
@@ -120,7 +122,9 @@ class RolloutServiceAsyncStub(RolloutServiceStub):
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the
-    rollout as it is now.
+    rollout as it is now. A node without a store, which follows others, takes
+    AcknowledgeRevision and ReportRolloutSamples only; the other rpcs it refuses
+    with FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -197,7 +201,9 @@ class RolloutServiceServicer(metaclass=_abc_1.ABCMeta):
     when `etag` is not the rollout's (read it and try again) and
     FAILED_PRECONDITION when the rollout's state does not let them; they are
     idempotent with a `request_id`: a repeat within the history kept returns the
-    rollout as it is now.
+    rollout as it is now. A node without a store, which follows others, takes
+    AcknowledgeRevision and ReportRolloutSamples only; the other rpcs it refuses
+    with FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     @_abc_1.abstractmethod

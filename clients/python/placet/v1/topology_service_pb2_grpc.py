@@ -30,7 +30,9 @@ class TopologyServiceStub(object):
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
-    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. A node without a store,
+    which follows others, answers UpdateNode and PutTenant with
+    FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     def __init__(self, channel):
@@ -106,7 +108,9 @@ class TopologyServiceServicer(object):
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
-    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. A node without a store,
+    which follows others, answers UpdateNode and PutTenant with
+    FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     def ListRegions(self, request, context):
@@ -313,7 +317,9 @@ class TopologyService(object):
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
-    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. A node without a store,
+    which follows others, answers UpdateNode and PutTenant with
+    FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     @staticmethod

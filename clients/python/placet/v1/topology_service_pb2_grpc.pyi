@@ -31,7 +31,9 @@ class TopologyServiceStub:
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
-    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. A node without a store,
+    which follows others, answers UpdateNode and PutTenant with
+    FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     @_typing.overload
@@ -124,7 +126,9 @@ class TopologyServiceAsyncStub(TopologyServiceStub):
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
-    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. A node without a store,
+    which follows others, answers UpdateNode and PutTenant with
+    FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -213,7 +217,9 @@ class TopologyServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Errors common to every rpc: INVALID_ARGUMENT (a BadRequest detail names each
     field), NOT_FOUND (unknown tenant, node or region), UNAUTHENTICATED,
-    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE.
+    PERMISSION_DENIED, DEADLINE_EXCEEDED, UNAVAILABLE. A node without a store,
+    which follows others, answers UpdateNode and PutTenant with
+    FAILED_PRECONDITION, NOT_A_CONTROL_NODE and `control_nodes` in the details.
     """
 
     @_abc_1.abstractmethod
