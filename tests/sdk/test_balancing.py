@@ -524,14 +524,29 @@ async def test_a_refusal_leads_to_where_the_tenant_may_be(kind: str) -> None:
     assert 1 == len(nodes[0].requests)
 
 
-async def test_a_refusal_is_of_one_tenant(kind: str) -> None:
-    async with fleet(2) as nodes, asking(kind, nodes[0].address, Balancing()) as ask:
+@pytest.mark.parametrize("balancing", [None, Balancing()], ids=["plain", "balanced"])
+async def test_a_refusal_is_of_one_tenant(kind: str, balancing: Balancing | None) -> None:
+    """A client of one target, which has nothing to choose from, goes there, too."""
+    async with fleet(2) as nodes, asking(kind, nodes[0].address, balancing) as ask:
         nodes[0].act = elsewhere(route(eu_west=nodes[1:]))
         assert "node-1" == await ask.node()
         nodes[0].act = None
 
         assert "node-0" == await ask.node(tenant="globex")
         assert "node-1" == await ask.node()
+
+
+async def test_where_a_target_is_grpcs_own_a_refusal_is_said(kind: str) -> None:
+    """It cannot be read as endpoints to choose from."""
+    async with fleet(2) as nodes:
+        target = "ipv4:" + ",".join([nodes[0].address] * 3)
+        async with asking(kind, target, None) as ask:
+            nodes[0].act = elsewhere(route(eu_west=nodes[1:]))
+            with pytest.raises(placet.WrongRegion) as refused:
+                await ask.node()
+
+    assert refused.value.route is not None
+    assert [] == nodes[1].requests
 
 
 async def test_a_refusal_that_leads_to_another_refusal_is_said(kind: str) -> None:

@@ -683,7 +683,7 @@ async def test_a_node_that_had_to_let_go_of_a_tenant_holds_nothing_of_it(
                 reason = await _ask(us)
                 await until(lambda: not _files_with(_MARK, state.parent), timeout_s=3)
 
-    assert before > 20, "this test sees what there is"
+    assert before > 10, "this test sees what there is"
     assert (left, reason) == ("", "WRONG_REGION")
 
 

@@ -19,6 +19,7 @@ from placet._balancing.sources import Dns, DnsSource, Listed, Source, Topology, 
 from placet._callers import TellingChannel
 from placet._calls import Metadata
 from placet._credentials import Credentials, opened
+from placet._redirecting import RedirectingAioChannel, RedirectingChannel
 from placet._values import refusal
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, "int | str"]]
@@ -98,7 +99,8 @@ class Destination:
     def open(self) -> grpc.Channel:
         """Return a channel for threads."""
         if self._plain is not None:
-            return self._dialing.open(self._plain, _OPTIONS)
+            plain = self._dialing.open(self._plain, _OPTIONS)
+            return cast("grpc.Channel", RedirectingChannel(plain, self.open_balanced))
         return cast("grpc.Channel", self.open_balanced())
 
     def open_balanced(self) -> BalancedChannel:
@@ -115,7 +117,8 @@ class Destination:
     def open_aio(self) -> grpc.aio.Channel:
         """Return a channel for the running event loop."""
         if self._plain is not None:
-            return self._dialing.open_aio(self._plain, _OPTIONS)
+            plain = self._dialing.open_aio(self._plain, _OPTIONS)
+            return cast("grpc.aio.Channel", RedirectingAioChannel(plain, self.open_balanced_aio))
         return cast("grpc.aio.Channel", self.open_balanced_aio())
 
     def open_balanced_aio(self) -> BalancedAioChannel:

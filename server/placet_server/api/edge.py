@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from placet.v1 import policy_service_pb2, rollout_service_pb2
 from placet_engine.items import Item, Placement, Revision
-from placet_server.api.node_reports import NodeReports, check_acknowledgements, check_samples
+from placet_server.api.node_reports import NodeReports, ReportRpcs
 from placet_server.errors import NotAControlNode
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -37,7 +37,7 @@ def edge_handlers(
     control_nodes: ControlNodes, reports: NodeReports
 ) -> tuple[grpc.GenericRpcHandler, ...]:
     """Return what answers calls of the services that need a store."""
-    passing = _Passing(reports)
+    passing = ReportRpcs(reports)
     taken: Mapping[str, _Handler] = {
         "AcknowledgeRevision": grpc.unary_unary_rpc_method_handler(
             passing.AcknowledgeRevision,
@@ -80,29 +80,6 @@ class NoStore:
     ) -> Revision:
         """See ``KeepsSettings``. Raises ``NotAControlNode``."""
         raise NotAControlNode(self._control_nodes())
-
-
-class _Passing:
-    """The rpcs by which nodes tell of themselves."""
-
-    def __init__(self, reports: NodeReports) -> None:
-        self._reports = reports
-
-    async def AcknowledgeRevision(
-        self, request: _pb.AcknowledgeRevisionRequest, context: _Context
-    ) -> _pb.AcknowledgeRevisionResponse:
-        """Pass on which revisions nodes decide by."""
-        check_acknowledgements(request)
-        await self._reports.acknowledge(request)
-        return _pb.AcknowledgeRevisionResponse()
-
-    async def ReportRolloutSamples(
-        self, request: _pb.ReportRolloutSamplesRequest, context: _Context
-    ) -> _pb.ReportRolloutSamplesResponse:
-        """Pass on what nodes measured."""
-        check_samples(request)
-        await self._reports.measured(request)
-        return _pb.ReportRolloutSamplesResponse()
 
 
 def _handlers(

@@ -6,8 +6,9 @@ own among it.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
+import grpc
 from google.protobuf import duration_pb2
 
 from placet.v1 import rollout_pb2
@@ -22,6 +23,8 @@ from placet_server.rollouts.overview import Overview
 from placet_server.rollouts.shadow import MAX_EXAMPLES, StepKey
 from placet_server.rollouts.standings import MAX_REFUSALS, NodeSamples, Standing
 from placet_server.store.contract import Store
+
+_Context = grpc.aio.ServicerContext[Any, Any]
 
 _MAX_ACKNOWLEDGEMENTS = 1000
 _MAX_SAMPLES = 100
@@ -38,6 +41,29 @@ class NodeReports(Protocol):
     async def measured(self, given: _pb.ReportRolloutSamplesRequest) -> None:
         """Take in what nodes measured. It was checked."""
         ...
+
+
+class ReportRpcs:
+    """The rpcs by which nodes tell of themselves, wherever that goes."""
+
+    def __init__(self, reports: NodeReports) -> None:
+        self._reports = reports
+
+    async def AcknowledgeRevision(
+        self, request: _pb.AcknowledgeRevisionRequest, context: _Context
+    ) -> _pb.AcknowledgeRevisionResponse:
+        """Take down which revisions nodes decide by, and which they rejected."""
+        check_acknowledgements(request)
+        await self._reports.acknowledge(request)
+        return _pb.AcknowledgeRevisionResponse()
+
+    async def ReportRolloutSamples(
+        self, request: _pb.ReportRolloutSamplesRequest, context: _Context
+    ) -> _pb.ReportRolloutSamplesResponse:
+        """Take in what nodes measured."""
+        check_samples(request)
+        await self._reports.measured(request)
+        return _pb.ReportRolloutSamplesResponse()
 
 
 class StoredReports:

@@ -31,12 +31,7 @@ from placet_server.api.callers import caller_of
 from placet_server.api.changed_answers import changed_answer_to_wire
 from placet_server.api.commits import Explained, check_texts, read_expected
 from placet_server.api.deadlines import time_left_s
-from placet_server.api.node_reports import (
-    NodeReports,
-    check_acknowledgements,
-    check_samples,
-    rejection_to_wire,
-)
+from placet_server.api.node_reports import NodeReports, ReportRpcs, rejection_to_wire
 from placet_server.api.paging import next_page_token, read_page
 from placet_server.clock import Clock
 from placet_server.policies.active import ActivePolicies
@@ -66,7 +61,7 @@ class _Steering(Protocol):
     request_id: str
 
 
-class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
+class RolloutService(ReportRpcs, rollout_service_pb2_grpc.RolloutServiceServicer):
     """Starts, steers and shows rollouts."""
 
     def __init__(
@@ -86,7 +81,7 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
         self._store = store
         self._clock = clock
         self._defaults = defaults
-        self._reports = reports
+        super().__init__(reports)
 
     # ------------------------------------------------------------------------------ start
 
@@ -308,24 +303,6 @@ class RolloutService(rollout_service_pb2_grpc.RolloutServiceServicer):
                 _show_rollback(message.rollback, kept.rollout, found.get(kept.rollout.id))
             shown.append(message)
         return shown
-
-    # ------------------------------------------------------------------------------ nodes
-
-    async def AcknowledgeRevision(
-        self, request: _pb.AcknowledgeRevisionRequest, context: _Context
-    ) -> _pb.AcknowledgeRevisionResponse:
-        """Take down which revisions nodes decide by, and which they rejected."""
-        check_acknowledgements(request)
-        await self._reports.acknowledge(request)
-        return _pb.AcknowledgeRevisionResponse()
-
-    async def ReportRolloutSamples(
-        self, request: _pb.ReportRolloutSamplesRequest, context: _Context
-    ) -> _pb.ReportRolloutSamplesResponse:
-        """Take in what nodes measured."""
-        check_samples(request)
-        await self._reports.measured(request)
-        return _pb.ReportRolloutSamplesResponse()
 
 
 def _owner(tenant: str) -> str:

@@ -241,7 +241,7 @@ async def test_one_with_another_store_is_refused_until_somebody_means_it(
             one.is_away = True
             await until(lambda: len(two.asked) > 3)
             assert following.source.store_id == "store-one"
-            assert two.open == 0
+            await until(lambda: two.open == 0)
         assert any("--start-over" in it for it in messages(caplog))
 
         # A restart changes nothing about it.
