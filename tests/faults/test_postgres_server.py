@@ -198,14 +198,32 @@ async def test_a_server_that_hangs_is_left(
                     break
 
 
+async def test_a_server_that_hangs_before_it_was_listened_to_is_left(cluster: Cluster) -> None:
+    """It was noticed only by whoever listened already; all others waited for two minutes."""
+    async with opened(cluster.url, patience_s=0.1) as store:
+        await commit(store, "acme", write("a"))
+        with stopped(cluster):
+            reading = asyncio.create_task(store.head())
+            async with asyncio.timeout(DEADLINE_S), aclosing(store.watch(EMPTY)) as watch:
+                watching = asyncio.create_task(anext(watch))
+                with pytest.raises(StoreUnavailable):
+                    await reading
+                with pytest.raises(StoreUnavailable):
+                    await watching
+
+
 class stopped:  # noqa: N801  # reads as a block
     """Has all processes of a server stand still for the length of the block."""
 
     def __init__(self, cluster: Cluster) -> None:
-        mine = cluster.run("SELECT string_agg(pid::text, ' ') FROM pg_stat_activity").split()
-        self._pids = [cluster.pid, *map(int, mine)]
+        self._pids = [cluster.pid]
 
     def __enter__(self) -> None:
+        self._send(signal.SIGSTOP)
+        # Who has been stopped makes no more processes: one that was forked in between would
+        # answer, and the server would not be silent.
+        children = Path(f"/proc/{self._pids[0]}/task/{self._pids[0]}/children").read_text()
+        self._pids += map(int, children.split())
         self._send(signal.SIGSTOP)
 
     def __exit__(self, *_: object) -> None:

@@ -32,6 +32,11 @@ class AddressRefused(ValueError):
 class NoHostTakesWrites(OSError):
     """None of the hosts can be used now; the message says why, by host."""
 
+    def __init__(self, message: str, *, is_silence: bool) -> None:
+        super().__init__(message)
+        self.is_silence = is_silence
+        """Whether one of them took what it was sent, and did not answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -95,6 +100,7 @@ class Address:
         """
         settings = {**_SETTINGS, **self._own_settings()}
         reasons: list[str] = []
+        is_silence = False
         for host in self._in_order():
             where = {} if host is None else {"host": host.name, "port": host.port}
             try:
@@ -107,10 +113,11 @@ class Address:
                 )
             except _NEXT as error:
                 reasons.append(f"{host or 'the server'}: {_reason(error)}")
+                is_silence |= isinstance(error, TimeoutError)
                 continue
             self._last = host
             return connection
-        raise NoHostTakesWrites("; ".join(reasons))
+        raise NoHostTakesWrites("; ".join(reasons), is_silence=is_silence)
 
     def _in_order(self) -> Iterator[Host | None]:
         """Begin with the host that was right the last time."""

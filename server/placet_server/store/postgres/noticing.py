@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import asyncpg
 
-from placet_server.store.postgres.address import Address
+from placet_server.store.postgres.address import Address, NoHostTakesWrites
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +58,11 @@ class CommitNotice:
                 connection = await self._address.connect()
                 delay_s = _RETRY_FIRST_S
                 await self._listen(connection)
-            except TimeoutError:
-                log.warning("the store's server is silent; its connections are dropped")
-                self._on_silence()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.debug("the store's notices stopped", extra={"reason": str(error)})
+                if _is_silence(error):
+                    log.warning("the store's server is silent; its connections are dropped")
+                    self._on_silence()
             # Whoever watches is to look for himself, and to meet the error.
             self._on_change()
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
@@ -87,3 +87,10 @@ class CommitNotice:
                         await ended.wait()
         finally:
             connection.terminate()
+
+
+def _is_silence(error: Exception) -> bool:
+    """Whether a server did not answer, on a connection or to the wish for one."""
+    return isinstance(error, TimeoutError) or (
+        isinstance(error, NoHostTakesWrites) and error.is_silence
+    )
