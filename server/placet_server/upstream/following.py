@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -55,17 +55,22 @@ class Following:
     async def run(self) -> None:
         """Follow until cancelled, whatever happens."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow(), name="upstream-follow")
-            tasks.create_task(self.streams.keep_to_the_best(), name="upstream-best")
-            tasks.create_task(self.keeper.run(), name="upstream-state")
+            for run, name in (
+                (self._follower.follow, "upstream-follow"),
+                (self.streams.keep_to_the_best, "upstream-best"),
+                (self.keeper.run, "upstream-state"),
+            ):
+                tasks.create_task(_again_and_again(run), name=name)
 
-    async def _follow(self) -> None:
-        while True:
-            try:
-                await self._follower.follow()
-            except Exception:  # a node must not stop following in silence
-                log.exception("following the upstream failed; starting again")
-            await asyncio.sleep(_PAUSE_S)
+
+async def _again_and_again(run: Callable[[], Awaitable[object]]) -> None:
+    """Run something that should never end until cancelled, whatever becomes of it."""
+    while True:
+        try:
+            await run()
+        except Exception:  # a node must not stop following in silence
+            log.exception("following the upstream failed; starting again")
+        await asyncio.sleep(_PAUSE_S)
 
 
 @asynccontextmanager
