@@ -37,8 +37,8 @@ test: $(VENV)/.dev ## run the tests (PYTEST_ARGS='-k name' passes arguments on)
 corpus: $(VENV)/.dev ## put the whole Cedar corpus through the service
 	$(BIN)/pytest -q -m corpus $(PYTEST_ARGS)
 
-soak: $(VENV)/.dev ## publish a thousand revisions, roll them out and back, under constant load
-	$(BIN)/pytest -q -m soak $(PYTEST_ARGS)
+soak: $(VENV)/.dev ## a thousand revisions published and rolled out under constant load; minutes without a control plane
+	$(BIN)/pytest -q -n 2 -m soak $(PYTEST_ARGS)
 
 native: $(VENV)/.native ## build the native path for new decisions (needs cargo) and install it
 

@@ -131,7 +131,7 @@ class Asking:
 
 
 _SHORT_S = 2.0
-_OUTAGES = [_SHORT_S, pytest.param(240.0, marks=pytest.mark.soak)]
+_OUTAGES = [_SHORT_S, pytest.param(120.0, marks=pytest.mark.soak)]
 
 
 @pytest.mark.parametrize("outage_s", _OUTAGES)
