@@ -135,7 +135,8 @@ async def running_node(
         plain.append(config.server.listen)
     for address in filter(None, plain):
         _refuse_open_address(address, config.server.allow_insecure)
-    clock, is_given = clock or SystemClock(), listening is not None
+    clock = clock or SystemClock()
+    is_given = listening is not None
     node, region = config.server.node or socket.gethostname(), config.server.region
     regions = load_regions(config.topology.file, here=region)
     async with AsyncExitStack() as stack:

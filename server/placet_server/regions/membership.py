@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
-from placet_engine.placement.nodes import Condition, Registration
+from placet_engine.placement.nodes import Registration
 from placet_server.clock import Clock
 from placet_server.config import TopologyConfig
 from placet_server.policies.active import ActivePolicies
-from placet_server.regions.announcing import Announcer, LocalRegistrar
+from placet_server.regions.announcing import LocalRegistrar
 from placet_server.regions.audience import Audience
 from placet_server.regions.following import TopologyFollower
+from placet_server.regions.joining import Joining
 from placet_server.regions.keeping import keep
 from placet_server.regions.leases import LeaseTerms
 from placet_server.regions.nodes import NodeView
@@ -25,7 +24,7 @@ from placet_server.store.contract import Store, StoreError
 log = logging.getLogger(__name__)
 
 
-class Membership:
+class Membership(Joining):
     """Holds the leases of nodes, and one of its own.
 
     Args:
@@ -51,9 +50,6 @@ class Membership:
         clock: Clock,
         config: TopologyConfig,
     ) -> None:
-        self._registration = registration
-        self._clock = clock
-        self._announcer: Announcer | None = None
         self.registry = Registry(
             clock=clock,
             terms=LeaseTerms(
@@ -64,11 +60,12 @@ class Membership:
         """The nodes."""
         self.registrar = LocalRegistrar(self.registry)
         """Grants leases."""
+        super().__init__(registration, self.registrar, clock)
         self.follower = TopologyFollower(active, self.registry, audience.news)
         """Has the registry know what operators set."""
         self.prober = Prober(
             asker=asker,
-            targets=lambda: self.registry.to_probe(self._registration.address),
+            targets=lambda: self.registry.to_probe(self.registration.address),
             report=self.registry.take_probes,
             clock=clock,
             timing=ProbeTiming(every_s=config.probe_every_s, timeout_s=config.probe_timeout_s),
@@ -91,36 +88,11 @@ class Membership:
             tasks.create_task(self._sharing.run(), name="topology-sharing")
             tasks.create_task(self.prober.run(), name="topology-probes")
 
-    async def join(
-        self,
-        address: str,
-        *,
-        condition: Callable[[], Condition],
-        follow: Callable[[bool], Awaitable[None]],
-    ) -> None:
-        """Be one of the nodes until cancelled.
-
-        Args:
-            address: where clients reach this one, ``host:port``. Empty: they cannot.
-            condition: tells how it fares.
-            follow: is called with whether it is to drain, whenever an operator says so.
-        """
-        self._registration = replace(self._registration, address=address)
-        self._announcer = Announcer(
-            registrar=self.registrar, condition=condition, follow=follow, clock=self._clock
-        )
-        await self._announcer.run(self._registration)
-
-    def drain(self) -> None:
-        """Tell the others that this node has begun to stop."""
-        if self._announcer is not None:
-            self._announcer.drain()
-
     async def leave(self) -> None:
         """Tell them that it is gone. Not while :meth:`join` runs."""
-        if self._announcer is None:
+        await super().leave()
+        if not self.has_joined:
             return
-        await self._announcer.leave()
         try:
             async with asyncio.timeout(_LAST_WORDS_S):
                 await self._sharing.leave()
