@@ -60,6 +60,10 @@ class _Redirecting(ABC):
 
     def leads(self, error: grpc.RpcError, request: Any) -> bool:
         """Whether a refusal says where to go, and there is a way to go there."""
+        # Every error of a call is a call as well, which the types do not say.
+        failed: Any = error
+        if failed.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+            return False
         refusal = from_rpc_error(error)
         if not isinstance(refusal, WrongRegion) or refusal.route is None:
             return False
