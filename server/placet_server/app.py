@@ -305,6 +305,7 @@ async def running_node(
             discovery=DiscoveryService(
                 plane,
                 active=active,
+                informed=role.membership.informed,
                 residency=residency,
                 audience=audience,
                 clock=clock,
