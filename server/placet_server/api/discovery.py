@@ -147,7 +147,7 @@ class DiscoveryService:
             session.woken.set()
 
     def _take(self, session: Session, request: _Request) -> None:
-        nack = session.exchange.take(request)
+        nack = session.exchange.take(request, self._clock.now())
         if nack is not None:
             self._roster.note_refusal(session, nack)
 
