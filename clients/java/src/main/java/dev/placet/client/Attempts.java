@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -23,10 +24,14 @@ import java.util.concurrent.TimeUnit;
  *
  * <p>An attempt that is not answered in time gets another one beside it, which the channel may well
  * send to another node. The first answer counts and ends the others, so that a node that is merely
- * slow is not asked in vain. Each further attempt waits twice as long as the one before: by the third
- * even a control plane has noticed. What fails at once is left to the retry policy of the channel.
+ * slow is not asked in vain. Each further attempt is waited for twice as long as the one before: by
+ * the third even a control plane has noticed. An attempt that fails where another node, or the same
+ * one later, may well answer is made again after a pause.
  */
 final class Attempts {
+
+  private static final long FIRST_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
+  private static final long MOST_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(100);
 
   private final Channel channel;
   private final ScheduledExecutorService timer;
@@ -92,39 +97,67 @@ final class Attempts {
     private void attempt() {
       ClientCall<Q, A> call = channel.newCall(method, options);
       synchronized (this) {
-        if (isOver) {
+        if (isOver || calls.size() == most) {
           return;
         }
         calls.add(call);
         underWay++;
-        if (calls.size() < most) {
-          long wait = Durations.nanos(patience.multipliedBy(1L << (calls.size() - 1)));
-          next = timer.schedule(context.wrap(this::waited), wait, TimeUnit.NANOSECONDS);
+        long wait = Durations.nanos(patience.multipliedBy(1L << (calls.size() - 1)));
+        if (calls.size() < most && isBefore(wait)) {
+          schedule(this::waited, wait);
         }
       }
+      // Throws, into the timer and for nobody, if the call was cancelled by now.
       ClientCalls.asyncUnaryCall(call, request, new Attempt());
     }
 
-    /** Makes another attempt, if there is any sense in it and somebody to pay. */
+    /** Makes another attempt, if there is somebody to pay. */
     private void waited() {
-      synchronized (this) {
-        if (isOver || options.getDeadline().isExpired() || !budget.spend()) {
-          return;
-        }
+      if (budget.spend()) {
+        attempt();
       }
-      attempt();
     }
 
     private void failed(Throwable failure) {
-      boolean isLast;
+      PlacetException read = StatusDetails.exception(failure);
       synchronized (this) {
         underWay--;
-        isLast = underWay == 0;
+        if (isOver) {
+          return;
+        }
+        if (isElsewhereBetter(read)) {
+          long pause = pause(read);
+          if (calls.size() < most && isBefore(pause) && budget.spend()) {
+            schedule(this::attempt, pause);
+            return;
+          }
+          if (underWay > 0) {
+            return;
+          }
+        }
       }
-      // Another attempt may still be answered by a node that fares better.
-      if (isLast || !dependsOnTheNode(Status.fromThrowable(failure).getCode())) {
-        answer.completeExceptionally(failure);
+      answer.completeExceptionally(failure);
+    }
+
+    private long pause(PlacetException failure) {
+      // Clients that were refused together do not come back together.
+      long bound =
+          failure
+              .retryDelay()
+              .map(Durations::nanos)
+              .orElse(Math.min(MOST_PAUSE_NANOS, FIRST_PAUSE_NANOS << (calls.size() - 1)));
+      return ThreadLocalRandom.current().nextLong(bound / 2, bound + 1);
+    }
+
+    private boolean isBefore(long nanos) {
+      return nanos < options.getDeadline().timeRemaining(TimeUnit.NANOSECONDS);
+    }
+
+    private void schedule(Runnable task, long nanos) {
+      if (next != null) {
+        next.cancel(false);
       }
+      next = timer.schedule(context.wrap(task), nanos, TimeUnit.NANOSECONDS);
     }
 
     private void end() {
@@ -157,17 +190,19 @@ final class Attempts {
 
       @Override
       public void onCompleted() {
-        answer.complete(message);
+        if (message == null) {
+          failed(Status.INTERNAL.withDescription("the server sent no answer").asRuntimeException());
+        } else {
+          answer.complete(message);
+        }
       }
     }
   }
 
-  private static boolean dependsOnTheNode(Status.Code code) {
-    return switch (code) {
-      case UNAVAILABLE, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, INTERNAL, UNKNOWN, CANCELLED,
-              DEADLINE_EXCEEDED, UNIMPLEMENTED, DATA_LOSS ->
-          true;
-      default -> false;
-    };
+  /** Says whether nothing was decided here, and nothing is wrong with the request. */
+  private static boolean isElsewhereBetter(PlacetException failure) {
+    return failure.code() == Status.Code.UNAVAILABLE
+        || failure.reason().equals("OVERLOADED")
+        || failure.reason().equals("NODE_STALE");
   }
 }

@@ -4,10 +4,7 @@ import io.grpc.ChannelCredentials;
 import io.grpc.Grpc;
 import io.grpc.ManagedChannelBuilder;
 import io.grpc.NameResolverRegistry;
-import java.util.List;
-import java.util.Map;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.Stream;
 
 /** How connections to servers are made. */
 final class Channels {
@@ -28,7 +25,6 @@ final class Channels {
     return Grpc.newChannelBuilder(target, credentials)
         .userAgent("placet-java")
         .maxInboundMessageSize(LARGEST_MESSAGE_BYTES)
-        .defaultServiceConfig(serviceConfig())
         // A server that is gone without a word is noticed while calls are out. Pings more often
         // than this grpc-java does not send.
         .keepAliveTime(10, TimeUnit.SECONDS)
@@ -37,28 +33,5 @@ final class Channels {
 
   static boolean isXds(String target) {
     return target.startsWith(XDS);
-  }
-
-  /** What is done where nobody says otherwise: a control plane sends a policy of its own. */
-  private static Map<String, ?> serviceConfig() {
-    // None of these changes anything.
-    List<?> methods =
-        Stream.of("Evaluate", "EvaluateBatch", "Explain", "Search")
-            .map(method -> Map.of("service", "placet.v1.EvaluateService", "method", method))
-            .toList();
-    Map<String, ?> retries =
-        Map.of(
-            "maxAttempts", 3.0,
-            // gRPC adds the jitter.
-            "initialBackoff", "0.05s",
-            "maxBackoff", "0.5s",
-            "backoffMultiplier", 2.0,
-            "retryableStatusCodes", List.of("UNAVAILABLE"));
-    return Map.of(
-        "methodConfig",
-        List.of(Map.of("name", methods, "retryPolicy", retries)),
-        // When more than a tenth of the calls fail, they are no longer repeated.
-        "retryThrottling",
-        Map.of("maxTokens", 20.0, "tokenRatio", 0.1));
   }
 }
