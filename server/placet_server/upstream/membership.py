@@ -47,7 +47,7 @@ class UpstreamMembership(Joining):
         """Grants leases, by having others grant them."""
         own = OwnRegistrar(self.registrar, lambda: streams.lineage.nodes[1:])
         super().__init__(registration, own, clock)
-        self.follower = TopologyFollower(active, self, audience.news)
+        self.follower = TopologyFollower(active, self, audience.routes)
         """Tells those who watch when tenants were placed."""
 
     def take_settings(self, id_: str, settings: NodeSettings | None, revision: Revision) -> None:
