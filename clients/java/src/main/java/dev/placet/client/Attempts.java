@@ -107,8 +107,13 @@ final class Attempts {
           schedule(this::waited, wait);
         }
       }
-      // Throws, into the timer and for nobody, if the call was cancelled by now.
-      ClientCalls.asyncUnaryCall(call, request, new Attempt());
+      try {
+        ClientCalls.asyncUnaryCall(call, request, new Attempt());
+      } catch (RuntimeException failure) {
+        // A call that is cancelled before it is sent throws, as it is when another attempt was
+        // answered meanwhile: then nobody asks about this one. Interceptors may throw as well.
+        answer.completeExceptionally(failure);
+      }
     }
 
     /** Makes another attempt, if there is somebody to pay. */

@@ -5,6 +5,7 @@ import io.grpc.Grpc;
 import io.grpc.ManagedChannelBuilder;
 import io.grpc.NameResolverRegistry;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 
 /** How connections to servers are made. */
 final class Channels {
@@ -17,10 +18,8 @@ final class Channels {
   private Channels() {}
 
   static ManagedChannelBuilder<?> open(String target, ChannelCredentials credentials) {
-    if (isXds(target)
-        && NameResolverRegistry.getDefaultRegistry().getProviderForScheme("xds") == null) {
-      throw Values.refusal(
-          "target", "is `" + target + "`; add `io.grpc:grpc-xds` to the class path for it");
+    if (isXds(target)) {
+      refuseWithoutXds(target);
     }
     return Grpc.newChannelBuilder(target, credentials)
         .userAgent("placet-java")
@@ -29,6 +28,27 @@ final class Channels {
         // than this grpc-java does not send.
         .keepAliveTime(10, TimeUnit.SECONDS)
         .keepAliveTimeout(5, TimeUnit.SECONDS);
+  }
+
+  /** Says what gRPC would say in its log only, and at the first call. */
+  private static void refuseWithoutXds(String target) {
+    if (NameResolverRegistry.getDefaultRegistry().getProviderForScheme("xds") == null) {
+      throw Values.refusal(
+          "target", "is `" + target + "`; add `io.grpc:grpc-xds` to the class path for it");
+    }
+    boolean hasBootstrap =
+        Stream.of("GRPC_XDS_BOOTSTRAP", "GRPC_XDS_BOOTSTRAP_CONFIG")
+                .anyMatch(name -> System.getenv(name) != null)
+            || Stream.of("io.grpc.xds.bootstrap", "io.grpc.xds.bootstrapConfig")
+                .anyMatch(name -> System.getProperty(name) != null);
+    if (!hasBootstrap) {
+      throw Values.refusal(
+          "target",
+          "is `"
+              + target
+              + "`, and nothing says where the control plane is; name a bootstrap file in"
+              + " `GRPC_XDS_BOOTSTRAP`, such as `placet xds bootstrap` writes");
+    }
   }
 
   static boolean isXds(String target) {
