@@ -12,7 +12,9 @@ import io.grpc.stub.StreamObserver;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.ThreadLocalRandom;
@@ -38,6 +40,8 @@ final class Attempts {
   private final RetryBudget budget;
   private final int most;
   private final Duration patience;
+  private final Set<Race<?, ?>> races = ConcurrentHashMap.newKeySet();
+  private volatile boolean isClosed;
 
   /**
    * @param channel where calls go
@@ -68,6 +72,12 @@ final class Attempts {
     return new Race<>(method, request, options.withDeadline(until)).begin();
   }
 
+  /** Ends all calls. Timers and channel may be gone by then, and nobody is left waiting for them. */
+  void close() {
+    isClosed = true;
+    races.forEach(Race::close);
+  }
+
   /** The attempts of one call. */
   private final class Race<Q, A> {
 
@@ -88,10 +98,20 @@ final class Attempts {
     }
 
     CompletableFuture<A> begin() {
+      races.add(this);
       // Also when the caller cancels it.
       answer.whenComplete((message, failure) -> end());
-      attempt();
+      if (isClosed) {
+        close();
+      } else {
+        attempt();
+      }
       return answer;
+    }
+
+    void close() {
+      answer.completeExceptionally(
+          Status.UNAVAILABLE.withDescription("the client is closed").asRuntimeException());
     }
 
     private void attempt() {
@@ -166,6 +186,7 @@ final class Attempts {
     }
 
     private void end() {
+      races.remove(this);
       List<ClientCall<Q, A>> left;
       synchronized (this) {
         isOver = true;

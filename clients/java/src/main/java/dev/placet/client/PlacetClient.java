@@ -366,6 +366,7 @@ public final class PlacetClient implements AutoCloseable {
   public void close() {
     isClosed = true;
     subscriptions.forEach(Subscription::close);
+    attempts.close();
     channel.shutdownNow();
     timer.shutdownNow();
     try {

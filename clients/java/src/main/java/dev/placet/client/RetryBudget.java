@@ -48,7 +48,6 @@ final class RetryBudget {
   }
 
   private int slot() {
-    // Seconds are counted from 1, so that a slot that was never used is not one of them.
     long second = Math.floorDiv(nanos.getAsLong(), SECOND_NANOS);
     int at = Math.floorMod(second, SECONDS);
     if (seconds[at] != second) {
