@@ -30,6 +30,8 @@ _Response = discovery_pb2.DiscoveryResponse
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 _FIRST_REQUEST_S = 10.0
+_INFORMED_S = 3.0
+"""Less than it takes a client to try another control plane, and more than a look at a store."""
 _LOOKED_AFTER_S = 5.0
 """How often it is seen to that the caller is still who it was."""
 
@@ -40,6 +42,7 @@ class DiscoveryService:
     Args:
         plane: what there is, and who is connected.
         active: whether the node has anything yet.
+        informed: is set once it is known which nodes there are.
         residency: the regions there are.
         audience: is told when the node is about to stop.
         clock: the time.
@@ -51,6 +54,7 @@ class DiscoveryService:
         plane: ControlPlane,
         *,
         active: ActivePolicies,
+        informed: asyncio.Event,
         residency: Residency,
         audience: Audience,
         clock: Clock,
@@ -59,6 +63,7 @@ class DiscoveryService:
         self._answers = plane.answers
         self._roster = plane.roster
         self._active = active
+        self._informed = informed
         self._residency = residency
         self._audience = audience
         self._clock = clock
@@ -77,8 +82,7 @@ class DiscoveryService:
             Draining: the node is about to stop.
         """
         with self._roster.seat():
-            if not self._active.is_loaded:
-                raise NodeNotReady
+            await self._be_ready()
             first = await _first(requests)
             session = Session(
                 client=read_client(first.node, self._residency.regions),
@@ -97,6 +101,20 @@ class DiscoveryService:
             finally:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
+
+    async def _be_ready(self) -> None:
+        """Wait until it is known who there is: what is said before sends calls to whoever is left.
+
+        Raises:
+            NodeNotReady: it takes too long, or the node has no policies yet.
+        """
+        try:
+            async with asyncio.timeout(_INFORMED_S):
+                await self._informed.wait()
+        except TimeoutError:
+            raise NodeNotReady from None
+        if not self._active.is_loaded:
+            raise NodeNotReady
 
     async def _responses(
         self, session: Session, reading: asyncio.Task[None]
@@ -129,7 +147,7 @@ class DiscoveryService:
             session.woken.set()
 
     def _take(self, session: Session, request: _Request) -> None:
-        nack = session.exchange.take(request)
+        nack = session.exchange.take(request, self._clock.now())
         if nack is not None:
             self._roster.note_refusal(session, nack)
 

@@ -78,6 +78,7 @@ class Membership(Joining):
             node=registration.id,
             instance=registration.instance,
             share_s=config.share_s,
+            listened=self.informed.set,
         )
 
     async def run(self) -> None:
