@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from placet.cli import terminal
-from placet.cli.completing import region_names
 from placet.cli.demo_regions import plain as lines
 from placet.cli.demo_regions.demo import Demo, keep_going, running
 from placet.cli.demo_regions.networks import NetworkKind
@@ -23,6 +22,10 @@ from placet.cli.demo_regions.tasks import beside
 from placet.cli.extras import needs_extra
 from placet.cli.failures import ExitCode, Failure
 from placet.cli.rollout_watching import Plain
+
+
+def _offered(incomplete: str) -> list[str]:
+    return [name for name in REGION_NAMES if name.startswith(incomplete)]
 
 
 def regions(
@@ -41,7 +44,7 @@ def regions(
         typer.Option(
             help="Only this region, of the six. Repeatable.",
             metavar="REGION",
-            autocompletion=region_names,
+            autocompletion=_offered,
         ),
     ] = None,
     network: Annotated[
@@ -65,7 +68,7 @@ def regions(
     Everything is gone afterwards.
     """
     with needs_extra("server", "a server"):
-        import placet_server.app  # noqa: F401
+        import placet_server.config  # noqa: F401
     scene = Scene(_known(region or REGION_NAMES))
     is_live = can_show() and not plain
     text = _read(script) or ("" if is_live else default_script(scene))

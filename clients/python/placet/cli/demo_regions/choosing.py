@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from placet.cli.demo_regions.scene import NodeSpec, Scene
-from placet.cli.demo_regions.script import Target
+from placet.cli.demo_regions.scene import NodeSpec, Scene, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Choice:
     def control(self, scene: Scene) -> Target:
         """Return the control node of the law that the chosen region is under."""
         law = scene.sites[self.region].jurisdiction
-        node: NodeSpec = scene.control_of(law)
+        node = scene.control_of(law)
         return Target(node.name, (node,))
 
     def of_region(self, number: int, scene: Scene) -> Choice:

@@ -41,7 +41,7 @@ async def running(scene: Scene, kind: NetworkKind, news: News) -> AsyncIterator[
     """
     left = clean_leftovers()
     if left:
-        news.add(f"cleaned up after {counted(left, 'demo', 'demos')} that could not")
+        news.add(f"removed what {counted(left, 'demo', 'demos')} left that did not end well")
     with folder() as place:
         async with network(kind, scene) as on:
             world = World(scene, place, on, news)

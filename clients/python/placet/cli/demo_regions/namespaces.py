@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -41,29 +42,21 @@ def netem(delay_s: float) -> str:
     return f"netem delay {delay_s * 1e6:.0f}us limit {_QUEUE_PACKETS}"
 
 
-def check() -> None:
-    """See whether there can be such a network, without making one.
+def check(held_by: Callable[[float], str] = netem) -> None:
+    """See whether there can be such a network, by making a small one for a moment.
 
     Raises:
         NotAllowed: there cannot.
     """
     if sys.platform != "linux":
-        raise NotAllowed("only Linux has network namespaces")
+        raise NotAllowed("no network namespaces but on Linux")
     if os.geteuid() != 0:
-        raise NotAllowed("network namespaces need root")
+        raise NotAllowed("no namespaces without root")
     for tool in _TOOLS:
         if shutil.which(tool) is None:
-            raise NotAllowed(f"network namespaces need the command `{tool}`")
-    # It makes a namespace that is gone with the thread.
-    _in_thread(_try_netem)
-
-
-def _try_netem() -> None:
-    _unshare()
-    try:
-        _command(("tc", "qdisc", "add", "dev", "lo", "root", *netem(0.001).split()))
-    except NotAllowed as error:
-        raise NotAllowed(f"this kernel delays no packets (`netem`): {error}") from error
+            raise NotAllowed(f"no command `{tool}`")
+    # Of another thread, which ends: this one stays where it is.
+    _in_thread(lambda: Switched(("one", "two"), lambda source, target: 0.001, held_by).close())
 
 
 class Switched:
@@ -88,13 +81,20 @@ class Switched:
     ) -> None:
         self._numbers = {place: number for number, place in enumerate(places, 2)}
         _unshare()
-        # They stay open until this process ends.
         self._files = {place: _in_thread(_made_apart) for place in places}
         _batch(("ip",), _switch())
         for place, number in self._numbers.items():
             _batch((*self.way_in(place), "ip"), _cable(number))
             _batch(("ip",), _port(number))
-        _batch(("tc",), _delays(self._numbers, delay_s, held_by))
+        try:
+            _batch(("tc",), _delays(self._numbers, delay_s, held_by))
+        except NotAllowed as error:
+            raise NotAllowed(f"this kernel cannot delay packets, {error}") from error
+
+    def close(self) -> None:
+        """Let go of the places: they are gone with whatever runs there."""
+        for file in self._files.values():
+            os.close(file)
 
     def host(self, place: str) -> str:
         """Return a place's address."""
@@ -116,9 +116,9 @@ def _switch() -> Iterator[str]:
 
 
 def _cable(number: int) -> Iterator[str]:
-    """Yield what makes a cable, said at the place; its other end comes out at the switch."""
+    """Yield what makes a cable, said at the place; its other end comes out where this thread is."""
     yield "link set lo up"
-    yield f"link add cable type veth peer name port{number} netns {os.getpid()}"
+    yield f"link add cable type veth peer name port{number} netns {threading.get_native_id()}"
     yield f"addr add {_host(number)}/24 dev cable"
     yield "link set cable up"
 
@@ -192,7 +192,9 @@ def _command(command: tuple[str, ...], given: str = "") -> None:
             timeout=_COMMAND_TIMEOUT_S,
         )
     except subprocess.CalledProcessError as error:
-        said = " ".join(str(error.stderr).split()) or f"it ended with {error.returncode}"
-        raise NotAllowed(f"`{command[0]}` says: {said}") from error
+        said = str(error.stderr).strip().partition("\n")[0] or f"it ended with {error.returncode}"
+        raise NotAllowed(
+            f"{command[0]}: {said.removeprefix('Error: ').rstrip('.').lower()}"
+        ) from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotAllowed(f"`{command[0]}` cannot be used: {error}") from error

@@ -13,7 +13,7 @@ import random
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -64,7 +64,7 @@ class Network(Protocol):
         ...
 
 
-_HOW_LATE = "half a round trip = great circle x 1.5, light in fibre"
+_HOW_LATE = "great circle x 1.5 in fibre"
 
 
 @asynccontextmanager
@@ -73,17 +73,20 @@ async def network(kind: NetworkKind, scene: Scene) -> AsyncIterator[Network]:
 
     Raises:
         Failure: it is asked for what cannot be here.
+        NotAllowed: it could be a moment ago, and cannot now.
     """
     why_not = ""
     if kind is not NetworkKind.RELAYS:
         try:
             namespaces.check()
-            yield _Namespaces(scene)
-            return
         except NotAllowed as error:
-            if kind is NetworkKind.NAMESPACES:
-                raise Failure(f"{error}; `--network relays` does without") from error
             why_not = str(error)
+        else:
+            with closing(_Namespaces(scene)) as apart:
+                yield apart
+            return
+    if kind is NetworkKind.NAMESPACES:
+        raise Failure(f"there can be no such network: {why_not}; use `--network relays`")
     async with _relays(scene, why_not) as relays:
         yield relays
 
@@ -102,7 +105,11 @@ class _Namespaces:
 
     @property
     def about(self) -> str:
-        return f"network namespaces, delayed by netem; {_HOW_LATE}"
+        return f"delays by netem between network namespaces, {_HOW_LATE}"
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._switched.close()
 
     def address(self, node: NodeSpec) -> str:
         return f"{self._switched.host(node.region)}:{_FIRST_PORT + int(node.number)}"
@@ -157,7 +164,7 @@ async def _relays(scene: Scene, why_not: str) -> AsyncIterator[Network]:
         if ports is None:
             raise Failure("the relays between the regions did not start")
         reason = f" ({why_not})" if why_not else ""
-        yield _Relays(f"TCP relays{reason}; {_HOW_LATE}", addresses, ports)
+        yield _Relays(f"delays by TCP relays{reason}, {_HOW_LATE}", addresses, ports)
     finally:
         if process.returncode is None:
             process.kill()

@@ -12,18 +12,16 @@ from placet.cli.demo_regions.sights import Destination, NodeSight, Sight, Tenant
 from placet.cli.demo_regions.world import NodeState
 from placet.cli.terminal import safe
 
-KEYS: Sequence[tuple[str, str]] = (
-    ("1-6", "choose"),
+_KEYS: Sequence[tuple[str, str]] = (
     ("k", "kill"),
     ("h", "hang"),
-    ("b", "bring back"),
+    ("b", "back"),
     ("d", "drain"),
-    ("c", "kill control"),
+    ("c", "control"),
     ("p", "publish"),
     ("?", "help"),
     ("q", "quit"),
 )
-"""The line at the bottom."""
 
 _STYLES: Mapping[NodeState, str] = {
     NodeState.STARTING: "cyan",
@@ -54,7 +52,7 @@ def draw(sight: Sight, choice: Choice, *, width: int, height: int) -> Text:
         _calls_header(sight, width),
         *(_calls(tenant, sight, width) for tenant in sight.tenants),
     ]
-    foot = [_chosen(sight, choice), keys_line()]
+    foot = [_chosen(sight, choice), _keys(sight)]
     room = height - len(head) - len(nodes) - len(calls) - len(foot) - 1
     body = [*head, *nodes, *calls, Text(), *_news(sight, room)]
     # What has no room is left out from below; what can be pressed never is.
@@ -216,7 +214,7 @@ def _news(sight: Sight, room: int) -> list[Text]:
 
 def _chosen(sight: Sight, choice: Choice) -> Text:
     site, nodes = sight.sites[choice.region]
-    line = Text("chosen: ", "dim")
+    line = Text("picked: ", "dim")
     if choice.node:
         node = nodes[choice.node - 1]
         about = ", control node" if node.spec.is_control else ""
@@ -229,12 +227,11 @@ def _chosen(sight: Sight, choice: Choice) -> Text:
     return line
 
 
-def keys_line() -> Text:
-    """Return what can be pressed."""
+def _keys(sight: Sight) -> Text:
     line = Text()
-    for key, what in KEYS:
-        line.append(f" {key} ", "reverse")
-        line.append(f"{what} ")
+    for key, what in ((f"1-{len(sight.sites)}", "pick"), *_KEYS):
+        line.append(f"{' ' if line else ''}{key}", "bold")
+        line.append(f" {what} ", "dim")
     return line
 
 
@@ -254,18 +251,20 @@ Regions run on this machine, two nodes in each. The regions under one law have
 one control node (*) with a store; the others follow it. Callers in countries
 ask for tenants all the time, each of which may be only where its rule says.
 
-  1-6     choose a region; the same number again, or Tab: one of its nodes
-  arrows  choose
-  k       kill what is chosen (SIGKILL)
+  1, 2 …  pick a region; the same number again, or Tab: one of its nodes
+  arrows  pick
+  k       kill what is picked (SIGKILL)
   h       let it hang (SIGSTOP), or go on
   b       bring back what was killed or hangs; B: all of it
   d       drain it, so that calls go elsewhere, or end that
-  c       kill the control node of the region that is chosen
+  c       kill the control node of the region that is picked
   p       publish a change, and see when each node decides by it
   q       quit; everything is stopped and removed
 
 In the lower table euw12 means: both nodes of eu-west answer the tenant's calls
 from that country; + means that some calls go to another region too. Failed
 calls should stay 0 as long as some node is there that the tenant may be on.
+Between places a byte takes as long as light in a fibre that is 1.5 times as
+long as the great circle; p50 and p99 are of the last second.
 
 any key goes back"""

@@ -62,6 +62,15 @@ class NodeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """Nodes by what they have in common: what something is done to."""
+
+    name: str
+    """For people."""
+    nodes: Sequence[NodeSpec]
+
+
+@dataclass(frozen=True, slots=True)
 class TenantSpec:
     """A tenant that asks."""
 

@@ -20,19 +20,10 @@ from dataclasses import dataclass
 
 from placet.cli.demo_regions.callers import TELL_EVERY_S
 from placet.cli.demo_regions.demo import Demo
-from placet.cli.demo_regions.scene import NodeSpec, Scene
+from placet.cli.demo_regions.scene import NodeSpec, Scene, Target
 from placet.cli.failures import ExitCode, Failure
 
 _MOST_WAIT_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a step is about."""
-
-    name: str
-    """For people."""
-    nodes: Sequence[NodeSpec]
 
 
 _NOTHING = Target("", ())
@@ -191,14 +182,19 @@ def _came_of(demo: Demo, what: str, *, went_well: bool) -> Done:
 
 
 async def do(demo: Demo, step: Step) -> bool:
-    """Do one step; return whether it could be done."""
+    """Do one step; return whether it could be done everywhere.
+
+    Raises:
+        Failure: something does not come back.
+    """
     world, target = demo.world, step.target
     if step.verb == "kill":
         world.kill(target.nodes, target.name)
     elif step.verb == "hang":
         world.hang(target.nodes, target.name)
     elif step.verb == "back":
-        return await world.bring_back(target.nodes, target.name)
+        if not await world.bring_back(target.nodes, target.name):
+            raise Failure(f"`{step}` failed: not all of it serves again")
     elif step.verb in ("drain", "undrain"):
         return await world.drain(target.nodes, draining=step.verb == "drain")
     elif step.verb == "publish":

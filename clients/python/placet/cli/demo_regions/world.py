@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -20,7 +21,7 @@ from placet.cli.failures import Failure
 
 _START_TIMEOUT_S = 60.0
 _PUBLISH_TIMEOUT_S = 5.0
-_SPREAD_TIMEOUT_S = 3.0
+_SPREAD_TIMEOUT_S = 8.0
 _EXCUSED_S = 6.0
 """How long calls may still fail after a tenant had nobody: deadlines, and finding those that are
 back."""
@@ -37,7 +38,7 @@ class NodeState(Enum):
     HUNG = "hung"
     KILLED = "killed"
     ENDED = "ended"
-    """By itself."""
+    """In another way, by itself."""
 
 
 class World:
@@ -75,7 +76,8 @@ class World:
         if node.name in self._starting:
             return NodeState.STARTING
         if not member.is_running:
-            return NodeState.KILLED if node.name in self._broken_s else NodeState.ENDED
+            was_killed = member.exit_code == -signal.SIGKILL
+            return NodeState.KILLED if was_killed else NodeState.ENDED
         if not seen.serves(time.monotonic()):
             return NodeState.SILENT
         return NodeState.DRAINING if seen.is_draining else NodeState.SERVING
@@ -99,9 +101,10 @@ class World:
             ):
                 self._nowhere_s[tenant.name] = now_s
         for node in self.scene.nodes:
-            if self.state(node) is NodeState.ENDED:
+            member = self.members[node.name]
+            is_known = node.name in self._starting or node.name in self._broken_s
+            if not member.is_running and not is_known:
                 self._broken_s[node.name] = now_s
-                member = self.members[node.name]
                 self._news.add(
                     f"{node.name} ended by itself with {member.exit_code}: {member.last_words()}"
                 )
@@ -233,10 +236,14 @@ class World:
 
         Control nodes first, since others follow them.
         """
-        broken = [node for node in nodes if not self.is_up(node) and self._can_be_mended(node)]
+        broken = [
+            node for node in nodes if not self.is_up(node) and node.name not in self._starting
+        ]
         if not broken:
             self._news.add(f"{what} needs no bringing back")
             return True
+        # From here on, so that nobody starts one of them twice.
+        self._starting.update(node.name for node in broken)
         control = [node for node in broken if node.is_control]
         others = [node for node in broken if not node.is_control]
         mended = [
@@ -244,9 +251,6 @@ class World:
             *await asyncio.gather(*map(self._mend, others)),
         ]
         return all(mended)
-
-    def _can_be_mended(self, node: NodeSpec) -> bool:
-        return node.name not in self._starting
 
     async def _mend(self, node: NodeSpec) -> bool:
         member, began_s = self.members[node.name], time.monotonic()
@@ -261,6 +265,8 @@ class World:
         except TimeoutError:
             self._news.add(f"{node.name} does not come back: {member.last_words()}")
             return False
+        finally:
+            self._starting.discard(node.name)
         self._news.add(f"{node.name} serves again, after {time.monotonic() - began_s:.1f} s")
         return True
 
