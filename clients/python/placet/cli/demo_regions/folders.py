@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-MARK = "placet-demo-regions"
+MARK = "placet-demo"
+"""Short: nodes have sockets in it, whose paths have 104 characters at most."""
 _LOCK = "lock"
 _PIDS = "pids"
 

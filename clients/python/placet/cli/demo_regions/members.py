@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,7 +62,12 @@ class Member:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**own_environment(), **self._way_in.environment},
+                # What a killed one cannot remove is in the folder as well.
+                env={
+                    **own_environment(),
+                    **self._way_in.environment,
+                    "TMPDIR": str(self._folder.path),
+                },
                 cwd=self._folder.path,
                 # Signals from the terminal are for the demo, which ends this one.
                 start_new_session=True,
@@ -189,8 +194,3 @@ def _document(sections: Mapping[str, object]) -> str:
         assert isinstance(values, Mapping)
         lines.extend(f"{key} = {json.dumps(value)}" for key, value in values.items())
     return "\n".join((*lines, ""))
-
-
-def names_of(members: Sequence[Member]) -> str:
-    """Name nodes, for people."""
-    return ", ".join(member.spec.name for member in members)

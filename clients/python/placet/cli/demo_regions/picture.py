@@ -75,17 +75,16 @@ def _title(sight: Sight) -> Text:
     count = sum(len(nodes) for _, nodes in sight.sites)
     totals = sight.totals
     minutes, seconds = divmod(int(sight.since_s), 60)
-    title = Text("placet demo regions", "bold")
-    title.append(f"  {minutes}:{seconds:02}  ", "not bold")
-    title.append(f"{serving}/{count} nodes", "not bold" if serving == count else "not bold yellow")
-    title.append(f"  {sight.pace.per_second:.0f} calls/s  ", "not bold")
-    title.append(f"{totals.failed} failed", "red" if totals.failed else "not bold green")
+    title = Text()
+    title.append("placet demo regions", "bold")
+    title.append(f"  {minutes}:{seconds:02}  ")
+    title.append(f"{serving}/{count} nodes", "" if serving == count else "yellow")
+    title.append(f"  {sight.pace.per_second:.0f} calls/s  ")
+    title.append(f"{totals.failed} failed", "bold red" if totals.failed else "green")
     if totals.nowhere:
-        title.append(f"  {totals.nowhere} had nowhere to go", "not bold yellow")
+        title.append(f"  {totals.nowhere} had nowhere to go", "yellow")
     title.append("  ")
-    title.append(
-        f"{totals.misplaced} misplaced", "bold red" if totals.misplaced else "not bold green"
-    )
+    title.append(f"{totals.misplaced} misplaced", "bold red" if totals.misplaced else "green")
     return title
 
 
@@ -108,11 +107,12 @@ def _nodes(sight: Sight, choice: Choice) -> list[Text]:
     lines = []
     for number, (site, nodes) in enumerate(sight.sites):
         is_chosen = number == choice.region
-        line = Text(">" if is_chosen else " ", "bold")
+        line = Text()
+        line.append(">" if is_chosen else " ", "bold")
         name = f"{number + 1} {site.name}".ljust(_REGION_WIDTH - 1)
-        line.append(name, "reverse" if is_chosen and not choice.node else "not bold")
+        line.append(name, "reverse" if is_chosen and not choice.node else "")
         for node in nodes:
-            line.append("  ", "not bold")
+            line.append("  ")
             picked = is_chosen and int(node.spec.number) == choice.node
             line.append_text(_node(node, is_chosen=picked))
         lines.append(line)
@@ -206,33 +206,40 @@ def _milliseconds(value: float | None) -> str:
 def _news(sight: Sight, room: int) -> list[Text]:
     lines = []
     for line in sight.news[-room:] if room > 0 else ():
-        text = Text(f"{line.at_s:7.1f}  ", "dim")
-        text.append(safe(line.text), "not dim")
+        text = Text()
+        text.append(f"{line.at_s:7.1f}  ", "dim")
+        text.append(safe(line.text))
         lines.append(text)
     return lines
 
 
 def _chosen(sight: Sight, choice: Choice) -> Text:
     site, nodes = sight.sites[choice.region]
-    line = Text("picked: ", "dim")
+    line = Text()
+    line.append("picked: ", "dim")
     if choice.node:
         node = nodes[choice.node - 1]
         about = ", control node" if node.spec.is_control else ""
-        line.append(f"{node.spec.name}", "bold not dim")
-        line.append(f" ({site.title}, {site.jurisdiction}{about})", "not dim")
+        line.append(f"{node.spec.name}", "bold")
+        line.append(f" ({site.title}, {site.jurisdiction}{about})")
     else:
-        line.append(f"all of {site.name}", "bold not dim")
-        line.append(f" ({site.title}, {site.jurisdiction})", "not dim")
-    line.append(f"; {choice.region + 1} again or Tab for one of its nodes")
+        line.append(f"all of {site.name}", "bold")
+        line.append(f" ({site.title}, {site.jurisdiction})")
+    line.append(f"; {choice.region + 1} again or Tab for one of its nodes", "dim")
     return line
 
 
 def _keys(sight: Sight) -> Text:
     line = Text()
-    for key, what in ((f"1-{len(sight.sites)}", "pick"), *_KEYS):
+    for key, what in ((_numbers(sight), "pick"), *_KEYS):
         line.append(f"{' ' if line else ''}{key}", "bold")
         line.append(f" {what} ", "dim")
     return line
+
+
+def _numbers(sight: Sight) -> str:
+    count = len(sight.sites)
+    return f"1-{count}" if count > 1 else "1"
 
 
 def _padded(text: str, width: int) -> str:

@@ -27,9 +27,15 @@ async def run(demo: Demo) -> None:
     """Tell how calls fare, again and again, until cancelled."""
     while True:
         await asyncio.sleep(_EVERY_S)
-        pace, total = demo.traffic.pace(time.monotonic()), demo.traffic.total
+        total = demo.traffic.total
+        if not total.calls + total.failed + total.nowhere:
+            continue
+        pace = demo.traffic.pace(time.monotonic())
         took = f"p50 {pace.p50_ms:.0f} ms, p99 {pace.p99_ms:.0f} ms" if pace.p99_ms else "no answer"
-        demo.news.add(f"{pace.per_second:.0f} calls/s, {took}; {words(total)}")
+        demo.news.add(
+            f"{pace.per_second:.0f} calls/s, {took}; {total.calls:,} answered, "
+            f"{total.failed} failed, {total.misplaced} misplaced"
+        )
 
 
 def words(total: Totals) -> str:

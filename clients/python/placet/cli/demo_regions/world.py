@@ -18,6 +18,7 @@ from placet.cli.demo_regions.tasks import together
 from placet.cli.demo_regions.watching import Seen, Watch
 from placet.cli.examples import starter_documents
 from placet.cli.failures import Failure
+from placet.cli.terminal import counted
 
 _START_TIMEOUT_S = 60.0
 _PUBLISH_TIMEOUT_S = 5.0
@@ -127,7 +128,8 @@ class World:
         others = [node for node in self.scene.nodes if not node.is_control]
         # Who follows starts when there is somebody to follow.
         await together(self._first_start(node) for node in control)
-        self._news.add(f"{len(control)} control nodes serve, one in each jurisdiction")
+        serve = counted(len(control), "control node serves", "control nodes serve")
+        self._news.add(f"{serve}, one in each jurisdiction")
         await together(
             (
                 *(self._fill(node) for node in control),
