@@ -298,7 +298,7 @@ def test_80_by_24_has_all_of_it() -> None:
     lines = _lines(_sight(list(NodeState), news=100), Choice(2, 2))
     text = "\n".join(lines)
 
-    assert lines[0].startswith("placet demo regions  1:15  7/12 nodes  150 calls/s  0 failed")
+    assert lines[0].startswith("placet demo  1:15  7/12 nodes  150 calls/s  0 failed")
     for site in _WORLD.sites:
         assert site.name in text
     for state in NodeState:

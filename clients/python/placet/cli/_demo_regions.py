@@ -21,6 +21,7 @@ from placet.cli.demo_regions.script import Done, Step, default_script, play, rea
 from placet.cli.demo_regions.tasks import beside
 from placet.cli.extras import needs_extra
 from placet.cli.failures import ExitCode, Failure
+from placet.cli.logs import set_up_logging
 from placet.cli.rollout_watching import Plain
 
 
@@ -69,6 +70,7 @@ def regions(
     """
     with needs_extra("server", "a server"):
         import placet_server.config  # noqa: F401
+    set_up_logging(level="error", as_json=False)
     scene = Scene(_known(region or REGION_NAMES))
     is_live = can_show() and not plain
     text = _read(script) or ("" if is_live else default_script(scene))
@@ -103,6 +105,9 @@ async def _run(
     async with running(scene, network, news) as demo:
         if not is_live:
             news.add(demo.network.about)
+            news.add(
+                "bytes take as long as light in fibre does for 1.5 great circles"
+            )
         show = Screen(demo, quit_).run() if is_live else lines.run(demo)
         ready = asyncio.Event()
         done = await beside(

@@ -89,7 +89,7 @@ class Switched:
         try:
             _batch(("tc",), _delays(self._numbers, delay_s, held_by))
         except NotAllowed as error:
-            raise NotAllowed(f"this kernel cannot delay packets, {error}") from error
+            raise NotAllowed(f"no netem, {error}") from error
 
     def close(self) -> None:
         """Let go of the places: they are gone with whatever runs there."""

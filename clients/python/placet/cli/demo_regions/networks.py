@@ -64,9 +64,6 @@ class Network(Protocol):
         ...
 
 
-_HOW_LATE = "great circle x 1.5 in fibre"
-
-
 @asynccontextmanager
 async def network(kind: NetworkKind, scene: Scene) -> AsyncIterator[Network]:
     """Make a network for the length of the block. For the main thread, before all others.
@@ -105,7 +102,7 @@ class _Namespaces:
 
     @property
     def about(self) -> str:
-        return f"delays by netem between network namespaces, {_HOW_LATE}"
+        return "delays by netem, between network namespaces"
 
     def close(self) -> None:
         """Let go of it."""
@@ -164,7 +161,7 @@ async def _relays(scene: Scene, why_not: str) -> AsyncIterator[Network]:
         if ports is None:
             raise Failure("the relays between the regions did not start")
         reason = f" ({why_not})" if why_not else ""
-        yield _Relays(f"delays by TCP relays{reason}, {_HOW_LATE}", addresses, ports)
+        yield _Relays(f"delays by TCP relays{reason}", addresses, ports)
     finally:
         if process.returncode is None:
             process.kill()

@@ -76,15 +76,15 @@ def _title(sight: Sight) -> Text:
     totals = sight.totals
     minutes, seconds = divmod(int(sight.since_s), 60)
     title = Text()
-    title.append("placet demo regions", "bold")
+    title.append("placet demo", "bold")
     title.append(f"  {minutes}:{seconds:02}  ")
     title.append(f"{serving}/{count} nodes", "" if serving == count else "yellow")
     title.append(f"  {sight.pace.per_second:.0f} calls/s  ")
     title.append(f"{totals.failed} failed", "bold red" if totals.failed else "green")
-    if totals.nowhere:
-        title.append(f"  {totals.nowhere} had nowhere to go", "yellow")
     title.append("  ")
     title.append(f"{totals.misplaced} misplaced", "bold red" if totals.misplaced else "green")
+    if totals.nowhere:
+        title.append(f"  {totals.nowhere} had nowhere to go", "yellow")
     return title
 
 
@@ -270,7 +270,8 @@ ask for tenants all the time, each of which may be only where its rule says.
 
 In the lower table euw12 means: both nodes of eu-west answer the tenant's calls
 from that country; + means that some calls go to another region too. Failed
-calls should stay 0 as long as some node is there that the tenant may be on.
+calls should stay 0 as long as some node is there that the tenant may be on;
+others had nowhere to go. Misplaced is an answer from where it may not be.
 Between places a byte takes as long as light in a fibre that is 1.5 times as
 long as the great circle; p50 and p99 are of the last second.
 

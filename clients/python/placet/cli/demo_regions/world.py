@@ -95,12 +95,7 @@ class World:
         """Take notice of what nobody tells: nodes that ended, tenants that have no node."""
         now_s = time.monotonic()
         for tenant in self.scene.tenants:
-            if not any(
-                self.is_up(node)
-                for node in self.scene.nodes
-                if self.scene.may_serve(tenant, node.region)
-            ):
-                self._nowhere_s[tenant.name] = now_s
+            self.was_nowhere(tenant)
         for node in self.scene.nodes:
             member = self.members[node.name]
             is_known = node.name in self._starting or node.name in self._broken_s
@@ -111,8 +106,15 @@ class World:
                 )
 
     def was_nowhere(self, tenant: TenantSpec) -> bool:
-        """Whether a tenant had no node it may be on, now or a moment ago."""
-        return time.monotonic() - self._nowhere_s[tenant.name] < _EXCUSED_S
+        """Whether a tenant has no node it may be on, or had none a moment ago."""
+        now_s = time.monotonic()
+        if not any(
+            self.is_up(node)
+            for node in self.scene.nodes
+            if self.scene.may_serve(tenant, node.region)
+        ):
+            self._nowhere_s[tenant.name] = now_s
+        return now_s - self._nowhere_s[tenant.name] < _EXCUSED_S
 
     # ------------------------------------------------------------------------------ starting
 
@@ -227,6 +229,9 @@ class World:
                 self._news.add(f"{law} has no control node: nothing can be published there")
 
     def _lost(self, node: NodeSpec) -> None:
+        if node.name in self._starting:
+            # A control node that is new itself counts by what it has read.
+            return
         broken_s = self._broken_s.get(node.name)
         after = f" {time.monotonic() - broken_s:.2f} s after" if broken_s is not None else ""
         self._news.add(f"{node.name} lost{after}: its lease lapsed")
