@@ -20,6 +20,7 @@ from typing import Any
 
 import grpc
 
+from placet.cli.xds_bootstrap import Who, for_grpc
 from placet.v1 import evaluate_service_pb2, evaluate_service_pb2_grpc
 
 _ANSWER_S = 60.0
@@ -69,19 +70,9 @@ class StockClient:
         return json.loads(line)
 
 
-def bootstrap(*servers: str, **node: Any) -> dict[str, Any]:
-    """Return a bootstrap that names control planes, in plain text, and says of the client this."""
-    return {
-        "xds_servers": [
-            {
-                "server_uri": server,
-                "channel_creds": [{"type": "insecure"}],
-                "server_features": ["xds_v3"],
-            }
-            for server in servers
-        ],
-        "node": {"id": "a-client", **node},
-    }
+def bootstrap(*servers: str, **said: str) -> dict[str, Any]:
+    """Return a bootstrap that names control planes, in plain text, and says this of the client."""
+    return for_grpc(servers, Who(id="a-client", **said))
 
 
 @asynccontextmanager
