@@ -13,6 +13,10 @@ import pytest
 
 from placet.cli.main import run
 from tests.faults.ports import free_port
+from tests.stock_client import StockClient
+from tests.waiting import until_it
+
+_TAKEN_OVER_S = 30.0
 
 
 @asynccontextmanager
@@ -42,6 +46,16 @@ async def envoy_client(folder: Path, servers: Sequence[str], *options: str) -> A
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+async def until_all_answer(client: StockClient, envoy: str, *names: str) -> None:
+    """Wait until Envoy has taken over what it was sent, and its calls reach all of these."""
+
+    async def do_they() -> bool:
+        answers = await client.call(envoy, times=6 * len(names), deadline_s=1.0)
+        return {answer.get("node") for answer in answers} == set(names)
+
+    await until_it(do_they, timeout_s=_TAKEN_OVER_S)
 
 
 def write_bootstrap(file: Path, servers: Sequence[str], *options: str) -> Any:

@@ -77,9 +77,9 @@ def bootstrap(*servers: str, **said: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def stock_client(
-    given: Mapping[str, Any], *, environment: Mapping[str, str] | None = None
+    given: Mapping[str, Any] | None = None, *, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[StockClient]:
-    """Run a client with a bootstrap for the length of the block."""
+    """Run a client with a bootstrap, or with none, for the length of the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -88,7 +88,7 @@ async def stock_client(
         stdout=subprocess.PIPE,
         env={
             **os.environ,
-            "GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(given),
+            "GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(given or {}),
             "GRPC_VERBOSITY": "NONE",
             **(environment or {}),
         },
