@@ -1,6 +1,5 @@
 package dev.placet.driver;
 
-import dev.placet.client.Decision;
 import dev.placet.client.EvaluateOptions;
 import dev.placet.client.PlacetClient;
 import dev.placet.client.PlacetException;
@@ -21,6 +20,7 @@ import java.util.concurrent.TimeUnit;
 final class Loading {
 
   private static final long TICK_MS = 100;
+  private static final Duration WARM_UP = Duration.ofSeconds(30);
 
   /** How to call. */
   record Options(
@@ -35,7 +35,7 @@ final class Loading {
   /** Makes calls, and says which node answered. */
   private interface Asking extends AutoCloseable {
 
-    String node() throws Failed;
+    String node(Duration deadline) throws Failed;
 
     @Override
     void close();
@@ -66,6 +66,7 @@ final class Loading {
   void run() throws InterruptedException {
     long end = System.nanoTime() + options.duration().toNanos();
     try (Asking asking = options.isStock() ? stock() : small()) {
+      warmUp(asking);
       List<Thread> workers = new ArrayList<>();
       for (int worker = 0; worker < options.concurrency(); worker++) {
         int number = worker;
@@ -86,12 +87,21 @@ final class Loading {
     tally.done();
   }
 
+  /** Has classes loaded and a connection made, which is no matter of the nodes. */
+  private static void warmUp(Asking asking) {
+    try {
+      asking.node(WARM_UP);
+    } catch (Failed failure) {
+      System.err.println("driver: " + failure.code + ": " + failure.getMessage());
+    }
+  }
+
   private void work(int number, Asking asking) {
     try {
       do {
         long began = System.nanoTime();
         try {
-          String node = asking.node();
+          String node = asking.node(options.deadline());
           tally.succeeded(number, node, System.nanoTime() - began);
         } catch (Failed failure) {
           tally.failed(failure, System.nanoTime() - began);
@@ -103,8 +113,7 @@ final class Loading {
   }
 
   private Asking small() {
-    PlacetClient client =
-        PlacetClient.builder(options.target()).deadline(options.deadline()).build();
+    PlacetClient client = PlacetClient.builder(options.target()).build();
     Request request = Messages.asked(options.request());
     EvaluateOptions named =
         EvaluateOptions.DEFAULTS
@@ -112,10 +121,9 @@ final class Loading {
             .withMinRevision(options.request().getMinRevision());
     return new Asking() {
       @Override
-      public String node() throws Failed {
+      public String node(Duration deadline) throws Failed {
         try {
-          Decision decision = client.evaluate(request, named);
-          return decision.node();
+          return client.evaluate(request, named.withDeadline(deadline)).node();
         } catch (PlacetException failure) {
           throw new Failed(failure.code().name(), failure.description());
         }
@@ -134,10 +142,10 @@ final class Loading {
     var stub = EvaluateServiceGrpc.newBlockingStub(channel);
     return new Asking() {
       @Override
-      public String node() throws Failed {
+      public String node(Duration deadline) throws Failed {
         try {
           var response =
-              stub.withDeadlineAfter(options.deadline().toNanos(), TimeUnit.NANOSECONDS)
+              stub.withDeadlineAfter(deadline.toNanos(), TimeUnit.NANOSECONDS)
                   .evaluate(options.request());
           return response.getDecision().getNode();
         } catch (StatusRuntimeException failure) {

@@ -11,7 +11,8 @@ import java.util.Optional;
  *
  * @param error what is told of it
  * @param reset why the next one begins with a snapshot; empty if it goes on
- * @param isFault whether another try will hardly help; it ends a subscription that holds nothing
+ * @param isFault whether another try will hardly help; it ends a subscription that
+ *     never held anything
  * @param delay how long the server asked to stay away
  */
 record Ending(

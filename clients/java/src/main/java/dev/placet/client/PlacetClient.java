@@ -28,7 +28,6 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.function.Consumer;
-import java.util.function.Function;
 
 /**
  * Asks Placet whether a subject may do an action on a resource.
@@ -173,7 +172,7 @@ public final class PlacetClient implements AutoCloseable {
    * @throws PlacetException if there is none
    */
   public Decision evaluate(Request request, EvaluateOptions options) {
-    return awaited(decided(request, options));
+    return decided(request, options).await();
   }
 
   /**
@@ -194,7 +193,7 @@ public final class PlacetClient implements AutoCloseable {
    * @return the decision to come, or a {@link PlacetException}; cancelling it ends the call
    */
   public CompletableFuture<Decision> evaluateAsync(Request request, EvaluateOptions options) {
-    return told(decided(request, options));
+    return decided(request, options).toFuture();
   }
 
   private Answer<EvaluateResponse, Decision> decided(Request request, EvaluateOptions options) {
@@ -236,7 +235,7 @@ public final class PlacetClient implements AutoCloseable {
    * @throws PlacetException if there is nothing; a malformed request fails the whole batch
    */
   public BatchDecisions evaluateBatch(BatchRequest batch, EvaluateOptions options) {
-    return awaited(decided(batch, options));
+    return decided(batch, options).await();
   }
 
   /**
@@ -258,7 +257,7 @@ public final class PlacetClient implements AutoCloseable {
    */
   public CompletableFuture<BatchDecisions> evaluateBatchAsync(
       BatchRequest batch, EvaluateOptions options) {
-    return told(decided(batch, options));
+    return decided(batch, options).toFuture();
   }
 
   private Answer<EvaluateBatchResponse, BatchDecisions> decided(
@@ -334,7 +333,7 @@ public final class PlacetClient implements AutoCloseable {
           Status.Code.DEADLINE_EXCEEDED,
           "there is no connection to `" + settings.target() + "` after " + atMost);
     } catch (InterruptedException interrupted) {
-      throw interrupted("waiting for a connection");
+      throw Answer.interrupted("waiting for a connection");
     } finally {
       ready.cancel(false);
     }
@@ -379,54 +378,11 @@ public final class PlacetClient implements AutoCloseable {
 
   // ------------------------------------------------------------------------------- helpers
 
-  /** A call that is under way, and how its answer is read. */
-  private record Answer<A, D>(CompletableFuture<A> message, Function<A, D> reading) {}
-
   private <Q, A> CompletableFuture<A> call(
       MethodDescriptor<Q, A> method, Q request, String tenant, EvaluateOptions options) {
     refuseIfClosed();
     var named = CallOptions.DEFAULT.withOption(TenantHeader.TENANT, tenant);
     return attempts.call(method, request, named, options.deadline().orElse(settings.deadline()));
-  }
-
-  /** Waits for an answer. What it failed with is thrown with the stack of whoever waits. */
-  private static <A, D> D awaited(Answer<A, D> answer) {
-    try {
-      return answer.reading().apply(answer.message().get());
-    } catch (ExecutionException failure) {
-      throw StatusDetails.exception(failure.getCause());
-    } catch (InterruptedException interrupted) {
-      answer.message().cancel(false);
-      throw interrupted("waiting for a decision");
-    }
-  }
-
-  private static <A, D> CompletableFuture<D> told(Answer<A, D> answer) {
-    var told = new CompletableFuture<D>();
-    answer
-        .message()
-        .whenComplete(
-            (message, failure) -> {
-              try {
-                if (failure != null) {
-                  throw StatusDetails.exception(failure);
-                }
-                told.complete(answer.reading().apply(message));
-              } catch (PlacetException ours) {
-                told.completeExceptionally(ours);
-              }
-            });
-    told.whenComplete(
-        (decision, failure) -> {
-          // Does nothing to a call that has ended.
-          answer.message().cancel(false);
-        });
-    return told;
-  }
-
-  private static PlacetException interrupted(String doing) {
-    Thread.currentThread().interrupt();
-    return PlacetException.of(Status.Code.CANCELLED, "interrupted while " + doing);
   }
 
   private void refuseIfClosed() {

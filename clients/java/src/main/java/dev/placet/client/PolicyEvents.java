@@ -1,6 +1,5 @@
 package dev.placet.client;
 
-import io.grpc.Status;
 import java.time.Duration;
 import java.util.Iterator;
 import java.util.NoSuchElementException;
@@ -104,8 +103,7 @@ public final class PolicyEvents implements Iterable<PolicyEvent>, AutoCloseable 
     try {
       return mailbox.take(nanos);
     } catch (InterruptedException interrupted) {
-      Thread.currentThread().interrupt();
-      throw PlacetException.of(Status.Code.CANCELLED, "interrupted while waiting for an event");
+      throw Answer.interrupted("waiting for an event");
     }
   }
 }

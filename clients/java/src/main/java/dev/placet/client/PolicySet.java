@@ -45,7 +45,7 @@ final class PolicySet {
   private SnapshotBegin incoming;
   private final List<Item> incomingItems = new ArrayList<>();
   private boolean isFollowing;
-  private boolean hasSnapshot;
+  private boolean hadSnapshot;
   private long revision;
   private ByteString cursor = ByteString.EMPTY;
 
@@ -59,9 +59,9 @@ final class PolicySet {
     return revision;
   }
 
-  /** Whether a snapshot was ever complete, and was not forgotten. */
-  boolean hasSnapshot() {
-    return hasSnapshot;
+  /** Whether there ever was a snapshot. */
+  boolean hadSnapshot() {
+    return hadSnapshot;
   }
 
   /** Whether the stream goes on from what is held. */
@@ -86,7 +86,6 @@ final class PolicySet {
     digests = new HashMap<>();
     sum = BigInteger.ZERO;
     revision = 0;
-    hasSnapshot = false;
     startOver();
   }
 
@@ -137,7 +136,7 @@ final class PolicySet {
     var event = new PolicyEvent.Snapshot(message.getRevision(), incomingItems);
     digests = complete;
     sum = total;
-    hasSnapshot = true;
+    hadSnapshot = true;
     isFollowing = true;
     incoming = null;
     incomingItems.clear();

@@ -24,8 +24,8 @@ import java.util.function.Consumer;
  * A policy set that is followed until this is closed, by a thread of its own.
  *
  * <p>A stream that breaks is followed by another, which goes on where it stood. An error that trying
- * again will hardly mend ends a subscription that holds nothing; one that holds something keeps it,
- * is in state {@link State#ERROR}, and goes on trying.
+ * again will hardly mend ends a subscription that never held anything; any other keeps what it has, is
+ * in state {@link State#ERROR}, and goes on trying.
  */
 public final class Subscription implements AutoCloseable {
 
@@ -46,14 +46,6 @@ public final class Subscription implements AutoCloseable {
       boolean goesElsewhere,
       Consumer<Subscription> ended) {}
 
-  /** What is known of how current the subscription is; times are of {@link System#nanoTime()}. */
-  private record Standing(
-      State state,
-      long revision,
-      Optional<PlacetException> lastError,
-      long confirmedAtNanos,
-      Optional<Duration> nodeStaleness) {}
-
   private final Wiring wiring;
   private final SubscribeRequest request;
   private final SubscriptionOptions options;
@@ -61,9 +53,13 @@ public final class Subscription implements AutoCloseable {
   private final Backoff backoff = Backoff.DEFAULT;
   private final PolicySet set = new PolicySet();
   private final CountDownLatch closing = new CountDownLatch(1);
-  private volatile Standing standing =
-      new Standing(State.CONNECTING, 0, Optional.empty(), 0, Optional.empty());
+  private final Freshness freshness;
   private volatile Context.CancellableContext stream;
+  // What the listener was told: that there is something to hold, and that a snapshot will follow.
+  private boolean isHeld;
+  private boolean isStartingOver;
+  // Of the stream that is read.
+  private boolean isResuming;
   private boolean isCaughtUp;
   private boolean hasProgressed;
 
@@ -72,6 +68,7 @@ public final class Subscription implements AutoCloseable {
     this.wiring = wiring;
     this.options = options;
     this.listener = listener;
+    this.freshness = new Freshness(options.staleAfter(), System::nanoTime, this::tellStatus);
     this.request =
         SubscribeRequest.newBuilder()
             .setTenant(tenant)
@@ -97,11 +94,7 @@ public final class Subscription implements AutoCloseable {
    * @return its state, revision, staleness and last error, at this moment
    */
   public SubscriptionStatus status() {
-    Standing now = standing;
-    Optional<Duration> staleness =
-        now.nodeStaleness()
-            .map(node -> node.plusNanos(System.nanoTime() - now.confirmedAtNanos()));
-    return new SubscriptionStatus(now.state(), now.revision(), staleness, now.lastError());
+    return freshness.status();
   }
 
   /** Ends it. An event that the listener is taking already is the last. */
@@ -124,22 +117,13 @@ public final class Subscription implements AutoCloseable {
     Optional<PlacetException> error = Optional.empty();
     try {
       error = follow();
-    } catch (RuntimeException unforeseen) {
+    } catch (RuntimeException | Error unforeseen) {
       LOG.log(System.Logger.Level.ERROR, "the subscription failed", unforeseen);
       error = Optional.of(StatusDetails.exception(unforeseen));
     } finally {
       wiring.ended().accept(this);
-      Optional<PlacetException> last = error.isPresent() ? error : standing.lastError();
-      stand(State.CLOSED, last);
-      end(error);
-    }
-  }
-
-  private void end(Optional<PlacetException> error) {
-    try {
-      listener.onEnd(error);
-    } catch (RuntimeException theirs) {
-      LOG.log(System.Logger.Level.WARNING, "a listener failed", theirs);
+      freshness.closed(error);
+      tellEnd(error);
     }
   }
 
@@ -154,7 +138,7 @@ public final class Subscription implements AutoCloseable {
       }
       LOG.log(System.Logger.Level.DEBUG, "stream ended: {0}", ending.error().getMessage());
       failures = hasProgressed ? 1 : failures + 1;
-      if (ending.isFault() && !set.hasSnapshot()) {
+      if (ending.isFault() && !set.hadSnapshot()) {
         return Optional.of(ending.error());
       }
       note(ending);
@@ -167,22 +151,22 @@ public final class Subscription implements AutoCloseable {
 
   /** Has the status say how a stream ended, and whoever listens that it starts over. */
   private void note(Ending ending) {
-    boolean holdsSomething = set.hasSnapshot();
-    ending
-        .reset()
-        .ifPresent(
-            reason -> {
-              if (reason == PolicyEvent.Reset.Reason.FORBIDDEN) {
-                set.forget();
-                standing =
-                    new Standing(State.ERROR, 0, Optional.empty(), 0, Optional.empty());
-              } else {
-                set.startOver();
-              }
-              tellQuietly(new PolicyEvent.Reset(reason));
-            });
-    State lost = holdsSomething ? State.STALE : State.CONNECTING;
-    stand(ending.isFault() ? State.ERROR : lost, Optional.of(ending.error()));
+    boolean forgets = ending.reset().filter(PolicyEvent.Reset.Reason.FORBIDDEN::equals).isPresent();
+    if (forgets) {
+      set.forget();
+      freshness.forgotten(ending.error());
+    } else {
+      freshness.lost(ending.error(), ending.isFault());
+    }
+    if (ending.reset().isPresent()) {
+      set.startOver();
+      // Once is enough, but for the one that asks for more.
+      if (isHeld && (forgets || !isStartingOver)) {
+        tellQuietly(new PolicyEvent.Reset(ending.reset().get()));
+      }
+      isStartingOver = true;
+      isHeld &= !forgets;
+    }
   }
 
   /** Waits before the next stream; false if it was closed meanwhile. */
@@ -204,8 +188,8 @@ public final class Subscription implements AutoCloseable {
 
   private Ending readStream() {
     set.beginStream();
+    isResuming = set.isFollowing();
     isCaughtUp = false;
-    boolean[] isResumption = {set.hasSnapshot() && !set.cursor().isEmpty()};
     var isSilent = new AtomicBoolean();
     // Not the context of whoever subscribed, which may end long before.
     Context.CancellableContext context = Context.ROOT.withCancellation();
@@ -218,7 +202,7 @@ public final class Subscription implements AutoCloseable {
       Iterator<SubscribeResponse> messages =
           SubscribeServiceGrpc.newBlockingStub(wiring.channel()).subscribe(requestAt(set.cursor()));
       while (hasNext(messages, context, isSilent)) {
-        Ending ending = take(messages.next(), isResumption);
+        Ending ending = take(messages.next());
         if (ending != null) {
           return ending;
         }
@@ -226,7 +210,7 @@ public final class Subscription implements AutoCloseable {
       return Ending.lost("the server ended the stream");
     } catch (StatusRuntimeException failure) {
       return isSilent.get()
-          ? Ending.lost("the server has been silent for " + options.staleAfter().toSeconds() + " s")
+          ? Ending.lost("the server has been silent for " + options.staleAfter().toMillis() + " ms")
           : Ending.after(StatusDetails.exception(failure));
     } catch (PolicySet.Gap gap) {
       return Ending.after(gap);
@@ -265,36 +249,34 @@ public final class Subscription implements AutoCloseable {
   }
 
   /** Takes one message; returns how the stream ends if it says so. */
-  private Ending take(SubscribeResponse message, boolean[] isResumption) throws PolicySet.Gap {
+  private Ending take(SubscribeResponse message) throws PolicySet.Gap {
     switch (message.getEventCase()) {
       case SNAPSHOT_BEGIN -> {
-        isResumption[0] = false;
+        isResuming = false;
         set.begin(message.getSnapshotBegin());
       }
       case SNAPSHOT_CHUNK -> set.extend(message.getSnapshotChunk());
       case SNAPSHOT_END -> {
         var snapshot = set.complete(message.getSnapshotEnd());
+        isHeld = true;
+        isStartingOver = false;
         tell(snapshot);
-        confirm(Durations.read(message.getSnapshotEnd().getStaleness()));
+        confirm(message.getSnapshotEnd().getStaleness());
       }
       case DELTA -> {
         var delta = set.advance(message.getDelta());
-        resumed(isResumption, delta.fromRevision());
+        resumed(delta.fromRevision());
         tell(delta);
         hasProgressed = true;
-        if (isCaughtUp) {
-          // What was missed comes at once and says nothing about now. After that, a change is as
-          // good a sign as a heartbeat that nothing else has happened.
-          confirm(standing.nodeStaleness().orElse(Duration.ZERO));
-        } else {
-          stand(standing.state(), standing.lastError());
-        }
+        // What was missed comes at once and says nothing about now. After that, a change is as good
+        // a sign as a heartbeat that nothing else has happened.
+        freshness.moved(set.revision(), isCaughtUp);
       }
       case HEARTBEAT -> {
         set.confirm(message.getHeartbeat());
-        if (set.isFollowing() && !message.getHeartbeat().getCursor().isEmpty()) {
-          resumed(isResumption, set.revision());
-          confirm(Durations.read(message.getHeartbeat().getStaleness()));
+        if (set.isFollowing()) {
+          resumed(set.revision());
+          confirm(message.getHeartbeat().getStaleness());
         }
       }
       case RESET_REQUIRED -> {
@@ -310,50 +292,20 @@ public final class Subscription implements AutoCloseable {
     return null;
   }
 
-  private void resumed(boolean[] isResumption, long revision) {
-    if (isResumption[0]) {
-      isResumption[0] = false;
+  private void resumed(long revision) {
+    if (isResuming) {
+      isResuming = false;
       tell(new PolicyEvent.Resumed(revision));
     }
   }
 
-  // -------------------------------------------------------------------------- telling of it
-
-  private void confirm(Duration nodeStaleness) {
+  private void confirm(com.google.protobuf.Duration nodeStaleness) {
     isCaughtUp = true;
     hasProgressed = true;
-    boolean isCurrent = nodeStaleness.compareTo(options.staleAfter()) <= 0;
-    set(
-        new Standing(
-            isCurrent ? State.READY : State.STALE,
-            set.revision(),
-            standing.lastError(),
-            System.nanoTime(),
-            Optional.of(nodeStaleness)));
+    freshness.confirmed(set.revision(), Durations.read(nodeStaleness));
   }
 
-  private void stand(State state, Optional<PlacetException> lastError) {
-    set(
-        new Standing(
-            state,
-            set.revision(),
-            lastError,
-            standing.confirmedAtNanos(),
-            standing.nodeStaleness()));
-  }
-
-  private void set(Standing now) {
-    Standing before = standing;
-    standing = now;
-    if (before.state() == now.state() && before.lastError().equals(now.lastError())) {
-      return;
-    }
-    try {
-      listener.onStatus(status());
-    } catch (RuntimeException theirs) {
-      LOG.log(System.Logger.Level.WARNING, "a listener failed", theirs);
-    }
-  }
+  // -------------------------------------------------------------------------- telling of it
 
   private void tell(PolicyEvent event) {
     if (isClosed()) {
@@ -371,8 +323,28 @@ public final class Subscription implements AutoCloseable {
       tell(event);
     } catch (ListenerFailed failed) {
       // It starts over in any case.
-      LOG.log(System.Logger.Level.WARNING, "a listener failed", failed.theirs);
+      logged(failed.theirs);
     }
+  }
+
+  private void tellStatus(SubscriptionStatus status) {
+    try {
+      listener.onStatus(status);
+    } catch (RuntimeException theirs) {
+      logged(theirs);
+    }
+  }
+
+  private void tellEnd(Optional<PlacetException> error) {
+    try {
+      listener.onEnd(error);
+    } catch (RuntimeException theirs) {
+      logged(theirs);
+    }
+  }
+
+  private static void logged(RuntimeException theirs) {
+    LOG.log(System.Logger.Level.WARNING, "a listener failed", theirs);
   }
 
   private static final class ListenerFailed extends RuntimeException {

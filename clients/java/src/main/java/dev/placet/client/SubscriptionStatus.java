@@ -26,7 +26,7 @@ public record SubscriptionStatus(
     READY,
     /** What is held may be old: the stream is down, or the node behind it is behind itself. */
     STALE,
-    /** Another try will hardly help; see the error. Tries go on if anything is held. */
+    /** Another try will hardly help; see the error. Tries go on if there ever was a snapshot. */
     ERROR,
     /** Nothing more comes. */
     CLOSED

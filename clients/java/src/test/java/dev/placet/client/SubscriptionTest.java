@@ -185,7 +185,6 @@ class SubscriptionTest {
         assertEquals(3, next(events, Snapshot.class).revision());
         assertEquals(Reset.Reason.GAP, next(events, Reset.class).reason());
       }
-      assertEquals(Reset.Reason.GAP, next(events, Reset.class).reason());
       assertEquals(7, next(events, Snapshot.class).revision());
     }
   }
@@ -240,21 +239,43 @@ class SubscriptionTest {
   }
 
   @Test
-  void whatMayNotBeHeldIsDropped() {
+  void whatMayNotBeHeldIsDropped() throws InterruptedException {
     var forbidden =
         ErrorInfo.newBuilder().setDomain("placet.dev").setReason("REGION_FORBIDDEN").build();
     service
         .thenBreak(failure(Status.Code.FAILED_PRECONDITION, "moved", forbidden), snapshot(3, A))
-        .thenBreak(failure(Status.Code.FAILED_PRECONDITION, "moved", forbidden));
+        .thenBreak(failure(Status.Code.FAILED_PRECONDITION, "moved", forbidden))
+        .thenStay(snapshot(9, A));
+    var listener = new Recorder();
+    Subscription subscription = client.subscribe(SubscriptionOptions.DEFAULTS, listener);
+
+    assertInstanceOf(Snapshot.class, listener.event());
+    assertEquals(new Reset(Reset.Reason.FORBIDDEN), listener.event());
+    listener.reach(State.ERROR);
+    assertEquals(0, listener.last.revision());
+    assertEquals(Optional.empty(), listener.last.staleness());
+    assertInstanceOf(Snapshot.class, listener.event());
+    listener.reach(State.READY);
+    assertEquals(9, subscription.status().revision());
+    assertEquals(
+        List.of(ByteString.EMPTY, ByteString.EMPTY, ByteString.EMPTY),
+        service.asked.stream().map(request -> request.getCursor()).toList());
+  }
+
+  @Test
+  void whoStartsOverIsStillToldToDropWhatItHolds() {
+    var forbidden =
+        ErrorInfo.newBuilder().setDomain("placet.dev").setReason("REGION_FORBIDDEN").build();
+    service
+        .thenStay(then(snapshot(3, A), reset(ResetRequired.Reason.REASON_COMPACTED)))
+        .thenBreak(failure(Status.Code.FAILED_PRECONDITION, "moved", forbidden))
+        .thenStay(snapshot(9, A));
     try (PolicyEvents events = client.subscribe()) {
       next(events, Snapshot.class);
+      assertEquals(Reset.Reason.COMPACTED, next(events, Reset.class).reason());
       assertEquals(Reset.Reason.FORBIDDEN, next(events, Reset.class).reason());
-      var error = assertThrows(PlacetException.class, () -> events.poll(SOON));
-      assertEquals("REGION_FORBIDDEN", error.reason());
-      assertEquals(0, events.status().revision());
-      assertEquals(Optional.empty(), events.status().staleness());
+      next(events, Snapshot.class);
     }
-    assertEquals(ByteString.EMPTY, service.asked.get(1).getCursor());
   }
 
   @Test
@@ -337,7 +358,8 @@ class SubscriptionTest {
   private static class Recorder implements SubscriptionListener {
 
     final BlockingQueue<PolicyEvent> events = new LinkedBlockingQueue<>();
-    final BlockingQueue<State> states = new LinkedBlockingQueue<>();
+    final BlockingQueue<SubscriptionStatus> states = new LinkedBlockingQueue<>();
+    SubscriptionStatus last;
     final CountDownLatch ended = new CountDownLatch(1);
     Optional<PlacetException> error = Optional.empty();
 
@@ -346,11 +368,10 @@ class SubscriptionTest {
     }
 
     void reach(State state) throws InterruptedException {
-      State next;
       do {
-        next = states.poll(20, TimeUnit.SECONDS);
-        assertTrue(next != null, state + " was not reached");
-      } while (next != state);
+        last = states.poll(20, TimeUnit.SECONDS);
+        assertTrue(last != null, state + " was not reached");
+      } while (last.state() != state);
     }
 
     @Override
@@ -360,7 +381,7 @@ class SubscriptionTest {
 
     @Override
     public void onStatus(SubscriptionStatus status) {
-      states.add(status.state());
+      states.add(status);
     }
 
     @Override
