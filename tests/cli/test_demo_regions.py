@@ -107,6 +107,9 @@ def test_what_a_killed_demo_leaves_is_removed_by_the_next(room: Path) -> None:
 
 def test_keys_break_and_mend_nodes_on_a_terminal(room: Path) -> None:
     with _shown(room) as screen:
+        screen.wait_for("control node serves")
+        screen.press("k")
+        screen.wait_for("not yet: the regions are still starting")
         screen.wait_for("callers in IE")
         screen.press("11")
         screen.wait_for("picked: .*eu-west-2")

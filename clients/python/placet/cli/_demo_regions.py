@@ -105,9 +105,7 @@ async def _run(
     async with running(scene, network, news) as demo:
         if not is_live:
             news.add(demo.network.about)
-            news.add(
-                "bytes take as long as light in fibre does for 1.5 great circles"
-            )
+            news.add("bytes take as long as light in fibre does for 1.5 great circles")
         show = Screen(demo, quit_).run() if is_live else lines.run(demo)
         ready = asyncio.Event()
         done = await beside(

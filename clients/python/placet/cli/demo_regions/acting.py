@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from placet.cli.demo_regions.choosing import Choice
@@ -28,6 +28,15 @@ class Acting:
         self.choice = Choice()
         self.shows_help = False
         self._quit = quit_
+        self._actions: Mapping[str, Callable[[], None]] = {
+            "k": self._kill,
+            "h": self._hang,
+            "b": self._bring_back,
+            "B": self._bring_all_back,
+            "d": self._drain,
+            "c": self._kill_control,
+            "p": self._publish,
+        }
 
     def press(self, key: str) -> None:
         """Do what a key is for. Keys that are for nothing do nothing."""
@@ -38,20 +47,16 @@ class Acting:
         choosing = self._chosen(key)
         if choosing is not None:
             self.choice = choosing
-            return
-        action = {
-            "k": self._kill,
-            "h": self._hang,
-            "b": self._bring_back,
-            "B": self._bring_all_back,
-            "d": self._drain,
-            "c": self._kill_control,
-            "p": self._publish,
-            "?": self._help,
-            "q": self._quit,
-        }.get(key)
-        if action is not None:
-            action()
+        elif key == "?":
+            self.shows_help = True
+        elif key == "q":
+            self._quit()
+        elif (action := self._actions.get(key)) is not None:
+            if self._demo.world.is_started:
+                action()
+            else:
+                # Who follows a node needs it to start.
+                self._demo.news.add("not yet: the regions are still starting")
 
     def _chosen(self, key: str) -> Choice | None:
         scene = self._demo.scene
@@ -92,10 +97,7 @@ class Acting:
         world, target = self._demo.world, self.choice.target(self._demo.scene)
         drained = [node for node in target.nodes if world.seen(node).is_draining]
         all_do = len(drained) == len(target.nodes)
-        self._start(world.drain(target.nodes, draining=not all_do))
+        self._start(self._demo.operator.drain(target.nodes, draining=not all_do))
 
     def _publish(self) -> None:
-        self._start(self._demo.world.publish())
-
-    def _help(self) -> None:
-        self.shows_help = True
+        self._start(self._demo.operator.publish())

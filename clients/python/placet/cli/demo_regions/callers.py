@@ -24,7 +24,7 @@ from placet import Country, Entity, EntityRef, PlacetError, Topology
 from placet.aio import Client
 from placet.cli.demo_regions.bound import end_with
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 3.0
 """Of each call, in all its attempts."""
 TELL_EVERY_S = 0.25
 _READY_TIMEOUT_S = 30.0

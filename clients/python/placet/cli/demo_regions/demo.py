@@ -12,6 +12,7 @@ from placet.cli.demo_regions.crowd import Crowd
 from placet.cli.demo_regions.folders import clean_leftovers, folder
 from placet.cli.demo_regions.networks import Network, NetworkKind, network
 from placet.cli.demo_regions.news import News
+from placet.cli.demo_regions.operating import Operator
 from placet.cli.demo_regions.scene import CALLS_PER_SECOND, Scene
 from placet.cli.demo_regions.tasks import together
 from placet.cli.demo_regions.traffic import Move, Traffic
@@ -28,6 +29,7 @@ class Demo:
     scene: Scene
     network: Network
     world: World
+    operator: Operator
     traffic: Traffic
     news: News
 
@@ -46,7 +48,14 @@ async def running(scene: Scene, kind: NetworkKind, news: News) -> AsyncIterator[
         async with network(kind, scene) as on:
             world = World(scene, place, on, news)
             try:
-                yield Demo(scene, on, world, Traffic(scene, world.was_nowhere), news)
+                yield Demo(
+                    scene,
+                    on,
+                    world,
+                    Operator(scene, world.watch, world.is_up, news),
+                    Traffic(scene, world.was_nowhere),
+                    news,
+                )
             finally:
                 await world.end()
 
@@ -67,7 +76,7 @@ async def keep_going(demo: Demo, ready: asyncio.Event) -> None:
 
     async def start() -> None:
         await watching.wait()
-        await world.start()
+        await world.start(demo.operator.fill)
         crowd = Crowd(scene, demo.network, demo.traffic.take)
         await together((crowd.run(asking), _look(demo)))
 

@@ -196,9 +196,9 @@ async def do(demo: Demo, step: Step) -> bool:
         if not await world.bring_back(target.nodes, target.name):
             raise Failure(f"`{step}` failed: not all of it serves again")
     elif step.verb in ("drain", "undrain"):
-        return await world.drain(target.nodes, draining=step.verb == "drain")
+        return await demo.operator.drain(target.nodes, draining=step.verb == "drain")
     elif step.verb == "publish":
-        return await world.publish()
+        return await demo.operator.publish()
     else:
         await asyncio.sleep(step.wait_s)
     return True

@@ -88,8 +88,8 @@ class Watch:
         """Return a tenant that a node can be asked about."""
         return next(t.name for t in self._scene.tenants if self._scene.may_serve(t, node.region))
 
-    async def serving(self, node: NodeSpec, *, since_s: float, timeout_s: float) -> None:
-        """Wait until a node has answered.
+    async def serving(self, node: NodeSpec, *, since_s: float, timeout_s: float) -> bool:
+        """Wait until a node has answered; then it is true.
 
         Args:
             node: which.
@@ -101,7 +101,7 @@ class Watch:
         """
         seen = self.seen[node.name]
         async with asyncio.timeout(timeout_s), self._answered:
-            await self._answered.wait_for(lambda: seen.answered_s > since_s)
+            return await self._answered.wait_for(lambda: seen.answered_s > since_s)
 
     async def reaches(self, node: NodeSpec, revision: int, *, timeout_s: float) -> bool:
         """Wait until a node decides by a revision; return whether it does in time."""

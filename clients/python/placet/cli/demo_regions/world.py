@@ -1,28 +1,25 @@
-"""The regions as processes: everything that can be done to them while they are asked."""
+"""The regions as processes: started, broken and mended while they are asked."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import Enum
+from typing import Any
 
-from placet import PLATFORM, ChangeSet, Placement, PlacetError, Policy
 from placet.cli.demo_regions.folders import Folder
 from placet.cli.demo_regions.members import Member, write_files
 from placet.cli.demo_regions.networks import Network
 from placet.cli.demo_regions.news import News
 from placet.cli.demo_regions.scene import NodeSpec, Scene, TenantSpec
-from placet.cli.demo_regions.tasks import together
+from placet.cli.demo_regions.tasks import beside, together
 from placet.cli.demo_regions.watching import Seen, Watch
-from placet.cli.examples import starter_documents
 from placet.cli.failures import Failure
 from placet.cli.terminal import counted
 
-_START_TIMEOUT_S = 60.0
-_PUBLISH_TIMEOUT_S = 5.0
-_SPREAD_TIMEOUT_S = 8.0
+_START_TIMEOUT_S = 120.0
 _EXCUSED_S = 6.0
 """How long calls may still fail after a tenant had nobody: deadlines, and finding those that are
 back."""
@@ -65,7 +62,8 @@ class World:
         """When nodes were killed or hung."""
         self._starting: set[str] = set()
         self._nowhere_s = {tenant.name: -1e9 for tenant in scene.tenants}
-        self._changes = 0
+        self.is_started = False
+        """Whether all nodes have served. Until then nothing is done to them."""
 
     # ------------------------------------------------------------------------------- seeing
 
@@ -109,7 +107,9 @@ class World:
         """Whether a tenant has no node it may be on, or had none a moment ago."""
         now_s = time.monotonic()
         if not any(
-            self.is_up(node)
+            self.members[node.name].is_running
+            and not self.members[node.name].is_hung
+            and node.name not in self._starting
             for node in self.scene.nodes
             if self.scene.may_serve(tenant, node.region)
         ):
@@ -118,8 +118,11 @@ class World:
 
     # ------------------------------------------------------------------------------ starting
 
-    async def start(self) -> None:
-        """Start all nodes, and publish what the tenants have.
+    async def start(self, fill: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start all nodes.
+
+        Args:
+            fill: publishes what there is to be, once control nodes serve.
 
         Raises:
             Failure: one of them does not serve.
@@ -132,12 +135,8 @@ class World:
         await together(self._first_start(node) for node in control)
         serve = counted(len(control), "control node serves", "control nodes serve")
         self._news.add(f"{serve}, one in each jurisdiction")
-        await together(
-            (
-                *(self._fill(node) for node in control),
-                *(self._first_start(node) for node in others),
-            )
-        )
+        await together((fill(), *(self._first_start(node) for node in others)))
+        self.is_started = True
         self._news.add(f"all {len(self.members)} nodes serve; tenants are placed and published")
 
     async def _first_start(self, node: NodeSpec) -> None:
@@ -159,36 +158,11 @@ class World:
             began_s = time.monotonic()
             await member.start()
             self._broken_s.pop(node.name, None)
-            serving = asyncio.create_task(
-                self.watch.serving(node, since_s=began_s, timeout_s=_START_TIMEOUT_S)
-            )
-            gone = asyncio.create_task(member.gone())
-            try:
-                await asyncio.wait((serving, gone), return_when=asyncio.FIRST_COMPLETED)
-                if not serving.done():
-                    raise TimeoutError
-                await serving
-            finally:
-                for task in (serving, gone):
-                    task.cancel()
+            serving = self.watch.serving(node, since_s=began_s, timeout_s=_START_TIMEOUT_S)
+            if not await beside(serving, member.gone()):
+                raise TimeoutError
         finally:
             self._starting.discard(node.name)
-
-    async def _fill(self, control: NodeSpec) -> None:
-        """Place the tenants at a control node, and publish there whatever it may have."""
-        client = self.watch.client(control)
-        for tenant in self.scene.tenants:
-            await client.put_tenant(
-                Placement(
-                    tenant=tenant.name,
-                    residency=tenant.rule,
-                    home_region=self.scene.home_of(tenant),
-                )
-            )
-        content = starter_documents().change_set(replace_all=True)
-        for tenant in self.scene.tenants:
-            if self.scene.may_serve(tenant, control.region):
-                await client.publish(content, tenant=tenant.name, message="placet demo regions")
 
     async def end(self) -> None:
         """Kill all nodes that run, and wait until they are gone."""
@@ -276,63 +250,3 @@ class World:
             self._starting.discard(node.name)
         self._news.add(f"{node.name} serves again, after {time.monotonic() - began_s:.1f} s")
         return True
-
-    # ----------------------------------------------------------------------------- operating
-
-    async def drain(self, nodes: Sequence[NodeSpec], *, draining: bool) -> bool:
-        """Drain nodes, or end that; return whether their control nodes took it."""
-        done = [await self._set_draining(node, draining=draining) for node in nodes]
-        return all(done)
-
-    async def _set_draining(self, node: NodeSpec, *, draining: bool) -> bool:
-        law = self.scene.jurisdiction_of(node)
-        client = self.watch.client(self.scene.control_of(law))
-        try:
-            await client.update_node(node.name, draining=draining, timeout_s=_PUBLISH_TIMEOUT_S)
-        except PlacetError as error:
-            what = "drained" if draining else "undrained"
-            self._news.add(f"{node.name} is not {what}, {law} has no control node: {error.message}")
-            return False
-        self._news.add(f"{node.name} {'drains' if draining else 'gets calls again'}")
-        return True
-
-    async def publish(self) -> bool:
-        """Publish a change of the platform's at each control node; return whether all took it."""
-        self._changes += 1
-        # About an action that nobody asks for: it is to be seen, and to change no answer.
-        action = f'Action::"demo-{self._changes}"'
-        cedar = f"forbid (principal, action == {action}, resource);"
-        edit = ChangeSet(policies=[Policy(id="demo/change", cedar=cedar)])
-        laws = self.scene.jurisdictions
-        return all(await asyncio.gather(*(self._publish_in(law, edit) for law in laws)))
-
-    async def _publish_in(self, law: str, edit: ChangeSet) -> bool:
-        control, began_s = self.scene.control_of(law), time.monotonic()
-        try:
-            publication = await self.watch.client(control).publish(
-                edit,
-                tenant=PLATFORM,
-                message=f"change {self._changes} of the demo",
-                timeout_s=_PUBLISH_TIMEOUT_S,
-            )
-        except PlacetError:
-            self._news.add(f"{law}: nothing published, its control node does not answer")
-            return False
-        up = [node for node in self.scene.nodes_in(jurisdiction=law) if self.is_up(node)]
-
-        async def reached_ms(node: NodeSpec) -> float | None:
-            is_there = await self.watch.reaches(
-                node, publication.revision, timeout_s=_SPREAD_TIMEOUT_S
-            )
-            return (time.monotonic() - began_s) * 1000 if is_there else None
-
-        times = dict(zip(up, await asyncio.gather(*map(reached_ms, up)), strict=True))
-        self._news.add(f"{law} decides by r{publication.revision}: {self._spread(times)}")
-        return all(ms is not None for ms in times.values())
-
-    def _spread(self, times: Mapping[NodeSpec, float | None]) -> str:
-        return ", ".join(
-            f"{self.scene.site[node.region].code}{node.number} "
-            + (f"{ms:.0f} ms" if ms is not None else "not yet")
-            for node, ms in times.items()
-        )
