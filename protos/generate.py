@@ -1,7 +1,9 @@
 """Generate the Python code in `clients/python/placet/v1` from `placet/v1/*.proto`.
 
 Messages and services, each with typed stubs. The package path of the protos is that of the Python
-package, so nothing is post-processed. `--check` writes nothing and fails if anything would change.
+package, so nothing is post-processed. Beside it, for the server's reflection, the protos as a
+descriptor set with their comments, which the Python code lacks. `--check` writes nothing and fails
+if anything would change.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from pathlib import Path
 
 PROTOS = Path(__file__).resolve().parent
 PROJECT = PROTOS.parent
-PYTHON_ROOT = PROJECT / "clients" / "python"
+PYTHON_ROOT = Path("clients", "python")
 PACKAGE = Path("placet", "v1")
+DESCRIPTORS = Path("server", "placet_server", "api", "protos.binpb")
 
 # Their versions decide what the output looks like and which runtimes accept it.
 GENERATORS = ("grpcio-tools", "mypy-protobuf")
@@ -35,14 +38,14 @@ def main() -> int:
     check_generators()
     with tempfile.TemporaryDirectory() as scratch:
         generate(Path(scratch))
-        fresh = read_package(Path(scratch))
-    current = read_package(PYTHON_ROOT)
+        fresh = read_generated(Path(scratch))
+    current = read_generated(PROJECT)
     changed = sorted(
         path for path in fresh.keys() | current.keys() if fresh.get(path) != current.get(path)
     )
 
     if not arguments.check:
-        write_package(fresh, stale=current.keys() - fresh.keys())
+        write_generated(fresh, stale=current.keys() - fresh.keys())
         print(f"{len(fresh)} files generated, {len(changed)} of them changed")
         return 0
     for path in changed:
@@ -71,11 +74,15 @@ def generate(target: Path) -> None:
     if not sources:
         sys.exit(f"no .proto files in {PROTOS / PACKAGE}")
     services = [source for source in sources if re.search(r"^service ", source.read_text(), re.M)]
+    python, descriptors = target / PYTHON_ROOT, target / DESCRIPTORS
+    for folder in (python, descriptors.parent):
+        folder.mkdir(parents=True)
 
-    run_protoc(sources, f"--python_out={target}", f"--mypy_out=quiet:{target}")
+    run_protoc(sources, f"--python_out={python}", f"--mypy_out=quiet:{python}")
     if services:
-        run_protoc(services, f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet:{target}")
-    (target / PACKAGE / "__init__.py").write_text(INIT)
+        run_protoc(services, f"--grpc_python_out={python}", f"--mypy_grpc_out=quiet:{python}")
+    (python / PACKAGE / "__init__.py").write_text(INIT)
+    run_protoc(sources, "--include_source_info", f"--descriptor_set_out={descriptors}")
 
 
 def run_protoc(sources: list[Path], *outputs: str) -> None:
@@ -96,21 +103,21 @@ def run_protoc(sources: list[Path], *outputs: str) -> None:
         sys.exit(protoc.returncode)  # protoc has said what is wrong, with file and line
 
 
-def read_package(root: Path) -> dict[Path, bytes]:
+def read_generated(root: Path) -> dict[Path, bytes]:
     """Return the generated files under `root`, by their path in it."""
-    return {
-        path.relative_to(root): path.read_bytes()
-        for path in (root / PACKAGE).glob("*")
-        if path.suffix in {".py", ".pyi"}
-    }
+    found = [
+        path for path in (root / PYTHON_ROOT / PACKAGE).glob("*") if path.suffix in {".py", ".pyi"}
+    ]
+    found += filter(Path.exists, [root / DESCRIPTORS])
+    return {path.relative_to(root): path.read_bytes() for path in found}
 
 
-def write_package(files: dict[Path, bytes], *, stale: set[Path]) -> None:
-    (PYTHON_ROOT / PACKAGE).mkdir(parents=True, exist_ok=True)
+def write_generated(files: dict[Path, bytes], *, stale: set[Path]) -> None:
+    (PROJECT / PYTHON_ROOT / PACKAGE).mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
-        (PYTHON_ROOT / path).write_bytes(content)
+        (PROJECT / path).write_bytes(content)
     for path in stale:
-        (PYTHON_ROOT / path).unlink()
+        (PROJECT / path).unlink()
 
 
 def describe_change(exists: bool, is_generated: bool) -> str:
