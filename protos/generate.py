@@ -1,9 +1,8 @@
 """Generate the Python code in `clients/python/placet/v1` from `placet/v1/*.proto`.
 
 Messages and services, each with typed stubs. The package path of the protos is that of the Python
-package, so nothing is post-processed. Beside it, for the server's reflection, the protos as a
-descriptor set with their comments, which the Python code lacks. `--check` writes nothing and fails
-if anything would change.
+package, so nothing is post-processed. Beside it, for the server's reflection, the comments of the
+protos, which the Python code lacks. `--check` writes nothing and fails if anything would change.
 """
 
 from __future__ import annotations
@@ -17,11 +16,13 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
 PROTOS = Path(__file__).resolve().parent
 PROJECT = PROTOS.parent
 PYTHON_ROOT = Path("clients", "python")
 PACKAGE = Path("placet", "v1")
-DESCRIPTORS = Path("server", "placet_server", "api", "protos.binpb")
+COMMENTS = Path("server", "placet_server", "api", "comments.binpb")
 
 # Their versions decide what the output looks like and which runtimes accept it.
 GENERATORS = ("grpcio-tools", "mypy-protobuf")
@@ -74,15 +75,30 @@ def generate(target: Path) -> None:
     if not sources:
         sys.exit(f"no .proto files in {PROTOS / PACKAGE}")
     services = [source for source in sources if re.search(r"^service ", source.read_text(), re.M)]
-    python, descriptors = target / PYTHON_ROOT, target / DESCRIPTORS
-    for folder in (python, descriptors.parent):
+    python, comments = target / PYTHON_ROOT, target / COMMENTS
+    for folder in (python, comments.parent):
         folder.mkdir(parents=True)
 
     run_protoc(sources, f"--python_out={python}", f"--mypy_out=quiet:{python}")
     if services:
         run_protoc(services, f"--grpc_python_out={python}", f"--mypy_grpc_out=quiet:{python}")
     (python / PACKAGE / "__init__.py").write_text(INIT)
-    run_protoc(sources, "--include_source_info", f"--descriptor_set_out={descriptors}")
+    run_protoc(sources, "--include_source_info", f"--descriptor_set_out={comments}")
+    comments.write_bytes(only_comments(comments.read_bytes()))
+
+
+def only_comments(descriptors: bytes) -> bytes:
+    """Return a set of the same files, of which it has the paths and the comments and no more."""
+    kept = FileDescriptorSet()
+    for file in FileDescriptorSet.FromString(descriptors).file:
+        kept.file.add(name=file.name).source_code_info.location.extend(
+            location
+            for location in file.source_code_info.location
+            if location.leading_comments
+            or location.trailing_comments
+            or location.leading_detached_comments
+        )
+    return kept.SerializeToString(deterministic=True)
 
 
 def run_protoc(sources: list[Path], *outputs: str) -> None:
@@ -108,7 +124,7 @@ def read_generated(root: Path) -> dict[Path, bytes]:
     found = [
         path for path in (root / PYTHON_ROOT / PACKAGE).glob("*") if path.suffix in {".py", ".pyi"}
     ]
-    found += filter(Path.exists, [root / DESCRIPTORS])
+    found += filter(Path.exists, [root / COMMENTS])
     return {path.relative_to(root): path.read_bytes() for path in found}
 
 

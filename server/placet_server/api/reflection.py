@@ -4,8 +4,8 @@ Clients of today ask for ``grpc.reflection.v1``; grpcio ships the servicer of
 ``v1alpha`` only. The two have the same messages and differ in package alone,
 so that v1 is served by the same code under a copied descriptor.
 
-Python knows the protos without their comments. What is served has them, out of a file that
-``make protos`` writes, so that a tool that describes a method says what the protos say of it.
+Python knows the protos without their comments. Those are added out of a file that ``make protos``
+writes, so that a tool that describes a method says what the protos say of it.
 """
 
 from __future__ import annotations
@@ -67,28 +67,36 @@ class _MethodsToo:
 
 
 def _with_comments(servicer: Any) -> Any:
-    """Return what answers as grpcio's servicer does, with our files as their authors wrote them."""
+    """Return what answers as grpcio's servicer does, and says what our protos say."""
 
     async def answer(
         requests: AsyncIterator[reflection_pb2.ServerReflectionRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
         async for response in servicer.ServerReflectionInfo(requests, context):
-            files = response.file_descriptor_response.file_descriptor_proto
-            for at, plain in enumerate(files):
-                name = descriptor_pb2.FileDescriptorProto.FromString(plain).name
-                files[at] = _commented().get(name, plain)
+            if response.HasField("file_descriptor_response"):
+                files = response.file_descriptor_response.file_descriptor_proto
+                files[:] = map(_commented, files)
             yield response
 
     return answer
 
 
+def _commented(file: bytes) -> bytes:
+    described = descriptor_pb2.FileDescriptorProto.FromString(file)
+    comments = _comments().get(described.name)
+    if comments is None:
+        return file
+    described.source_code_info.CopyFrom(comments)
+    return described.SerializeToString()
+
+
 @lru_cache(maxsize=1)
-def _commented() -> Mapping[str, bytes]:
-    """Return the descriptors of our files, comments included, by path. Nobody may ever ask."""
-    written = resources.files("placet_server.api").joinpath("protos.binpb").read_bytes()
+def _comments() -> Mapping[str, descriptor_pb2.SourceCodeInfo]:
+    """Return the comments of our files, by path. They are read when somebody first asks."""
+    written = resources.files("placet_server.api").joinpath("comments.binpb").read_bytes()
     files = descriptor_pb2.FileDescriptorSet.FromString(written).file
-    return {file.name: file.SerializeToString() for file in files}
+    return {file.name: file.source_code_info for file in files}
 
 
 def _describe_v1(pool: descriptor_pool.DescriptorPool) -> None:
