@@ -10,7 +10,7 @@ import pytest
 
 from placet.v1 import node_service_pb2, policy_pb2, policy_service_pb2
 from placet.v1 import topology_pb2 as pb
-from placet_server.xds import rendering
+from placet_server.xds import clusters, rendering
 from placet_server.xds.clients import Balancing
 from placet_server.xds.v3 import cluster_pb2
 from tests.envoy_client import write_bootstrap
@@ -111,8 +111,8 @@ async def test_a_library_that_refuses_what_it_is_sent_is_seen(
     control: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C-core knows no random: the mistake that the tables of policies keep from being made."""
-    broken = {**rendering._IN_GRPC, Balancing.RANDOM: cluster_pb2.LB_POLICY_RANDOM}
-    monkeypatch.setattr(rendering, "_IN_GRPC", broken)
+    broken = {**clusters._IN_GRPC, Balancing.RANDOM: cluster_pb2.LB_POLICY_RANDOM}
+    monkeypatch.setattr(clusters, "_IN_GRPC", broken)
     rendering._fixed.cache_clear()
     try:
         given = bootstrap(control.node.address, balancing="random")
