@@ -23,7 +23,7 @@ PLACEHOLDERS = ("CURSOR", "ETAG", "ROLLOUT", "SERVER", "SOCKET")
 _CTRL_C = "^C"
 _FENCE = re.compile(r"^```(?P<language>.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-_WILD = re.compile(rf"…|\b(?:{'|'.join(PLACEHOLDERS)})\b")
+_PLACEHOLDER = re.compile(rf"\b(?:{'|'.join(PLACEHOLDERS)})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Command:
 
     def filled_in(self, values: Mapping[str, str]) -> str:
         """Return the command with values in the place of placeholders."""
-        return _WILD.sub(lambda found: values.get(found[0], found[0]), self.text)
+        return _PLACEHOLDER.sub(lambda found: values.get(found[0], found[0]), self.text)
 
     def read(self, printed: str, values: Mapping[str, str]) -> dict[str, str] | None:
         """Return what placeholders stand for in what was printed; None if the page says otherwise.
@@ -89,20 +89,25 @@ def _plain(text: str) -> str:
 
 
 def _pattern(text: str, values: Mapping[str, str]) -> re.Pattern[str]:
-    text = _plain(text)
     seen: set[str] = set()
+    first, *others = (_between(part, seen, values) for part in _plain(text).split("…"))
+    # What stands behind an ellipsis is taken where it first comes, and for good: without the atomic
+    # groups, a page that is wrong would take for ever to be found wrong. The last may have to be
+    # looked for, since it ends the text.
+    middle = "".join(f"(?>.*?{part})" for part in others[:-1])
+    return re.compile("".join((first, middle, *(f".*?{part}" for part in others[-1:]))), re.DOTALL)
+
+
+def _between(text: str, seen: set[str], values: Mapping[str, str]) -> str:
     parts: list[str] = []
     end = 0
-    for wild in _WILD.finditer(text):
-        parts.append(_literal(text[end : wild.start()]))
-        parts.append(_anything(wild[0], seen, values))
-        end = wild.end()
-    return re.compile("".join((*parts, _literal(text[end:]))), re.DOTALL)
+    for found in _PLACEHOLDER.finditer(text):
+        parts += (_literal(text[end : found.start()]), _anything(found[0], seen, values))
+        end = found.end()
+    return "".join((*parts, _literal(text[end:])))
 
 
 def _anything(word: str, seen: set[str], values: Mapping[str, str]) -> str:
-    if word == "…":
-        return ".*?"
     if word in values:
         return re.escape(values[word])
     if word in seen:

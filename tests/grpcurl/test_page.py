@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+import grpc
 import pytest
 
 from tests.grpcurl.conftest import Installed
@@ -12,7 +14,9 @@ from tests.grpcurl.playing import Played, play
 from tests.grpcurl.world import running_world
 
 COMMANDS = list(read_page(PAGE.read_text()))
-_FAILURES = ("ERROR:", "Error invoking", "Failed to")
+_STATUS = re.compile(r"ERROR:\n  Code: (\w+)")
+_NO_STATUS = ("Error invoking", "Failed to", "refused")
+_CODES = {code.name.replace("_", "").lower(): code.value[0] for code in grpc.StatusCode}
 
 
 @pytest.fixture(scope="module", name="played")
@@ -31,6 +35,9 @@ def test_it_prints_what_the_page_says(command: Command, played: Mapping[Command,
         f"{command.heading}, {command}: the page says\n\n{command.printed}\n\n"
         f"of `{found.command}`, which prints\n\n{found.printed}"
     )
-    if not command.is_interrupted:
-        is_failure = any(words in command.printed for words in _FAILURES)
-        assert bool(found.code) == is_failure, found.printed
+    if command.is_interrupted:
+        return
+    if status := _STATUS.search(command.printed):
+        assert found.code == 64 + _CODES[status[1].lower()]
+    else:
+        assert bool(found.code) == any(words in command.printed for words in _NO_STATUS)

@@ -38,7 +38,8 @@ class World:
     def real(self, text: str) -> str:
         """Put real addresses in the place of the page's."""
         for shown, real in self.addresses.items():
-            text = text.replace(shown, real)
+            for between in ":/":
+                text = text.replace(shown.replace(":", between), real.replace(":", between))
         return text
 
     def shown(self, text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,14 @@ from placet_server.api.server import PLACET_SERVICES
 from placet_server.app import running_node
 from placet_server.config import Config, ConfigError, ServerConfig, StoreConfig
 from placet_server.listening import AddressUnavailable
-from tests.wire.service import TIMEOUT_S, Service, policy, request, running_service
+from tests.wire.service import (
+    TIMEOUT_S,
+    Service,
+    connected,
+    policy,
+    request,
+    running_service,
+)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -171,6 +179,33 @@ async def test_channelz_shows_the_server() -> None:
         answer = await stub.GetServers(channelz_pb2.GetServersRequest(), timeout=TIMEOUT_S)
 
     assert len(answer.server) >= 1
+
+
+async def test_channelz_shows_who_is_connected_page_by_page() -> None:
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(running_service())
+        for _ in range(20):
+            other = await stack.enter_async_context(connected(service.node.address))
+            await other.channel.channel_ready()
+        stub: Any = channelz_pb2_grpc.ChannelzStub(service.channel)  # type: ignore[arg-type]
+        servers = await stub.GetServers(channelz_pb2.GetServersRequest(), timeout=TIMEOUT_S)
+        (server,) = (server for server in servers.server if server.listen_socket)
+        names: list[str] = []
+        pages, next_socket, is_last = 0, 0, False
+        while not is_last:
+            page = await stub.GetServerSockets(
+                channelz_pb2.GetServerSocketsRequest(
+                    server_id=server.ref.server_id, start_socket_id=next_socket, max_results=5
+                ),
+                timeout=TIMEOUT_S,
+            )
+            names += (socket.name for socket in page.socket_ref)
+            next_socket, is_last = page.socket_ref[-1].socket_id + 1, page.end
+            pages += 1
+
+    assert pages >= 5
+    assert len(names) == len(set(names)) >= 21
+    assert all(name.startswith("chttp2 ipv4:127.0.0.1:") for name in names)
 
 
 def _grpcurl() -> Path:
