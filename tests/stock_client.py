@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -23,6 +24,7 @@ import grpc
 from placet.cli.xds_bootstrap import Who, for_grpc
 from placet.v1 import evaluate_service_pb2, evaluate_service_pb2_grpc
 
+_ROOT = Path(__file__).parent.parent
 _ANSWER_S = 60.0
 _THREADS = 4
 
@@ -86,6 +88,7 @@ async def stock_client(
         __name__,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        cwd=_ROOT,
         env={
             **os.environ,
             "GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(given or {}),
