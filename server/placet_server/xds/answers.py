@@ -11,6 +11,7 @@ from placet_engine.placement.residency import ResidencyRule
 from placet_engine.placement.routing import Endpoint, NoRegionAllowed, RouteRegion
 from placet_server.regions.directory import Directory
 from placet_server.regions.moves import Moves
+from placet_server.xds.addresses import host_port
 from placet_server.xds.clients import Balancing, Client
 from placet_server.xds.names import Part, Scope, cluster_name, scope_of, scope_of_cluster
 from placet_server.xds.places import Host, Place, Places
@@ -176,12 +177,11 @@ class Answers:
 
     def _hosts(self, endpoints: Sequence[Endpoint], seen: set[tuple[str, int]]) -> Iterator[Host]:
         for endpoint in endpoints:
-            name, _, port = endpoint.address.rpartition(":")
-            name = name.strip("[]")
+            name, port = host_port(endpoint.address)
             for ip in self._addresses(name):
-                if (ip, int(port)) not in seen:
-                    seen.add((ip, int(port)))
-                    yield Host(ip=ip, port=int(port), name=name, weight=endpoint.weight)
+                if (ip, port) not in seen:
+                    seen.add((ip, port))
+                    yield Host(ip=ip, port=port, name=name, weight=endpoint.weight)
 
 
 def _controlled(region: RouteRegion) -> RouteRegion:
