@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // firstPause and mostPause bound the pause after a refusal; the pause itself is drawn evenly below.
@@ -13,6 +14,9 @@ const (
 	firstPause = 20 * time.Millisecond
 	mostPause  = 100 * time.Millisecond
 )
+
+// maxDoublings is more than any bound needs; a duration overflows later.
+const maxDoublings = 16
 
 // attempts makes calls that can be repeated without harm, more than once if need be.
 type attempts struct {
@@ -71,7 +75,9 @@ func attempt(
 	attempting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err = call(attempting)
-	return err != nil && attempting.Err() != nil && ctx.Err() == nil, err
+	// The server keeps to the deadline as well, and may say so before the clock here does.
+	isLate := attempting.Err() != nil || status.Code(err) == codes.DeadlineExceeded
+	return err != nil && isLate && ctx.Err() == nil, err
 }
 
 // isElsewhereBetter says whether another node, or the same one later, may well answer: nothing was
@@ -83,7 +89,7 @@ func isElsewhereBetter(failure *Error) bool {
 
 // pause waits a little, and says whether there is still time after it.
 func pause(ctx context.Context, failures int) bool {
-	bound := min(mostPause, firstPause<<(failures-1))
+	bound := min(mostPause, firstPause<<min(failures-1, maxDoublings))
 	timer := time.NewTimer(rand.N(bound))
 	defer timer.Stop()
 	select {

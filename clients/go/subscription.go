@@ -307,7 +307,7 @@ func (subscription *Subscription) endStream() {
 // backoffAfter draws the pause after so many failures in a row, evenly from nothing up to a bound that
 // doubles: clients that were cut off together do not come back together.
 func backoffAfter(failures int) time.Duration {
-	bound := min(mostBackoff, firstBackoff<<min(failures-1, 16))
+	bound := min(mostBackoff, firstBackoff<<min(failures-1, maxDoublings))
 	return rand.N(bound)
 }
 

@@ -2,7 +2,7 @@
 //
 //	import _ "placet.dev/go/xds"
 //
-// It brings gRPC's xDS client into the program, some 10 MB of it, and is a package of its own for those who do
+// It brings gRPC's xDS client into the program, some 23 MB of it, and is a package of its own for those who do
 // without. The file that GRPC_XDS_BOOTSTRAP names says where the control plane is, and where this
 // client: placet xds bootstrap writes one.
 package xds

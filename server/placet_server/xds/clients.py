@@ -106,8 +106,9 @@ _Version = tuple[int, int]
 _NEVER: _Version = (1 << 30, 0)
 # Since when lists of policies (gRFC A52) and hash rings (A42) are understood: grpc/grpc's
 # doc/grpc_xds_features.md. Who sends a cluster with a policy that is not known has it refused.
+# C-core counts its own versions: 32 is in gRPC 1.55, and 18 in 1.40.
 _SINCE: Mapping[Kind, tuple[_Version, _Version]] = {
-    Kind.CORE: ((1, 55), (1, 40)),
+    Kind.CORE: ((32, 0), (18, 0)),
     Kind.GO: ((1, 56), (1, 41)),
     Kind.JAVA: ((1, 47), (1, 40)),
     Kind.NODE: ((1, 10), (1, 10)),
