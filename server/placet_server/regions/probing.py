@@ -40,6 +40,10 @@ class Answer:
 class Asker(Protocol):
     """Asks a node, over the network."""
 
+    def when_lost(self, tell: Callable[[str], None]) -> None:
+        """Have somebody told the address of a node whenever the connection to it breaks."""
+        ...
+
     async def ask(self, address: str, timeout_s: float) -> Answer:
         """Ask the node there. Does not raise."""
         ...
@@ -66,6 +70,8 @@ class _Asked:
 
 _FAILURES_THAT_COUNT = 2
 _AGAIN_S = 0.02
+_AGAIN_PART = 0.5
+"""Who has failed once, and is asked again, has so much of the time for its answer."""
 _TICK_S = 0.05
 _SPREAD = 0.2
 
@@ -73,8 +79,10 @@ _SPREAD = 0.2
 class Prober:
     """Asks whoever is to be asked, for as long as :meth:`run` runs.
 
-    Two failures in a row take a node out, one answer brings it back. When nobody answers at all,
-    of two or more, it is the network here that is to blame, and nobody is taken out.
+    Two failures in a row take a node out, one answer brings it back. A connection that breaks is a
+    failure, too: that is how nodes are noticed between two questions, however rare these are. When
+    nobody answers at all, of two or more, it is the network here that is to blame, and nobody is
+    taken out.
 
     Args:
         asker: how.
@@ -104,8 +112,10 @@ class Prober:
         self._asked: dict[str, _Asked] = {}
         self._asking: set[str] = set()
         self._told: dict[str, str] = {}
+        self._hurry = asyncio.Event()
         self.failed = 0
         """Answers that did not come, or were not what they should be."""
+        asker.when_lost(self.take_loss)
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -118,9 +128,28 @@ class Prober:
                     for address in self.due():
                         self._asking.add(address)
                         tasks.create_task(self.ask(address), name=f"probe-{address}")
-                    await asyncio.sleep(_TICK_S)
+                    await self._tick()
         finally:
             await self._asker.aclose()
+
+    async def _tick(self) -> None:
+        """Wait until somebody may have to be asked."""
+        self._hurry.clear()
+        try:
+            async with asyncio.timeout(_TICK_S):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+
+    def take_loss(self, address: str) -> None:
+        """Take note that the connection to a node broke, and have it asked at once."""
+        asked = self._asked.get(address)
+        if asked is None or address in self._asking:
+            # Whoever is being asked fails to answer by it.
+            return
+        asked.failures += 1
+        asked.due_s = self._clock.monotonic()
+        self._hurry.set()
 
     async def follow_targets(self) -> None:
         """Take up those that are to be asked by now, and let go of the others."""
@@ -148,8 +177,12 @@ class Prober:
 
     async def ask(self, address: str) -> None:
         """Ask once, and take note of the answer."""
+        suspect = self._asked.get(address)
+        timeout_s = self._timing.timeout_s
+        if suspect is not None and suspect.failures:
+            timeout_s *= _AGAIN_PART
         try:
-            answer = await self._asker.ask(address, self._timing.timeout_s)
+            answer = await self._asker.ask(address, timeout_s)
         finally:
             self._asking.discard(address)
         asked = self._asked.get(address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import pytest
 
@@ -24,9 +24,15 @@ class Scripted:
         self.asked: list[str] = []
         self.kept: frozenset[str] = frozenset()
         self.is_closed = False
+        self.timeouts_s: list[float] = []
+        self.lose: Callable[[str], None] = lambda _: None
+
+    def when_lost(self, tell: Callable[[str], None]) -> None:
+        self.lose = tell
 
     async def ask(self, address: str, timeout_s: float) -> Answer:
         self.asked.append(address)
+        self.timeouts_s.append(timeout_s)
         return self.answers.get(address, Answer())
 
     async def keep(self, addresses: Collection[str]) -> None:
@@ -80,6 +86,34 @@ async def test_one_failure_is_tried_again_at_once_and_two_count() -> None:
     await probing.round()
     assert {} == probing.failing
     assert 3 == probing.prober.failed
+
+
+async def test_a_connection_that_breaks_is_a_failure_and_has_the_node_asked_at_once() -> None:
+    probing = Probing("a", "b", timeout_s=0.3)
+    await probing.round()
+    probing.asker.asked.clear()
+    probing.asker.timeouts_s.clear()
+    probing.asker.lose("a")
+    # It was the network's, or an old connection's end: the node answers.
+    await probing.round(0.0)
+    assert (["a"], [0.15]) == (probing.asker.asked, probing.asker.timeouts_s)
+    assert [] == probing.reports
+    probing.asker.answers["a"] = AWAY
+    probing.asker.lose("a")
+    await probing.round(0.0)
+    assert {"a": "it cannot be reached"} == probing.failing
+
+
+async def test_a_loss_while_a_node_is_asked_is_no_second_failure() -> None:
+    probing = Probing("a", "b")
+    await probing.round()
+    probing.clock.advance(0.25)
+    probing.prober._asking.add("a")
+    probing.asker.lose("a")
+    probing.asker.lose("nobody")
+    probing.asker.answers["a"] = AWAY
+    await probing.prober.ask("a")
+    assert [] == probing.reports
 
 
 async def test_a_failure_that_passes_is_none() -> None:
