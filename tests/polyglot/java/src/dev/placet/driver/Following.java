@@ -22,8 +22,7 @@ final class Following implements SubscriptionListener {
   static void run(String target, String tenant) throws InterruptedException {
     CountDownLatch over = Lines.inputEnded();
     try (PlacetClient client = PlacetClient.builder(target).tenant(tenant).build()) {
-      client.subscribe(
-          SubscriptionOptions.DEFAULTS.withSubscriber("driver"), new Following(over));
+      client.subscribe(SubscriptionOptions.DEFAULTS.withSubscriber("driver"), new Following(over));
       over.await();
     }
   }

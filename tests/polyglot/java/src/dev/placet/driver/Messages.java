@@ -114,8 +114,7 @@ final class Messages {
             .setNode(decision.node())
             .setRolloutVariant(decision.rolloutVariant());
     if (!decision.approvalGroups().isEmpty()) {
-      message.setApproval(
-          ApprovalRequirement.newBuilder().addAllGroups(decision.approvalGroups()));
+      message.setApproval(ApprovalRequirement.newBuilder().addAllGroups(decision.approvalGroups()));
     }
     decision.logOnly().ifPresent(report -> message.setLogOnly(logOnly(report)));
     try {

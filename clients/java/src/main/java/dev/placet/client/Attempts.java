@@ -72,7 +72,9 @@ final class Attempts {
     return new Race<>(method, request, options.withDeadline(until)).begin();
   }
 
-  /** Ends all calls. Timers and channel may be gone by then, and nobody is left waiting for them. */
+  /**
+   * Ends all calls. Timers and channel may be gone by then, and nobody is left waiting for them.
+   */
   void close() {
     isClosed = true;
     races.forEach(Race::close);

@@ -5,7 +5,8 @@ import java.util.random.RandomGenerator;
 
 /**
  * Exponential back-off with full jitter: each delay is drawn evenly from zero up to a bound that
- * doubles with every failure, so that clients which were cut off together do not come back together.
+ * doubles with every failure, so that clients which were cut off together do not come back
+ * together.
  *
  * @param first the bound after the first failure
  * @param most the bound that is never exceeded

@@ -8,8 +8,8 @@ import java.util.List;
 /**
  * Up to 1,000 requests that are decided by one revision. Immutable.
  *
- * <p>What a request leaves out comes from the defaults: its own subject, action or resource replaces
- * the default as a whole, and contexts are merged, where the request's own value wins.
+ * <p>What a request leaves out comes from the defaults: its own subject, action or resource
+ * replaces the default as a whole, and contexts are merged, where the request's own value wins.
  */
 public final class BatchRequest {
 

@@ -1,6 +1,8 @@
 package dev.placet.client;
 
-/** What came of one request of a batch: a {@link Decision}, or why there is {@link Undecided none}. */
+/**
+ * What came of one request of a batch: a {@link Decision}, or why there is {@link Undecided none}.
+ */
 public sealed interface BatchResult permits Decision, Undecided {
 
   /**

@@ -24,8 +24,7 @@ final class BearerToken extends CallCredentials {
   @Override
   public void applyRequestMetadata(RequestInfo call, Executor executor, MetadataApplier applier) {
     if (call.getSecurityLevel() == SecurityLevel.NONE && !isOnThisMachine(call)) {
-      applier.fail(
-          refused("a token would travel in the open; give the client TLS, or no token"));
+      applier.fail(refused("a token would travel in the open; give the client TLS, or no token"));
       return;
     }
     // A source may read a file, or ask somebody.

@@ -86,8 +86,8 @@ public record Decision(
   /**
    * Returns whether the action may happen now, by this caller.
    *
-   * @return whether the outcome is an allow and every obligation is one that the caller understands,
-   *     who then has to meet it
+   * @return whether the outcome is an allow and every obligation is one that the caller
+   *     understands, who then has to meet it
    */
   @Override
   public boolean allowed() {

@@ -11,8 +11,8 @@ import java.util.Optional;
  *
  * @param error what is told of it
  * @param reset why the next one begins with a snapshot; empty if it goes on
- * @param isFault whether another try will hardly help; it ends a subscription that
- *     never held anything
+ * @param isFault whether another try will hardly help; it ends a subscription that never held
+ *     anything
  * @param delay how long the server asked to stay away
  */
 record Ending(
@@ -37,8 +37,7 @@ record Ending(
     }
     // Errors that a cursor can cause. Without it, they may go away.
     return switch (error.code()) {
-      case OUT_OF_RANGE, INVALID_ARGUMENT ->
-          Optional.of(PolicyEvent.Reset.Reason.UNKNOWN_CURSOR);
+      case OUT_OF_RANGE, INVALID_ARGUMENT -> Optional.of(PolicyEvent.Reset.Reason.UNKNOWN_CURSOR);
       default -> Optional.empty();
     };
   }
@@ -54,8 +53,7 @@ record Ending(
 
   static Ending after(PolicySet.Gap gap) {
     var error =
-        PlacetException.of(
-            Status.Code.INTERNAL, gap.getMessage() + "; asking for a new snapshot");
+        PlacetException.of(Status.Code.INTERNAL, gap.getMessage() + "; asking for a new snapshot");
     return new Ending(error, Optional.of(PolicyEvent.Reset.Reason.GAP), false, Duration.ZERO);
   }
 

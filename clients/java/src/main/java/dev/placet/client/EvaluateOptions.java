@@ -75,12 +75,13 @@ public record EvaluateOptions(
   /**
    * Returns the same with more obligations that the caller sees to.
    *
-   * @param obligations whole obligations, such as {@code redact:ssn}, or their names, such as {@code
-   *     redact}
+   * @param obligations whole obligations, such as {@code redact:ssn}, or their names, such as
+   *     {@code redact}
    * @return the options
    */
   public EvaluateOptions understanding(String... obligations) {
-    return new EvaluateOptions(tenant, deadline, minRevision, union(understands, List.of(obligations)));
+    return new EvaluateOptions(
+        tenant, deadline, minRevision, union(understands, List.of(obligations)));
   }
 
   static Set<String> union(Collection<String> some, Collection<String> more) {

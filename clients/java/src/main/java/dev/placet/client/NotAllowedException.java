@@ -4,8 +4,8 @@ import java.util.Locale;
 import java.util.stream.Collectors;
 
 /**
- * The action must not happen now. Thrown by {@link Decision#orThrow()} and by nothing else: to a call
- * for a decision, a denial is an answer.
+ * The action must not happen now. Thrown by {@link Decision#orThrow()} and by nothing else: to a
+ * call for a decision, a denial is an answer.
  */
 public final class NotAllowedException extends RuntimeException {
 

@@ -45,8 +45,8 @@ import java.util.function.Consumer;
  * <p>A denial is an answer. A {@link PlacetException} is neither a denial nor an allow: there is no
  * decision, and the caller must not let the action happen.
  *
- * <p>Make one and keep it: it has a connection and threads of its own, may be used from any number of
- * threads, and connects when it is first asked. Which node gets a call is up to the target: with
+ * <p>Make one and keep it: it has a connection and threads of its own, may be used from any number
+ * of threads, and connects when it is first asked. Which node gets a call is up to the target: with
  * {@code xds:///placet} the nearest that may be asked, and another when that fails.
  */
 public final class PlacetClient implements AutoCloseable {
@@ -97,8 +97,8 @@ public final class PlacetClient implements AutoCloseable {
   /**
    * Begins a client.
    *
-   * @param target where the service is: {@code localhost:7717}, {@code dns:///placet.internal:7717},
-   *     {@code xds:///placet}, or any other target that gRPC knows
+   * @param target where the service is: {@code localhost:7717}, {@code
+   *     dns:///placet.internal:7717}, {@code xds:///placet}, or any other target that gRPC knows
    * @return what gathers how the client is to be
    */
   public static Builder builder(String target) {
@@ -350,9 +350,9 @@ public final class PlacetClient implements AutoCloseable {
   }
 
   /**
-   * Returns what calls go over, for generated stubs of the services that have no method here: {@code
-   * PolicyServiceGrpc.newBlockingStub(client.channel())}. Calls carry the client's token; deadlines
-   * and repetitions are up to whoever makes them.
+   * Returns what calls go over, for generated stubs of the services that have no method here:
+   * {@code PolicyServiceGrpc.newBlockingStub(client.channel())}. Calls carry the client's token;
+   * deadlines and repetitions are up to whoever makes them.
    *
    * @return the channel, which is closed with the client
    */
@@ -439,8 +439,8 @@ public final class PlacetClient implements AutoCloseable {
     }
 
     /**
-     * Says how long a call for decisions may take in all where it does not say itself. Without this, a
-     * second. The deadline of gRPC's context, where there is one, is obeyed as well.
+     * Says how long a call for decisions may take in all where it does not say itself. Without
+     * this, a second. The deadline of gRPC's context, where there is one, is obeyed as well.
      *
      * @param deadline how long
      * @return this
@@ -452,8 +452,8 @@ public final class PlacetClient implements AutoCloseable {
 
     /**
      * Says how long one attempt is waited for before another is made beside it, within the call's
-     * deadline. Without this, a quarter of a second. The first answer counts; each further attempt is
-     * waited for twice as long, and all of them together are held to a fifth of the calls.
+     * deadline. Without this, a quarter of a second. The first answer counts; each further attempt
+     * is waited for twice as long, and all of them together are held to a fifth of the calls.
      *
      * @param attemptTimeout how long
      * @return this

@@ -17,8 +17,8 @@ import java.util.function.Function;
  * }
  * }</pre>
  *
- * <p>Waiting ends when this is closed, by whichever thread, or with the {@link PlacetException} that
- * ended the subscription. One reader at a time.
+ * <p>Waiting ends when this is closed, by whichever thread, or with the {@link PlacetException}
+ * that ended the subscription. One reader at a time.
  */
 public final class PolicyEvents implements Iterable<PolicyEvent>, AutoCloseable {
 

@@ -242,8 +242,7 @@ final class PolicySet {
           key.setKind(ItemKind.ITEM_KIND_PLACEMENT).setId(item.getPlacement().getName());
       case NODE_SETTINGS ->
           key.setKind(ItemKind.ITEM_KIND_NODE_SETTINGS).setId(item.getNodeSettings().getNode());
-      case BODY_NOT_SET ->
-          throw new Gap("an item is of a kind that this version does not know");
+      case BODY_NOT_SET -> throw new Gap("an item is of a kind that this version does not know");
     }
     return new Name(item.getOwner(), key.build());
   }

@@ -15,7 +15,8 @@ public record Reason(String policyId, Layer layer, String message) {
     return messages.stream()
         .map(
             reason ->
-                new Reason(reason.getPolicyId(), Layer.read(reason.getLayer()), reason.getMessage()))
+                new Reason(
+                    reason.getPolicyId(), Layer.read(reason.getLayer()), reason.getMessage()))
         .toList();
   }
 }

@@ -132,8 +132,9 @@ public final class Request {
    * <tr><td>{@link Extension}</td><td>whatever else Cedar's functions take</td></tr>
    * </table>
    *
-   * <p>There is no {@code double}, since Cedar has none, and no null: what has no value is left out.
-   * Methods throw {@link PlacetException} with {@code INVALID_ARGUMENT} for what cannot be sent.
+   * <p>There is no {@code double}, since Cedar has none, and no null: what has no value is left
+   * out. Methods throw {@link PlacetException} with {@code INVALID_ARGUMENT} for what cannot be
+   * sent.
    */
   public static final class Builder {
 

@@ -4,8 +4,8 @@ import java.util.function.LongSupplier;
 
 /**
  * How many further attempts there may be: a share of the calls of the last ten seconds, and some
- * more for clients that call rarely. A window and not a bucket: a node that hangs takes all its calls
- * with it at once, and what was saved up is gone when the trouble goes on.
+ * more for clients that call rarely. A window and not a bucket: a node that hangs takes all its
+ * calls with it at once, and what was saved up is gone when the trouble goes on.
  */
 final class RetryBudget {
 

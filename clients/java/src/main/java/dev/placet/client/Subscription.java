@@ -23,9 +23,9 @@ import java.util.function.Consumer;
 /**
  * A policy set that is followed until this is closed, by a thread of its own.
  *
- * <p>A stream that breaks is followed by another, which goes on where it stood. An error that trying
- * again will hardly mend ends a subscription that never held anything; any other keeps what it has, is
- * in state {@link State#ERROR}, and goes on trying.
+ * <p>A stream that breaks is followed by another, which goes on where it stood. An error that
+ * trying again will hardly mend ends a subscription that never held anything; any other keeps what
+ * it has, is in state {@link State#ERROR}, and goes on trying.
  */
 public final class Subscription implements AutoCloseable {
 

@@ -16,7 +16,8 @@ import java.util.Set;
  *     begin so; all when empty
  * @param kinds only items of these kinds; all when empty
  * @param subscriber what operators see in their lists and logs, such as {@code orders-api/7f9c}
- * @param region the region the data goes to, which a tenant's residency rule may demand; may be empty
+ * @param region the region the data goes to, which a tenant's residency rule may demand; may be
+ *     empty
  * @param staleAfter without any message for this long a stream is given up; the server sends one
  *     every 5 s at least
  * @param maxWaiting how many events may wait for a reader of {@link PolicyEvents}; then the server

@@ -13,10 +13,7 @@ import java.util.Optional;
  * @param lastError why it is not ready, or was not the last time it was not
  */
 public record SubscriptionStatus(
-    State state,
-    long revision,
-    Optional<Duration> staleness,
-    Optional<PlacetException> lastError) {
+    State state, long revision, Optional<Duration> staleness, Optional<PlacetException> lastError) {
 
   /** Where a subscription stands. */
   public enum State {

@@ -9,8 +9,8 @@ import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 
 /**
- * Says whose call it is where a server sees it before it reads the request. An overloaded server can
- * then refuse a tenant that floods it, and only that one, unread.
+ * Says whose call it is where a server sees it before it reads the request. An overloaded server
+ * can then refuse a tenant that floods it, and only that one, unread.
  */
 final class TenantHeader implements ClientInterceptor {
 

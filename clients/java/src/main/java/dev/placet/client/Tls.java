@@ -109,7 +109,6 @@ public record Tls(
   }
 
   private static PlacetException unusable(String field, Path path, Exception why) {
-    return Values.refusal(
-        field, "is in `" + path + "`, which cannot be used: " + why.getMessage());
+    return Values.refusal(field, "is in `" + path + "`, which cannot be used: " + why.getMessage());
   }
 }

@@ -111,7 +111,9 @@ final class Values {
       message.setStringValue(text(text, path));
     } else if (value instanceof Boolean is) {
       message.setBoolValue(is);
-    } else if (value instanceof Long || value instanceof Integer || value instanceof Short
+    } else if (value instanceof Long
+        || value instanceof Integer
+        || value instanceof Short
         || value instanceof Byte) {
       message.setIntValue(((Number) value).longValue());
     } else if (value instanceof BigInteger number) {

@@ -46,9 +46,14 @@ class AttemptsTest {
           .tenant("acme")
           .deadline(LONG)
           .attemptTimeout(SHORT)
+          .maxAttempts(2)
           .build();
   private final PlacetClient patient =
-      PlacetClient.builder(server.target()).tenant("acme").deadline(LONG).attemptTimeout(LONG).build();
+      PlacetClient.builder(server.target())
+          .tenant("acme")
+          .deadline(LONG)
+          .attemptTimeout(LONG)
+          .build();
 
   @AfterEach
   void close() {
@@ -141,8 +146,7 @@ class AttemptsTest {
     var timer = Executors.newSingleThreadScheduledExecutor();
     try (var context = Context.current().withDeadlineAfter(100, TimeUnit.MILLISECONDS, timer)) {
       var error =
-          assertThrows(
-              PlacetException.class, () -> context.call(() -> client.evaluate(REQUEST)));
+          assertThrows(PlacetException.class, () -> context.call(() -> client.evaluate(REQUEST)));
       assertEquals(Status.Code.DEADLINE_EXCEEDED, error.code());
     } finally {
       timer.shutdownNow();

@@ -60,9 +60,24 @@ class CredentialsTest {
     String keytool = Path.of(System.getProperty("java.home"), "bin", "keytool").toString();
     var arguments =
         List.of(
-            keytool, "-genkeypair", "-alias", "it", "-keyalg", "EC", "-validity", "2",
-            "-dname", "CN=" + name, "-ext", "san=dns:" + name, "-storetype", "PKCS12",
-            "-storepass", "changeit", "-keystore", store.toString());
+            keytool,
+            "-genkeypair",
+            "-alias",
+            "it",
+            "-keyalg",
+            "EC",
+            "-validity",
+            "2",
+            "-dname",
+            "CN=" + name,
+            "-ext",
+            "san=dns:" + name,
+            "-storetype",
+            "PKCS12",
+            "-storepass",
+            "changeit",
+            "-keystore",
+            store.toString());
     var process =
         new ProcessBuilder(arguments)
             .redirectErrorStream(true)

@@ -66,8 +66,7 @@ class DecisionTest {
         List.of(
             dev.placet.v1.Decision.newBuilder(),
             dev.placet.v1.Decision.newBuilder().setOutcomeValue(99),
-            dev.placet.v1.Decision.newBuilder()
-                .setOutcome(dev.placet.v1.Outcome.OUTCOME_DENY))) {
+            dev.placet.v1.Decision.newBuilder().setOutcome(dev.placet.v1.Outcome.OUTCOME_DENY))) {
       assertEquals(Outcome.DENY, read(message).outcome());
       assertFalse(read(message).allowed());
     }

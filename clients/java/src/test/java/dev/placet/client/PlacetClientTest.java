@@ -121,7 +121,8 @@ class PlacetClientTest {
     assertEquals("n1", client.evaluateAsync(REQUEST).get(10, TimeUnit.SECONDS).node());
     var failed =
         assertThrows(
-            ExecutionException.class, () -> client.evaluateAsync(REQUEST).get(10, TimeUnit.SECONDS));
+            ExecutionException.class,
+            () -> client.evaluateAsync(REQUEST).get(10, TimeUnit.SECONDS));
     var error = assertInstanceOf(PlacetException.class, failed.getCause());
     assertEquals(Status.Code.NOT_FOUND, error.code());
   }
@@ -211,8 +212,7 @@ class PlacetClientTest {
         };
     BatchRequest batch =
         BatchRequest.builder()
-            .defaults(
-                Request.builder().subject(ALICE).action("view").context("hour", 9).build())
+            .defaults(Request.builder().subject(ALICE).action("view").context("hour", 9).build())
             .semantics(BatchRequest.Semantics.DENY_ON_FIRST_DENY)
             .add(Request.builder().resource(DOCUMENT).build())
             .add(List.of(Request.builder().resource("Document", "two").permit("p").build()))
@@ -245,8 +245,7 @@ class PlacetClientTest {
       var error = assertThrows(PlacetException.class, () -> anyones.evaluate(REQUEST));
       assertEquals("tenant", error.violations().get(0).field());
       service.thenAllow("n1");
-      assertTrue(
-          anyones.evaluate(REQUEST, EvaluateOptions.DEFAULTS.withTenant("acme")).allowed());
+      assertTrue(anyones.evaluate(REQUEST, EvaluateOptions.DEFAULTS.withTenant("acme")).allowed());
     }
   }
 
@@ -257,8 +256,7 @@ class PlacetClientTest {
     assertThrows(PlacetException.class, () -> builder.attemptTimeout(Duration.ofMillis(-1)));
     assertThrows(PlacetException.class, () -> builder.maxAttempts(0));
     assertThrows(PlacetException.class, () -> EvaluateOptions.DEFAULTS.withMinRevision(-1));
-    assertThrows(
-        PlacetException.class, () -> EvaluateOptions.DEFAULTS.withDeadline(Duration.ZERO));
+    assertThrows(PlacetException.class, () -> EvaluateOptions.DEFAULTS.withDeadline(Duration.ZERO));
     assertThrows(
         PlacetException.class,
         () -> BatchRequest.builder().defaults(Request.builder().permit("p").build()));
@@ -276,8 +274,7 @@ class PlacetClientTest {
   void aChannelIsThereForOtherStubs() {
     service.thenAllow("n1");
     var stub = EvaluateServiceGrpc.newBlockingStub(client.channel());
-    assertEquals(
-        "n1", stub.evaluate(EvaluateRequest.getDefaultInstance()).getDecision().getNode());
+    assertEquals("n1", stub.evaluate(EvaluateRequest.getDefaultInstance()).getDecision().getNode());
   }
 
   @Test
@@ -286,8 +283,7 @@ class PlacetClientTest {
     String target = server.target();
     server.close();
     try (PlacetClient lost = PlacetClient.builder(target).build()) {
-      var error =
-          assertThrows(PlacetException.class, () -> lost.waitReady(Duration.ofMillis(50)));
+      var error = assertThrows(PlacetException.class, () -> lost.waitReady(Duration.ofMillis(50)));
       assertEquals(Status.Code.DEADLINE_EXCEEDED, error.code());
     }
   }
@@ -308,8 +304,7 @@ class PlacetClientTest {
     var decision = client.evaluateAsync(REQUEST);
     client.close();
 
-    var failed =
-        assertThrows(ExecutionException.class, () -> decision.get(10, TimeUnit.SECONDS));
+    var failed = assertThrows(ExecutionException.class, () -> decision.get(10, TimeUnit.SECONDS));
     assertInstanceOf(PlacetException.class, failed.getCause());
   }
 
@@ -319,7 +314,6 @@ class PlacetClientTest {
     assertEquals(REQUEST.hashCode(), REQUEST.toBuilder().build().hashCode());
     assertFalse(REQUEST.equals(REQUEST.toBuilder().context("x", 1).build()));
     assertEquals("Request[User::\"alice\" view Document::\"one\"]", REQUEST.toString());
-    assertSame(
-        EvaluateOptions.DEFAULTS.understands(), EvaluateOptions.DEFAULTS.understands());
+    assertSame(EvaluateOptions.DEFAULTS.understands(), EvaluateOptions.DEFAULTS.understands());
   }
 }

@@ -51,8 +51,13 @@ class ReadmeTest {
     var found = new DiagnosticCollector<JavaFileObject>();
     var options =
         List.of(
-            "--release", "17", "-proc:none", "-d", classes.toString(),
-            "-cp", System.getProperty("java.class.path"));
+            "--release",
+            "17",
+            "-proc:none",
+            "-d",
+            classes.toString(),
+            "-cp",
+            System.getProperty("java.class.path"));
     ToolProvider.getSystemJavaCompiler().getTask(null, null, found, options, null, sources).call();
 
     assertEquals(
@@ -69,7 +74,15 @@ class ReadmeTest {
     boolean asks = example.contains("Request request =");
     String request = asks || makesOne ? "" : ", Request request";
     String text =
-        BEFORE + "class " + name + " {\n  void run(" + given + request + ") {\n" + example + "  }\n}\n";
+        BEFORE
+            + "class "
+            + name
+            + " {\n  void run("
+            + given
+            + request
+            + ") {\n"
+            + example
+            + "  }\n}\n";
     return new SimpleJavaFileObject(
         URI.create("string:///" + name + ".java"), JavaFileObject.Kind.SOURCE) {
       @Override

@@ -55,8 +55,7 @@ final class ScriptedEvaluation extends EvaluateServiceGrpc.EvaluateServiceImplBa
   }
 
   static void allow(StreamObserver<EvaluateResponse> observer, String node) {
-    answer(
-        observer, Decision.newBuilder().setOutcome(Outcome.OUTCOME_ALLOW).setNode(node).build());
+    answer(observer, Decision.newBuilder().setOutcome(Outcome.OUTCOME_ALLOW).setNode(node).build());
   }
 
   static void answer(StreamObserver<EvaluateResponse> observer, Decision decision) {
@@ -65,8 +64,7 @@ final class ScriptedEvaluation extends EvaluateServiceGrpc.EvaluateServiceImplBa
   }
 
   static StatusRuntimeException failure(Status.Code code, String text, Message... details) {
-    var status =
-        com.google.rpc.Status.newBuilder().setCode(code.value()).setMessage(text);
+    var status = com.google.rpc.Status.newBuilder().setCode(code.value()).setMessage(text);
     for (Message detail : details) {
       status.addDetails(Any.pack(detail));
     }

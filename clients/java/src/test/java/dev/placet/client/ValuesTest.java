@@ -137,8 +137,7 @@ class ValuesTest {
   @ParameterizedTest
   @MethodSource("refused")
   void whatPoliciesHaveNoValueForIsRefused(Object value, String field, String part) {
-    var error =
-        assertThrows(PlacetException.class, () -> Request.builder().context("x", value));
+    var error = assertThrows(PlacetException.class, () -> Request.builder().context("x", value));
 
     assertEquals(Status.Code.INVALID_ARGUMENT, error.code());
     assertEquals("REQUEST_MALFORMED", error.reason());
