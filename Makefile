@@ -32,7 +32,7 @@ demo-canary: $(VENV)/.run ## roll out a good change and a bad one under traffic;
 	$(BIN)/placet demo canary
 
 test: $(VENV)/.dev ## run the tests (PYTEST_ARGS='-k name' passes arguments on)
-	$(BIN)/pytest -q -n 2 --dist loadscope -m 'not corpus and not soak' $(PYTEST_ARGS)
+	$(BIN)/pytest -q -n 2 --dist loadscope -m 'not corpus and not soak and not polyglot' $(PYTEST_ARGS)
 
 corpus: $(VENV)/.dev ## put the whole Cedar corpus through the service
 	$(BIN)/pytest -q -m corpus $(PYTEST_ARGS)

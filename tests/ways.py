@@ -42,14 +42,14 @@ class Ways:
     async def batch(self, requests: Sequence[placet.Request]) -> list[Answer]:
         """Ask all at once."""
         results = await self.client.evaluate_batch(requests, timeout_s=TIMEOUT_S)
-        return [_bare(result) for result in results]
+        return [bare(result) for result in results]
 
     async def stream(self, requests: Sequence[placet.Request]) -> list[Answer]:
         """Ask on one stream."""
         numbered = ((str(number), request) for number, request in enumerate(requests))
         answers = {}
         async for number, result in self.client.evaluate_stream(numbered):
-            answers[int(number)] = _bare(result)
+            answers[int(number)] = bare(result)
         return [answers[number] for number in range(len(requests))]
 
     async def locally(self, requests: Sequence[placet.Request]) -> list[Answer]:
@@ -67,7 +67,7 @@ class Ways:
                 answers.append(error.reason)
             else:
                 assert decision.cached
-                answers.append(_bare(decision))
+                answers.append(bare(decision))
         return answers
 
 
@@ -119,12 +119,13 @@ _BYSTANDERS = (Policy(id="p", cedar="permit(principal, action, resource);"),)
 
 async def _answer(asking: Awaitable[placet.Decision]) -> Answer:
     try:
-        return _bare(await asking)
+        return bare(await asking)
     except placet.PlacetError as error:
         return error.reason
 
 
-def _bare(result: placet.Decision | placet.DecisionError) -> Answer:
+def bare(result: placet.Decision | placet.DecisionError) -> Answer:
+    """Return an answer without what differs from call to call."""
     if isinstance(result, placet.DecisionError):
         return result.reason
     return replace(result, decision_id="", staleness=timedelta(), cached=False, node="", region="")

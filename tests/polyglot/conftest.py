@@ -1,0 +1,32 @@
+"""The drivers, each built once a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.polyglot.languages import LANGUAGES, Language, refuse_unless_there
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A driver that can be run."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+@pytest.fixture(
+    scope="session",
+    name="built",
+    params=[language for language in LANGUAGES if language.folder.exists()],
+    ids=lambda language: language.name,
+)
+def built_fixture(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Built:
+    language: Language = request.param
+    refuse_unless_there(language)
+    out = tmp_path_factory.mktemp("drivers") / language.name
+    return Built(language.name, language.built(out))

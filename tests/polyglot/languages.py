@@ -1,0 +1,101 @@
+"""The languages there are drivers for: what each needs to be built, and where it is not needed.
+
+A driver's folder is named like its language; see README.md for what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+BUILD_TIMEOUT_S = 900.0
+_ASK_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program that has to be there, of some version or a newer one."""
+
+    command: tuple[str, ...]
+    """What says its version."""
+    at_least: tuple[int, ...]
+
+    def missing(self) -> str | None:
+        """Say what is wrong with it; nothing if it will do."""
+        name = self.command[0]
+        if shutil.which(name) is None:
+            return f"there is no `{name}`"
+        asked = subprocess.run(
+            self.command, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=False
+        )
+        told = re.search(r"\d+(?:\.\d+)*", asked.stdout + asked.stderr)
+        version = tuple(map(int, told.group().split("."))) if told else ()
+        if version >= self.at_least:
+            return None
+        wanted = ".".join(map(str, self.at_least))
+        return f"`{name}` is {told.group() if told else 'of no version'}, and {wanted} is needed"
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A language with a driver."""
+
+    name: str
+    tools: tuple[Tool, ...] = ()
+    command: tuple[str, ...] | None = None
+    """What runs the driver where nothing has to be built."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its driver is."""
+        return HERE / self.name
+
+    def missing(self) -> str | None:
+        """Say why the driver cannot be built here; nothing if it can."""
+        return next(filter(None, (tool.missing() for tool in self.tools)), None)
+
+    def built(self, out: Path) -> tuple[str, ...]:
+        """Build the driver into a folder, and return what runs it."""
+        if self.command is not None:
+            return self.command
+        out.mkdir(parents=True)
+        built = subprocess.run(
+            [str(self.folder / "build"), str(out)],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=BUILD_TIMEOUT_S,
+            check=False,
+        )
+        if built.returncode:
+            pytest.fail(f"the driver in {self.name} cannot be built:\n{built.stdout}", False)
+        return (str(out / "driver"),)
+
+
+LANGUAGES = (
+    Language("python", command=(sys.executable, "-m", "tests.polyglot.python.driver")),
+    Language("go", (Tool(("go", "version"), (1, 24)),)),
+    Language("node", (Tool(("node", "--version"), (20,)), Tool(("npm", "--version"), (9,)))),
+    Language("java", (Tool(("javac", "-version"), (17,)), Tool(("mvn", "-version"), (3, 8)))),
+)
+
+
+def refuse_unless_there(language: Language) -> None:
+    """Skip what needs a language whose tools are not here; fail where CI has to have them."""
+    reason = language.missing()
+    if reason is None:
+        return
+    message = f"no driver in {language.name}: {reason}"
+    if os.environ.get("CI"):
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
