@@ -67,12 +67,13 @@ imports: $(VENV)/.dev ## which room may import which
 
 protos-check: $(VENV)/.dev ## protos: style, compatibility with the baseline, generated code up to date
 	$(BIN)/buf lint protos
+	$(BIN)/buf lint server/protos
 	$(BIN)/buf breaking protos --against protos/baseline.binpb
 	$(BIN)/python protos/generate.py --check
 
 # ------------------------------------------------------------------------------ now and then
 
-protos: $(VENV)/.dev ## regenerate clients/python/placet/v1
+protos: $(VENV)/.dev ## regenerate clients/python/placet/v1 and server/placet_server/xds/v3
 	$(BIN)/python protos/generate.py
 
 baseline: $(VENV)/.dev ## take today's protos as what must not break: see CONTRIBUTING.md

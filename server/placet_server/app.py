@@ -19,6 +19,7 @@ from placet_engine.placement.nodes import NodeRole, Registration
 from placet_server.admission.control import AdmissionControl, Limits
 from placet_server.api.admitting import observe_admission
 from placet_server.api.decision_records import DecisionReporter, masked_reader, read_asked
+from placet_server.api.discovery import DiscoveryService
 from placet_server.api.encoding import CACHED, lasting_part
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.node import NodeService
@@ -60,6 +61,7 @@ from placet_server.telemetry.decision_log.opening import masker_of
 from placet_server.telemetry.running import NodeTelemetry, placet_version, running_telemetry
 from placet_server.tls.opening import PeerTls, Tls
 from placet_server.upstream.following import Following
+from placet_server.xds.plane import ControlPlane
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +169,7 @@ async def running_node(
         compiler = Compiler()
         residency = Residency(regions)
         audience = Audience(config.topology.max_watchers)
-        view = NodeView(audience.news)
+        view = NodeView(membership=[audience.routes], loads=[audience.news])
         directory = Directory(residency, Endpoints(view, regions))
         active = ActivePolicies(clock, node, directory.refusal)
         hub = Hub(
@@ -256,6 +258,14 @@ async def running_node(
             placer=role.placer,
             active=active,
         )
+        plane = ControlPlane(
+            config.xds,
+            directory=directory,
+            is_known=topology.is_known,
+            audience=audience,
+            clock=clock,
+        )
+        plane.observe(telemetry.metrics)
         services = Services(
             evaluate=EvaluateService(
                 decider=decider,
@@ -292,6 +302,15 @@ async def running_node(
             topology_watching=TopologyWatching(
                 topology=topology, view=view, audience=audience, clock=clock
             ),
+            discovery=DiscoveryService(
+                plane,
+                active=active,
+                informed=role.membership.informed,
+                residency=residency,
+                audience=audience,
+                clock=clock,
+                node=node,
+            ),
             policy=role.policy,
             rollout=role.rollout,
             in_their_place=role.in_their_place,
@@ -313,6 +332,7 @@ async def running_node(
             (_fed(origin, feed, api), "feed"),
             (reporter.run(), "rollouts"),
             (role.membership.run(), "topology"),
+            (plane.run(), "xds"),
             *role.running,
             *(identity.tasks() if identity is not None else ()),
             *(tls.tasks() if tls is not None else ()),

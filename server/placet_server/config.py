@@ -139,6 +139,17 @@ class TopologyConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class XdsConfig:
+    """``[xds]``. For clients of gRPC and Envoy that balance by themselves, see docs/xds.md."""
+
+    balancing: str = "least_request"
+    """Who gets the next call, where clients do not say: `least_request`, `round_robin`, `random`
+    or `weighted`."""
+    max_clients: int = 5000
+    """Clients that this node holds at the same time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamConfig:
     """``[upstream]``. For a node without a store, which follows others."""
 
@@ -297,6 +308,7 @@ class Config:
     store: StoreConfig = field(default_factory=StoreConfig)
     upstream: UpstreamConfig = field(default_factory=UpstreamConfig)
     topology: TopologyConfig = field(default_factory=TopologyConfig)
+    xds: XdsConfig = field(default_factory=XdsConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     subscribe: SubscribeConfig = field(default_factory=SubscribeConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -509,6 +521,7 @@ _AT_LEAST: Mapping[str, float] = {
     "topology.probe_timeout_s": 0.01,
     "topology.share_s": 0.05,
     "topology.max_watchers": 1,
+    "xds.max_clients": 1,
     "cache.max_bytes": 1,
     "cache.ttl_s": 0.001,
     "subscribe.heartbeat_s": 0.01,
@@ -564,6 +577,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "server.front": ("grpc", "envoy"),
     "store.kind": ("sqlite", "postgres", "memory"),
     "tls.min_version": ("1.2", "1.3"),
+    "xds.balancing": ("least_request", "round_robin", "random", "weighted"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("text", "json"),
     "telemetry.decision_log": ("off", "stdout", "file", "otlp"),

@@ -39,6 +39,9 @@ PlacetError
 ├── UpstreamLoop           what a node follows leads back to it
 ├── TooManyNodes           no room for one more node
 ├── TooManyWatchers        the node holds as many streams about the topology as it may
+├── TooManyXdsClients      the node has as many xDS clients as it may
+├── XdsClientRefused       an xDS client says of itself what cannot be meant
+├── XdsRequestRefused      an xDS client asks for too much, or for nothing
 └── Draining               the node is about to stop
 
 Stores raise their own, see ``store.contract``; malformed messages are
@@ -435,6 +438,22 @@ class TooManyWatchers(PlacetError):
             f"this node has {limit} watchers of routes and nodes, and takes no more; use another"
         )
         self.limit = limit
+
+
+class TooManyXdsClients(PlacetError):
+    """The node has as many xDS clients as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"this node has {limit} xDS clients and takes no more; use another")
+        self.limit = limit
+
+
+class XdsClientRefused(PlacetError):
+    """An xDS client says of itself what cannot be meant."""
+
+
+class XdsRequestRefused(PlacetError):
+    """An xDS client asks for too much, or for nothing."""
 
 
 class Draining(PlacetError):

@@ -40,6 +40,8 @@ class Endpoint:
     """Share of traffic relative to the other nodes of the region."""
     utilization: float = 0.0
     """0 idle to 1 saturated."""
+    is_control: bool = False
+    """Whether changes are taken there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -233,6 +233,11 @@ TABLE: Mapping[type[Exception], Callable[..., Failure]] = {
     errors.TooManyWatchers: _always(
         _Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", retry_after_s=_RETRY_SOON_S
     ),
+    errors.TooManyXdsClients: _always(
+        _Code.RESOURCE_EXHAUSTED, "TOO_MANY_XDS_CLIENTS", retry_after_s=_RETRY_SOON_S
+    ),
+    errors.XdsClientRefused: _always(_Code.INVALID_ARGUMENT, "XDS_CLIENT_REFUSED"),
+    errors.XdsRequestRefused: _always(_Code.INVALID_ARGUMENT, "XDS_REQUEST_REFUSED"),
     errors.Draining: _always(_Code.UNAVAILABLE, "DRAINING", retry_after_s=_RETRY_SOON_S),
     contract.RevisionConflict: _conflict,
     contract.RevisionCompacted: _always(_Code.OUT_OF_RANGE, "REVISION_COMPACTED"),

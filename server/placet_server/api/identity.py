@@ -1,6 +1,6 @@
 """Where callers' identity meets gRPC: who calls, and whether they may, before anything is done.
 
-With identity, every call of ``placet.v1`` passes here: what it needs is in the table of rpcs. The
+With identity, every call of the table of rpcs passes here, which says what it needs. The
 hot methods come as bytes, and are looked at once it is known whose they are, by the service.
 Health is for everybody; reflection for whoever is known; channelz, which shows who is connected,
 for those who operate the platform.
@@ -36,7 +36,6 @@ FORWARDED_CERTIFICATE = "x-forwarded-client-cert"
 that name, and whoever is not behind it must not read it."""
 
 _CERTIFICATE = re.compile(r'(?:^|;)Cert="([^"]*)"')
-_PLACET = "/placet.v1."
 _HEALTH = "/grpc.health.v1.Health/"
 _CHANNELZ = "/grpc.channelz."
 _OPERATING = frozenset({Permission.OPERATE})
@@ -45,6 +44,7 @@ _BEING_A_NODE = frozenset({Permission.NODE})
 
 
 class _Call(NamedTuple):
+    callers: Callers
     caller: Caller
     reach: Reach
 
@@ -65,6 +65,19 @@ def visible() -> Reach:
     """Return the tenants, and the platform, that the call this task answers may be told of."""
     call = _CALL.get()
     return call.reach if call is not None else _EVERYBODY
+
+
+def check_still() -> None:
+    """See that whoever makes the call that this task answers is who they were, and may no less.
+
+    For streams that may be silent for long; the others are looked after by the interceptor.
+
+    Raises:
+        CallerChanged: they are not, or may not.
+    """
+    call = _CALL.get()
+    if call is not None:
+        call.callers.check_still(call.caller)
 
 
 def sees_nodes() -> bool:
@@ -132,12 +145,25 @@ class IdentityInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or method.startswith(_HEALTH):
             return handler
-        if not method.startswith(_PLACET):
+        rpc = RPCS.get(method)
+        if rpc is None:
             return self._known_only(handler, method)
-        rpc = RPCS[method]
         if handler.response_streaming:
             return self._stream(handler, rpc)
         return self._unary(handler, rpc)
+
+    def _admit(self, caller: Caller, rpc: Rpc, request: Any) -> None:
+        """Let a call pass, and have it known whose it is.
+
+        Raises:
+            NotAllowed: its caller may not make it.
+        """
+        if isinstance(request, bytes) or not hasattr(request, "DESCRIPTOR"):
+            # The tenant is in there, and the service looks before it does anything.
+            reach = check_any(caller, rpc)
+        else:
+            reach = admitted(caller, rpc, request)
+        _CALL.set(_Call(self._callers, caller, reach))
 
     async def _caller(self, context: _Context) -> Caller:
         certificate, authorization = credentials_in(
@@ -150,7 +176,7 @@ class IdentityInterceptor(grpc.aio.ServerInterceptor):
 
     def _unary(self, handler: _Handler, rpc: Rpc) -> _Handler:
         async def call(request: Any, context: _Context) -> Any:
-            _admit(await self._caller(context), rpc, request)
+            self._admit(await self._caller(context), rpc, request)
             return await handler.unary_unary(request, context)
 
         return grpc.unary_unary_rpc_method_handler(
@@ -167,7 +193,7 @@ class IdentityInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(request: Any, context: _Context) -> AsyncGenerator[Any]:
             caller = await self._caller(context)
-            _admit(caller, rpc, request)
+            self._admit(caller, rpc, request)
             async with aclosing(handle(request, context)) as responses:
                 async for response in responses:
                     # No stream is silent for long, so that none outlives what it rests on.
@@ -200,20 +226,6 @@ class IdentityInterceptor(grpc.aio.ServerInterceptor):
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(stream, read, write)
         return grpc.unary_unary_rpc_method_handler(unary, read, write)
-
-
-def _admit(caller: Caller, rpc: Rpc, request: Any) -> None:
-    """Let a call pass, and have it known whose it is.
-
-    Raises:
-        NotAllowed: its caller may not make it.
-    """
-    if isinstance(request, bytes) or not hasattr(request, "DESCRIPTOR"):
-        # The tenant is in there, and the service looks before it does anything.
-        reach = check_any(caller, rpc)
-    else:
-        reach = admitted(caller, rpc, request)
-    _CALL.set(_Call(caller, reach))
 
 
 def check_any(caller: Caller, rpc: Rpc) -> Reach:

@@ -15,6 +15,7 @@ from placet_server.api.deadlines import time_left_s
 from placet_server.api.failures import BadMessage, MessageTooLarge, to_status
 from placet_server.api.messages import MANY_BYTES, ONE_REQUEST_BYTES, check_size
 from placet_server.api.observing import observed_stream, observed_unary
+from placet_server.api.rpcs import RPCS
 from placet_server.errors import SlowReader
 from placet_server.telemetry.rpc import RpcTelemetry
 
@@ -31,7 +32,7 @@ class _Unreadable:
 
 
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method of ``placet.v1``; health, reflection and channelz stay as they are."""
+    """Wraps every method of the table; health, reflection and channelz stay as they are."""
 
     def __init__(self, *, write_timeout_s: float, telemetry: RpcTelemetry | None = None) -> None:
         self._write_timeout_s = write_timeout_s
@@ -50,7 +51,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         if known is not None:
             return known
         handler = await continuation(handler_call_details)
-        if handler is None or not method.startswith("/placet.v1."):
+        if handler is None or method not in RPCS:
             return handler
         if handler.request_streaming or handler.response_streaming:
             return self._wrapped_stream(handler, method)

@@ -1,6 +1,7 @@
-"""The one table over every rpc of ``placet.v1``: what it needs, and whose it is.
+"""The one table over every rpc: what it needs, and whose it is.
 
-It has what is served and what is designed, so that nothing can be served without an entry. It
+It has what is served of ``placet.v1``, what is designed, and what is served of others' services
+beside health, reflection and channelz, so that nothing can be served without an entry. It
 knows nothing of how callers prove who they are: whoever has to know whose data a call is about
 reads it here.
 """
@@ -232,11 +233,24 @@ _SERVICES: Mapping[str, Mapping[str, Rpc]] = {
     },
 }
 
+# As routes are: whoever has any business with a tenant has to find a node for it. Which tenants a
+# client asks for turns out as it does, and the service looks at each.
+_DISCOVERING = Rpc(permissions=_EVERY, tenant_field="", unnamed=Unnamed.VISIBLE)
+
+_OTHERS: Mapping[str, Rpc] = {
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources": (
+        _DISCOVERING
+    ),
+}
+
 RPCS: Mapping[str, Rpc] = MappingProxyType(
     {
-        f"/placet.v1.{service}/{name}": rpc
-        for service, rpcs in _SERVICES.items()
-        for name, rpc in rpcs.items()
+        **_OTHERS,
+        **{
+            f"/placet.v1.{service}/{name}": rpc
+            for service, rpcs in _SERVICES.items()
+            for name, rpc in rpcs.items()
+        },
     }
 )
-"""Every rpc, by ``/placet.v1.Service/Method``."""
+"""Every rpc, by ``/package.Service/Method``."""

@@ -25,6 +25,7 @@ from placet.v1 import (
 )
 from placet_server.admission.control import AdmissionControl
 from placet_server.api.admitting import AdmissionInterceptor
+from placet_server.api.discovery import DiscoveryService, discovery_handlers
 from placet_server.api.edge import NEED_A_STORE
 from placet_server.api.evaluate import EvaluateService
 from placet_server.api.health import HealthService
@@ -95,6 +96,7 @@ class Services:
     topology: TopologyService
     topology_nodes: TopologyNodes
     topology_watching: TopologyWatching
+    discovery: DiscoveryService
     policy: PolicyService | None = None
     """None on a node without a store, and so are rollouts."""
     rollout: RolloutService | None = None
@@ -170,7 +172,9 @@ class ApiServer:
         )
         node_service_pb2_grpc.add_NodeServiceServicer_to_server(services.node, self._server)
         topology = (services.topology, services.topology_nodes, services.topology_watching)
-        self._server.add_generic_rpc_handlers((_topology_handlers(*topology),))
+        self._server.add_generic_rpc_handlers(
+            (_topology_handlers(*topology), discovery_handlers(services.discovery))
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, (*PLACET_SERVICES, *_OTHER_SERVICES))

@@ -155,10 +155,14 @@ class TopologyService:
         """Return every region there is."""
         return self._residency.regions
 
+    def is_known(self, tenant: str) -> bool:
+        """Whether there is such a tenant: one that was placed, or that something is of."""
+        return tenant in self._residency.placements or tenant in self._active.tenants
+
     def _check_known(self, tenant: str) -> None:
         if not self._active.is_loaded:
             raise NodeNotReady
-        if tenant not in self._residency.placements and tenant not in self._active.tenants:
+        if not self.is_known(tenant):
             raise TenantUnknown(tenant)
 
     def _tenant_to_wire(self, tenant: str) -> topology_pb2.Tenant:

@@ -22,6 +22,9 @@ class Audience:
         self._is_leaving = False
         self.news = Moves()
         """Moves when there may be something new to send."""
+        self.routes = Moves(self.news)
+        """Moves when calls may have to go elsewhere; not when all that is new is how busy nodes
+        are."""
 
     def __len__(self) -> int:
         return self._watchers
@@ -34,7 +37,7 @@ class Audience:
             TooManyWatchers: the node has as many as it may.
             Draining: the node is about to stop.
         """
-        self._refuse_when_leaving()
+        self.check_staying()
         if self._watchers >= self._max_watchers:
             raise TooManyWatchers(self._max_watchers)
         self._watchers += 1
@@ -43,6 +46,15 @@ class Audience:
         finally:
             self._watchers -= 1
 
+    def check_staying(self) -> None:
+        """See that the node is not about to stop.
+
+        Raises:
+            Draining: it is.
+        """
+        if self._is_leaving:
+            raise Draining
+
     async def wait(self, seen: int, timeout_s: float) -> None:
         """Wait for news after those a watcher has seen, or for so long.
 
@@ -50,13 +62,9 @@ class Audience:
             Draining: the node is about to stop.
         """
         await self.news.past(seen, timeout_s)
-        self._refuse_when_leaving()
+        self.check_staying()
 
     def leave(self) -> None:
         """Tell every watcher that the node is about to stop, and take no more."""
         self._is_leaving = True
-        self.news.move()
-
-    def _refuse_when_leaving(self) -> None:
-        if self._is_leaving:
-            raise Draining
+        self.routes.move()

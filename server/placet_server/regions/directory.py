@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from placet_engine.items import Placement
 from placet_engine.placement.geography import GeoPoint
 from placet_engine.placement.routing import Endpoint, NoRegionAllowed, Route, find_route
 from placet_server.errors import PlacetError, TenantUnknown, WrongRegion
@@ -38,7 +39,10 @@ class Directory:
         Raises:
             NoRegionAllowed: there is no region that the tenant's rule allows.
         """
-        placement = self.residency.placement(tenant)
+        return self.route_of(self.residency.placement(tenant), place)
+
+    def route_of(self, placement: Placement, place: GeoPoint | None = None) -> Route:
+        """Return where callers would go of whoever is placed so. As :meth:`route` else."""
         found = find_route(
             self.residency.regions,
             rule=placement.rule,
@@ -47,7 +51,7 @@ class Directory:
             place=place,
         )
         return Route(
-            tenant=tenant,
+            tenant=placement.tenant,
             rule=placement.rule,
             regions=tuple(
                 replace(one, endpoints=tuple(self._endpoints(one.region.name))) for one in found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from placet_engine.placement.nodes import Node
+from placet_engine.placement.nodes import Node, NodeRole
 from placet_engine.placement.regions import Regions
 from placet_engine.placement.routing import Endpoint
 from placet_server.regions.nodes import NodeView
@@ -66,6 +66,7 @@ def _endpoint(address: str, nodes: Sequence[Node]) -> Endpoint:
         address=address,
         weight=sum(node.weight for node in nodes),
         utilization=round(mean * _STEPS) / _STEPS,
+        is_control=all(node.registration.role is NodeRole.CONTROL for node in nodes),
     )
 
 

@@ -18,12 +18,12 @@ class TakesSettings(Protocol):
 
 
 class TopologyFollower:
-    """Follows the items of the topology for as long as :meth:`run` runs.
+    """Follows the items of the topology, and which tenants there are, while :meth:`run` runs.
 
     Args:
         active: has them, as of the revision this node has got to.
         registry: is told what is set of nodes.
-        onward: what moves when where a tenant is placed changed.
+        onward: what moves when where a tenant is placed changed, or one came or went.
     """
 
     def __init__(self, active: ActivePolicies, registry: TakesSettings, onward: Moves) -> None:
@@ -31,6 +31,7 @@ class TopologyFollower:
         self._registry = registry
         self._onward = onward
         self._taken: dict[ItemKey, Item] = {}
+        self._tenants: set[str] = set()
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -55,5 +56,7 @@ class TopologyFollower:
                     self._registry.take_settings(key.id, None, NO_REVISION)
                 elif isinstance(item.body, NodeSettings):
                     self._registry.take_settings(key.id, item.body, item.revision)
-        if any(key.kind is ItemKind.PLACEMENT for key in changed):
+        has_moved = any(key.kind is ItemKind.PLACEMENT for key in changed)
+        if has_moved or self._active.tenants.keys() != self._tenants:
+            self._tenants = set(self._active.tenants)
             self._onward.move()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -25,6 +26,8 @@ class Joining:
         self._granted_by = registrar
         self._clock = clock
         self._announcer: Announcer | None = None
+        self.informed = asyncio.Event()
+        """Set once it is known here which nodes there are, by others who knew."""
 
     @property
     def has_joined(self) -> bool:

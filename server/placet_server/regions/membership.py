@@ -61,7 +61,7 @@ class Membership(Joining):
         self.registrar = LocalRegistrar(self.registry)
         """Grants leases."""
         super().__init__(registration, self.registrar, clock)
-        self.follower = TopologyFollower(active, self.registry, audience.news)
+        self.follower = TopologyFollower(active, self.registry, audience.routes)
         """Has the registry know what operators set."""
         self.prober = Prober(
             asker=asker,
@@ -78,6 +78,7 @@ class Membership(Joining):
             node=registration.id,
             instance=registration.instance,
             share_s=config.share_s,
+            listened=self.informed.set,
         )
 
     async def run(self) -> None:

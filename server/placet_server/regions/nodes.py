@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from placet_engine.placement.nodes import Node, NodeRole
 from placet_server.errors import NodeUnknown
@@ -15,15 +15,16 @@ class NodeView:
     Lives on one event loop. Written by whoever judges nodes, or follows one who does.
 
     Args:
-        onward: what moves when anything of it does.
+        membership: moves along with what has a number of that name here.
+        loads: the same.
     """
 
-    def __init__(self, *onward: Moves) -> None:
+    def __init__(self, *, membership: Sequence[Moves] = (), loads: Sequence[Moves] = ()) -> None:
         self._nodes: dict[str, Node] = {}
         self._has_news = False
-        self.membership = Moves(*onward)
+        self.membership = Moves(*membership)
         """Nodes that came, went, or changed in more than load and progress."""
-        self.loads = Moves(*onward)
+        self.loads = Moves(*loads)
         """Nodes that changed in load and progress; moved by :meth:`beat`, which is in no hurry."""
 
     @property

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
@@ -147,6 +147,7 @@ class Sharing:
         node: this node's id.
         instance: of this start of the process.
         share_s: how often to tell what is no news, in seconds.
+        listened: is called when it is known what the others tell, as of now.
     """
 
     def __init__(
@@ -158,6 +159,7 @@ class Sharing:
         node: str,
         instance: str,
         share_s: float = 1.0,
+        listened: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -165,6 +167,7 @@ class Sharing:
         self._node = node
         self._instance = instance
         self._share_s = share_s
+        self._listened = listened
         self._since = clock.now()
         self._heard: dict[str, _Heard] = {}
         self._former: _Version | None = None
@@ -207,6 +210,7 @@ class Sharing:
         for name in self._heard.keys() - {notice.name for notice in notices}:
             del self._heard[name]
             self._registry.forget(name)
+        self._listened()
         is_alone = all(heard.is_doubted for heard in self._heard.values())
         if is_alone is not self._is_alone:
             # Who has come has to know that it will hear more often from now on.

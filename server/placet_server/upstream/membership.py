@@ -42,12 +42,17 @@ class UpstreamMembership(Joining):
         regions: Regions,
         clock: Clock,
     ) -> None:
-        self._nodes = NodesFollower(lambda: streams.upstream.channel, view=view, regions=regions)
         self.registrar = UpstreamRegistrar(lambda: streams.upstream.channel)
         """Grants leases, by having others grant them."""
         own = OwnRegistrar(self.registrar, lambda: streams.lineage.nodes[1:])
         super().__init__(registration, own, clock)
-        self.follower = TopologyFollower(active, self, audience.news)
+        self._nodes = NodesFollower(
+            lambda: streams.upstream.channel,
+            view=view,
+            regions=regions,
+            listened=self.informed.set,
+        )
+        self.follower = TopologyFollower(active, self, audience.routes)
         """Tells those who watch when tenants were placed."""
 
     def take_settings(self, id_: str, settings: NodeSettings | None, revision: Revision) -> None:

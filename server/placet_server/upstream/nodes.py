@@ -31,6 +31,7 @@ class NodesFollower:
         channel: returns the connection to whoever is followed now.
         view: is kept up to date for those who read.
         regions: the regions as this node knows them.
+        listened: is called when all nodes have come that there are upstream.
         rng: spreads what many nodes do at the same time.
     """
 
@@ -40,11 +41,13 @@ class NodesFollower:
         *,
         view: NodeView,
         regions: Regions,
+        listened: Callable[[], None] = lambda: None,
         rng: random.Random | None = None,
     ) -> None:
         self._channel = channel
         self._view = view
         self._regions = regions
+        self._listened = listened
         self._rng = rng or random.Random()  # noqa: S311  # spreads, guards nothing
         self._failure = ""
         self._differing: frozenset[str] = frozenset()
@@ -81,6 +84,7 @@ class NodesFollower:
                         for id_ in self._view.nodes.keys() - at_first:
                             self._view.drop(id_)
                         at_first = None
+                        self._listened()
                 # Loads were gathered where they come from.
                 self._view.beat()
         finally:
