@@ -20,6 +20,7 @@ from typing import Any
 
 import grpc
 
+from placet.cli.xds_bootstrap import Who, for_grpc
 from placet.v1 import evaluate_service_pb2, evaluate_service_pb2_grpc
 
 _ANSWER_S = 60.0
@@ -69,26 +70,16 @@ class StockClient:
         return json.loads(line)
 
 
-def bootstrap(*servers: str, **node: Any) -> dict[str, Any]:
-    """Return a bootstrap that names control planes, in plain text, and says of the client this."""
-    return {
-        "xds_servers": [
-            {
-                "server_uri": server,
-                "channel_creds": [{"type": "insecure"}],
-                "server_features": ["xds_v3"],
-            }
-            for server in servers
-        ],
-        "node": {"id": "a-client", **node},
-    }
+def bootstrap(*servers: str, **said: str) -> dict[str, Any]:
+    """Return a bootstrap that names control planes, in plain text, and says this of the client."""
+    return for_grpc(servers, Who(id="a-client", **said))
 
 
 @asynccontextmanager
 async def stock_client(
-    given: Mapping[str, Any], *, environment: Mapping[str, str] | None = None
+    given: Mapping[str, Any] | None = None, *, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[StockClient]:
-    """Run a client with a bootstrap for the length of the block."""
+    """Run a client with a bootstrap, or with none, for the length of the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -97,7 +88,7 @@ async def stock_client(
         stdout=subprocess.PIPE,
         env={
             **os.environ,
-            "GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(given),
+            "GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(given or {}),
             "GRPC_VERBOSITY": "NONE",
             **(environment or {}),
         },

@@ -263,7 +263,6 @@ async def running_node(
             directory=directory,
             is_known=topology.is_known,
             audience=audience,
-            clock=clock,
         )
         plane.observe(telemetry.metrics)
         services = Services(
@@ -286,6 +285,7 @@ async def running_node(
             node=NodeService(
                 cache=cache,
                 active=active,
+                plane=plane,
                 node=node,
                 region=region,
                 start_time=clock.now(),

@@ -25,6 +25,7 @@ from placet_server.config import (
     TlsConfig,
     TopologyConfig,
     UpstreamConfig,
+    XdsConfig,
 )
 
 
@@ -44,6 +45,7 @@ async def running_server(
     node: str = "test-node",
     region: str = LOCAL,
     topology: TopologyConfig | None = None,
+    xds: XdsConfig | None = None,
     listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[Node]:
     """Run a real server on a free port of this machine for the length of the block.
@@ -64,6 +66,7 @@ async def running_server(
         tls=tls or TlsConfig(),
         identity=identity or IdentityConfig(),
         topology=topology or TopologyConfig(),
+        xds=xds or XdsConfig(),
     )
     async with running_node(config, clock=clock) as running:
         yield running

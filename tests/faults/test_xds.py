@@ -1,6 +1,6 @@
 """Nodes under stock xDS clients: killed, hung, drained; and their control planes, too.
 
-The clients are gRPC's own for Python, which balance by what the control plane sends them.
+The clients are gRPC's own for Python, and Envoy, which balance by what the control plane sends.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import placet
+from tests.envoy_client import envoy_client, until_all_answer
 from tests.faults.test_failover import Served, fleet
 from tests.stock_client import StockClient, bootstrap, stock_client
 from tests.waiting import until_it
@@ -110,3 +111,22 @@ async def test_the_second_control_plane_serves_when_the_first_is_gone(
             await nodes[0].signal(signal.SIGKILL)
             found: Counter[str] = await client.nodes("xds:///ANY.residency.placet")
             assert {"node-1", "node-2"} >= found.keys()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
+async def test_a_node_that_is_lost_costs_no_call_through_envoy(
+    how: signal.Signals, tmp_path: Path
+) -> None:
+    async with (
+        fleet(tmp_path) as nodes,
+        envoy_client(tmp_path, [node.address for node in nodes], "-t", "acme") as envoy,
+        stock_client() as client,
+    ):
+        await until_all_answer(client, envoy, *(node.name for node in nodes))
+        await client.begin(envoy)
+        await nodes[2].signal(how)
+        await until_listed(nodes, "node-0", "node-1")
+        await until_all_answer(client, envoy, "node-0", "node-1")
+        load = await client.end()
+    assert [] == load["errors"]
+    assert load["longest_gap_s"] < _SOON_S

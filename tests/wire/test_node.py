@@ -186,7 +186,12 @@ async def test_counting_many_tenants_lets_others_in_between() -> None:
         cache.of(f"t{number}").misses = 1
     clock = ManualClock(START)
     nodes = NodeService(
-        cache=cache, active=ActivePolicies(clock), node="n", region="r", start_time=START
+        cache=cache,
+        active=ActivePolicies(clock),
+        plane=cast("Any", None),
+        node="n",
+        region="r",
+        start_time=START,
     )
     request_ = node_pb2.GetCacheStatisticsRequest(max_tenants=1000)
     counting = asyncio.ensure_future(nodes.GetCacheStatistics(request_, cast("Any", None)))

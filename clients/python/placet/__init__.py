@@ -54,6 +54,7 @@ and ``timeout_s`` where it is to differ::
     node_revisions(*, region="") -> NodeRevisions           # who runs what
 
     cache_statistics(*, max_tenants=20) -> CacheReport      # of the node that answers
+    xds_clients() -> list[XdsClient]                        # connected to it
 
     put_tenant(placement) -> Placement                      # where its data may be
     get_tenant() -> Placement
@@ -241,6 +242,13 @@ from placet._topology import (
     RouteRegion,
 )
 from placet._values import Entity, EntityRef, Extension, Value
+from placet._xds_clients import (
+    XdsClient,
+    XdsLibrary,
+    XdsRefusal,
+    XdsResourceType,
+    XdsSubscription,
+)
 
 __all__ = [
     "PLATFORM",
@@ -369,5 +377,10 @@ __all__ = [
     "Value",
     "Violation",
     "WrongRegion",
+    "XdsClient",
+    "XdsLibrary",
+    "XdsRefusal",
+    "XdsResourceType",
+    "XdsSubscription",
     "aio",
 ]

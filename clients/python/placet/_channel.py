@@ -220,7 +220,7 @@ _RETRIED = {
         "Diff",
         "Test",
     ),
-    "placet.v1.NodeService": ("GetCacheStatistics",),
+    "placet.v1.NodeService": ("GetCacheStatistics", "ListXdsClients"),
     "placet.v1.TopologyService": (
         "ListRegions",
         "PutTenant",

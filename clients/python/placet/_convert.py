@@ -23,6 +23,7 @@ from placet import _nodes as nodes
 from placet import _policies as policies
 from placet import _rollouts as rollouts
 from placet import _topology as topology
+from placet import _xds_clients as xds_clients
 from placet._errors import DecisionError
 from placet._requests import Action, Request, Resource, Subject
 from placet._values import Attributes, Entity, EntityRef, Extension, IPAddress, Value
@@ -566,6 +567,42 @@ def _cache_statistics(message: node_service_pb2.CacheStatistics) -> nodes.CacheS
         evictions=message.evictions,
         entries=message.entries,
         bytes=message.bytes,
+    )
+
+
+def xds_client(message: node_service_pb2.XdsClient) -> xds_clients.XdsClient:
+    """Return a client of xDS."""
+    rule = _known(topology.ResidencyRule, message.residency) if message.residency else None
+    return xds_clients.XdsClient(
+        id=message.id,
+        library=_known(xds_clients.XdsLibrary, message.library),
+        user_agent=message.user_agent,
+        version=message.version,
+        region=message.region,
+        tenant=message.tenant,
+        residency=rule,
+        balancing=message.balancing,
+        peer=message.peer,
+        caller=message.caller,
+        connect_time=message.connect_time.ToDatetime(tzinfo=UTC),
+        subscriptions=tuple(map(_xds_subscription, message.subscriptions)),
+    )
+
+
+def _xds_subscription(message: node_service_pb2.XdsSubscription) -> xds_clients.XdsSubscription:
+    refusal = None
+    if message.HasField("refusal"):
+        refusal = xds_clients.XdsRefusal(
+            version=message.refusal.version,
+            message=message.refusal.message,
+            time=message.refusal.time.ToDatetime(tzinfo=UTC),
+        )
+    return xds_clients.XdsSubscription(
+        type=_known(xds_clients.XdsResourceType, message.type),
+        names=tuple(message.names),
+        sent_version=message.sent_version,
+        accepted_version=message.accepted_version,
+        refusal=refusal,
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from placet import _convert as convert
-from placet._calls import Defaults, call, call_aio
+from placet._calls import Defaults, call, call_aio, pages, pages_aio
 from placet._nodes import CacheReport
 from placet._requests import tenant_to_wire
 from placet._values import refusal
+from placet._xds_clients import XdsClient
 from placet.v1 import node_service_pb2, node_service_pb2_grpc
 
 _DEFAULT_TENANTS = 20
@@ -48,6 +49,24 @@ class Operations:
         )
         return convert.cache_report(response)
 
+    def xds_clients(self, *, timeout_s: float | None = None) -> list[XdsClient]:
+        """Return the clients of xDS that are connected to the node, in order of id.
+
+        Args:
+            timeout_s: deadline of each page, when it is not the client's.
+
+        Raises:
+            PermissionDenied: the caller may not see this.
+            CouldNotDecide: no answer came.
+        """
+        timeout_s = self._defaults.managing_s(timeout_s)
+        request = node_service_pb2.ListXdsClientsRequest()
+        return [
+            convert.xds_client(message)
+            for page in pages(self._operating.ListXdsClients, request, timeout_s)
+            for message in page.clients
+        ]
+
 
 class AsyncOperations:
     """Looking after nodes: ``Operations``, for asyncio."""
@@ -71,6 +90,16 @@ class AsyncOperations:
             self._operating.GetCacheStatistics, request, self._defaults.managing_s(timeout_s)
         )
         return convert.cache_report(response)
+
+    async def xds_clients(self, *, timeout_s: float | None = None) -> list[XdsClient]:
+        """Return the clients of xDS that are connected to the node, in order of id."""
+        timeout_s = self._defaults.managing_s(timeout_s)
+        request = node_service_pb2.ListXdsClientsRequest()
+        return [
+            convert.xds_client(message)
+            async for page in pages_aio(self._operating.ListXdsClients, request, timeout_s)
+            for message in page.clients
+        ]
 
 
 def _cache_statistics_request(

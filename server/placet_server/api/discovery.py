@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from placet_engine.items import NO_REVISION
 from placet_server.api.callers import caller_of
 from placet_server.api.identity import check_still, visible
 from placet_server.clock import Clock
@@ -111,9 +112,11 @@ class DiscoveryService:
         try:
             async with asyncio.timeout(_INFORMED_S):
                 await self._informed.wait()
+                if not self._active.is_loaded:
+                    await self._active.wait_past(NO_REVISION)
         except TimeoutError:
-            raise NodeNotReady from None
-        if not self._active.is_loaded:
+            pass
+        if not (self._informed.is_set() and self._active.is_loaded):
             raise NodeNotReady
 
     async def _responses(
@@ -147,7 +150,7 @@ class DiscoveryService:
             session.woken.set()
 
     def _take(self, session: Session, request: _Request) -> None:
-        nack = session.exchange.take(request)
+        nack = session.exchange.take(request, self._clock.now())
         if nack is not None:
             self._roster.note_refusal(session, nack)
 

@@ -14,8 +14,11 @@ from placet.v1 import node_service_pb2, node_service_pb2_grpc
 from placet.wire import Reader, duration
 from placet_engine.cache import CacheStatistics, DecisionCache, together
 from placet_server.api.identity import visible
+from placet_server.api.paging import next_page_token, read_page
+from placet_server.api.xds_clients import xds_client_to_wire
 from placet_server.decisions.decider import Decided
 from placet_server.policies.active import ActivePolicies
+from placet_server.xds.plane import ControlPlane
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -31,6 +34,7 @@ class NodeService(node_service_pb2_grpc.NodeServiceServicer):
     Args:
         cache: the node's decision cache.
         active: the node's policies.
+        plane: its clients that speak xDS.
         node: the node's name.
         region: where it is.
         start_time: when it started, in UTC.
@@ -41,12 +45,14 @@ class NodeService(node_service_pb2_grpc.NodeServiceServicer):
         *,
         cache: DecisionCache[Decided],
         active: ActivePolicies,
+        plane: ControlPlane,
         node: str,
         region: str,
         start_time: datetime.datetime,
     ) -> None:
         self._cache = cache
         self._active = active
+        self._plane = plane
         self._node = node
         self._region = region
         self._start_time = start_time
@@ -72,6 +78,24 @@ class NodeService(node_service_pb2_grpc.NodeServiceServicer):
         else:
             listed = _largest(parts, max_tenants)
         return self._response(parts, listed)
+
+    async def ListXdsClients(
+        self, request: node_service_pb2.ListXdsClientsRequest, context: _Context
+    ) -> node_service_pb2.ListXdsClientsResponse:
+        """Return who balances by what this node tells them."""
+        reader = Reader()
+        page = read_page(request, reader)
+        reader.finish()
+        sessions = self._plane.roster.listed()
+        stop = page.start + page.size
+        return node_service_pb2.ListXdsClientsResponse(
+            clients=(
+                xds_client_to_wire(session, self._plane.answers.balancing(session.client))
+                for session in sessions[page.start : stop]
+            ),
+            next_page_token=next_page_token(request, stop, 0) if stop < len(sessions) else "",
+            node=self._node,
+        )
 
     async def _parts(self) -> dict[str, CacheStatistics]:
         """Count tenant by tenant, and let others on the event loop in between."""

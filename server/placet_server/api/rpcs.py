@@ -152,6 +152,10 @@ _SERVICES: Mapping[str, Mapping[str, Rpc]] = {
     },
     "NodeService": {
         "GetCacheStatistics": Rpc(permissions=_any_of(_READ), unnamed=Unnamed.VISIBLE),
+        # It shows who calls from where, for every tenant.
+        "ListXdsClients": Rpc(
+            permissions=_any_of(_OPERATE), tenant_field="", unnamed=Unnamed.PLATFORM
+        ),
     },
     "TopologyService": {
         "ListRegions": Rpc(permissions=_EVERY, tenant_field="", unnamed=Unnamed.ANYBODYS),

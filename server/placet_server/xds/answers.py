@@ -11,7 +11,7 @@ from placet_engine.placement.residency import ResidencyRule
 from placet_engine.placement.routing import Endpoint, NoRegionAllowed, RouteRegion
 from placet_server.regions.directory import Directory
 from placet_server.regions.moves import Moves
-from placet_server.xds.clients import Balancing, Client, Dialect
+from placet_server.xds.clients import Balancing, Client, Dialect, Transport
 from placet_server.xds.names import Part, Scope, cluster_name, scope_of, scope_of_cluster
 from placet_server.xds.rendering import Host, Place, Resources, Target, rendered
 from placet_server.xds.resources import Resource, Type
@@ -35,6 +35,7 @@ class _Key:
     place: GeoPoint | None
     dialect: Dialect
     balancing: Balancing
+    transport: Transport
 
 
 class Answers:
@@ -66,6 +67,10 @@ class Answers:
         self._former: dict[_Key, tuple[Target, Resources]] = {}
         self._targets: dict[_Key, Target] = {}
         self._made_at = -1
+
+    def balancing(self, client: Client) -> Balancing:
+        """Return who gets a client's next call."""
+        return client.balancing or self._balancing
 
     def wildcard(self, type_: Type) -> frozenset[str]:
         """Return the names of all there is of a type, for a client that names none."""
@@ -102,7 +107,8 @@ class Answers:
             bound=client.bound,
             place=client.place,
             dialect=client.dialect,
-            balancing=client.balancing or self._balancing,
+            balancing=self.balancing(client),
+            transport=client.transport,
         )
         return self._resources(key)[type_, name]
 
@@ -140,6 +146,7 @@ class Answers:
             control=self._places(by_control),
             dialect=key.dialect,
             balancing=key.balancing,
+            transport=key.transport,
         )
 
     def _regions(self, key: _Key) -> Sequence[RouteRegion]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf import json_format
 
@@ -22,6 +22,7 @@ TENANT_KEY = "placet.tenant"
 RESIDENCY_KEY = "placet.residency"
 COUNTRY_KEY = "placet.country"
 BALANCING_KEY = "placet.balancing"
+TLS_KEY = "placet.tls"
 """Keys of ``node.metadata``."""
 
 
@@ -58,6 +59,16 @@ class Dialect(Enum):
     ENVOY = "envoy"
 
 
+class Transport(Enum):
+    """How a client is told to talk to nodes. Only Envoys are: gRPC's clients bring credentials."""
+
+    PLAIN = ""
+    TLS = "server"
+    """It checks nodes' certificates, by the CAs of its own bootstrap."""
+    MUTUAL_TLS = "mutual"
+    """And shows one of its own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """What a client says of itself."""
@@ -77,6 +88,7 @@ class Client:
     """Nothing is sent to it that this rule forbids, whatever it asks for."""
     balancing: Balancing | None
     """None: it does not say."""
+    transport: Transport = Transport.PLAIN
 
     @property
     def dialect(self) -> Dialect:
@@ -94,8 +106,9 @@ _Version = tuple[int, int]
 _NEVER: _Version = (1 << 30, 0)
 # Since when lists of policies (gRFC A52) and hash rings (A42) are understood: grpc/grpc's
 # doc/grpc_xds_features.md. Who sends a cluster with a policy that is not known has it refused.
+# C-core counts its own versions: 32 is in gRPC 1.55, and 18 in 1.40.
 _SINCE: Mapping[Kind, tuple[_Version, _Version]] = {
-    Kind.CORE: ((1, 55), (1, 40)),
+    Kind.CORE: ((32, 0), (18, 0)),
     Kind.GO: ((1, 56), (1, 41)),
     Kind.JAVA: ((1, 47), (1, 40)),
     Kind.NODE: ((1, 10), (1, 10)),
@@ -108,6 +121,7 @@ _AGENTS: tuple[tuple[str, Kind], ...] = (
     ("envoy", Kind.ENVOY),
 )
 _MOST_CHARS = 200
+_E = TypeVar("_E", bound=Enum)
 
 
 def read_client(node: core_pb2.Node, regions: Regions) -> Client:
@@ -134,7 +148,8 @@ def read_client(node: core_pb2.Node, regions: Regions) -> Client:
         place=_place(metadata, region, regions),
         default=default,
         bound=rule,
-        balancing=_balancing(metadata),
+        balancing=_chosen(Balancing, metadata, BALANCING_KEY),
+        transport=_chosen(Transport, metadata, TLS_KEY) or Transport.PLAIN,
     )
 
 
@@ -195,12 +210,12 @@ def _place(metadata: Mapping[str, Any], region: str, regions: Regions) -> GeoPoi
     return known.location if known is not None else None
 
 
-def _balancing(metadata: Mapping[str, Any]) -> Balancing | None:
-    name = _text(metadata, BALANCING_KEY)
+def _chosen(choices: type[_E], metadata: Mapping[str, Any], key: str) -> _E | None:
+    name = _text(metadata, key)
     try:
-        return Balancing(name) if name else None
+        return choices(name) if name else None
     except ValueError:
+        there_are = ", ".join(each.value for each in choices if each.value)
         raise XdsClientRefused(
-            f"`{BALANCING_KEY}` in the node's metadata is `{name[:_MOST_CHARS]}`; "
-            f"use one of {', '.join(each.value for each in Balancing)}"
+            f"`{key}` in the node's metadata is `{name[:_MOST_CHARS]}`; use one of {there_are}"
         ) from None

@@ -7,6 +7,7 @@ difference between what there is and what was sent last, so that a slow client g
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -35,10 +36,11 @@ class Nack:
     version: str
     message: str
     """Why, in the client's words."""
+    time: datetime.datetime
 
 
 @dataclass(slots=True)
-class _Subscription:
+class Subscription:
     """What a client wants of one type, and what it has of it."""
 
     names: frozenset[str] = frozenset()
@@ -50,9 +52,13 @@ class _Subscription:
     answered: int = 0
     """Nonce of the last response that the client took over or refused."""
     versions: dict[int, str] = field(default_factory=dict)
-    """Of the responses that it has not answered, and of the last one."""
+    """Of the responses that it has not answered."""
+    sent: str = ""
+    """Version of the response that was sent last."""
     accepted: str = ""
     """Version of the last response that it took over."""
+    refused: Nack | None = None
+    """What it refused, if it has not taken over anything since."""
 
     @property
     def is_behind(self) -> bool:
@@ -65,20 +71,15 @@ class Exchange:
 
     def __init__(self, identifier: str = "") -> None:
         self._identifier = identifier
-        self._subscriptions: dict[Type, _Subscription] = {}
+        self._subscriptions: dict[Type, Subscription] = {}
 
     @property
-    def names(self) -> Mapping[Type, frozenset[str]]:
-        """What the client asks for, by type."""
-        return {type_: each.names for type_, each in self._subscriptions.items()}
+    def subscriptions(self) -> Mapping[Type, Subscription]:
+        """What the client wants and has, by type. Not to be changed."""
+        return self._subscriptions
 
-    @property
-    def accepted(self) -> Mapping[Type, str]:
-        """Versions that the client took over last, by type."""
-        return {type_: each.accepted for type_, each in self._subscriptions.items()}
-
-    def take(self, request: discovery_pb2.DiscoveryRequest) -> Nack | None:
-        """Take note of a request; return what it refuses, if it does.
+    def take(self, request: discovery_pb2.DiscoveryRequest, now: datetime.datetime) -> Nack | None:
+        """Take note of a request that came now; return what it refuses, if it does.
 
         Raises:
             XdsRequestRefused: it asks for too much.
@@ -87,11 +88,11 @@ class Exchange:
         if type_ is None:
             # It waits for what will not come, as it would have to anyway.
             return None
-        subscription = self._subscriptions.setdefault(type_, _Subscription())
+        subscription = self._subscriptions.setdefault(type_, Subscription())
         nack = None
         if request.response_nonce:
             nonce = int(request.response_nonce) if request.response_nonce.isdecimal() else 0
-            nack = _answer(type_, subscription, nonce, request)
+            nack = _answer(type_, subscription, nonce, request, now)
             if nonce != subscription.nonce:
                 # It was sent before the last response was read; the answer to that one follows.
                 return nack
@@ -120,14 +121,14 @@ class Exchange:
     def _response(
         self,
         type_: Type,
-        subscription: _Subscription,
+        subscription: Subscription,
         found: Mapping[str, Resource | Absent],
         changed: Mapping[str, Resource | Absent],
     ) -> Response:
         present = [one for one in found.values() if isinstance(one, Resource)]
         version = version_of(present)
         subscription.nonce += 1
-        subscription.versions[subscription.nonce] = version
+        subscription.versions[subscription.nonce] = subscription.sent = version
         sent = found if type_.is_whole else changed
         message = discovery_pb2.DiscoveryResponse(
             version_info=version,
@@ -156,7 +157,7 @@ class Response:
     message: discovery_pb2.DiscoveryResponse
 
 
-def _is_told(subscription: _Subscription, name: str, one: Resource | Absent) -> bool:
+def _is_told(subscription: Subscription, name: str, one: Resource | Absent) -> bool:
     former = subscription.told.get(name)
     if isinstance(one, Resource):
         return isinstance(former, Resource) and former.digest == one.digest
@@ -165,9 +166,10 @@ def _is_told(subscription: _Subscription, name: str, one: Resource | Absent) -> 
 
 def _answer(
     type_: Type,
-    subscription: _Subscription,
+    subscription: Subscription,
     nonce: int,
     request: discovery_pb2.DiscoveryRequest,
+    now: datetime.datetime,
 ) -> Nack | None:
     version = subscription.versions.get(nonce)
     if version is None or nonce <= subscription.answered:
@@ -177,12 +179,13 @@ def _answer(
     for older in [each for each in subscription.versions if each <= nonce]:
         del subscription.versions[older]
     if request.HasField("error_detail"):
-        return Nack(type_, version, request.error_detail.message)
-    subscription.accepted = version
+        subscription.refused = Nack(type_, version, request.error_detail.message, now)
+        return subscription.refused
+    subscription.accepted, subscription.refused = version, None
     return None
 
 
-def _subscribe(subscription: _Subscription, request: discovery_pb2.DiscoveryRequest) -> None:
+def _subscribe(subscription: Subscription, request: discovery_pb2.DiscoveryRequest) -> None:
     names = request.resource_names
     if len(names) > MAX_NAMES or any(len(name) > _MAX_NAME_CHARS for name in names):
         raise XdsRequestRefused(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
-from placet_server.clock import Clock
 from placet_server.config import XdsConfig
 from placet_server.regions.audience import Audience
 from placet_server.regions.directory import Directory
@@ -24,7 +23,6 @@ class ControlPlane:
         directory: where callers may go.
         is_known: whether there is a tenant of that name.
         audience: whose routes change, and who is told when the node is about to stop.
-        clock: the time.
     """
 
     def __init__(
@@ -34,7 +32,6 @@ class ControlPlane:
         directory: Directory,
         is_known: Callable[[str], bool],
         audience: Audience,
-        clock: Clock,
     ) -> None:
         self._addresses = Addresses(audience.routes)
         self.answers = Answers(
@@ -44,7 +41,7 @@ class ControlPlane:
             routes=audience.routes,
             balancing=Balancing(config.balancing),
         )
-        self.roster = Roster(max_clients=config.max_clients, audience=audience, clock=clock)
+        self.roster = Roster(max_clients=config.max_clients, audience=audience)
 
     async def run(self) -> None:
         """Keep clients up to date until cancelled."""

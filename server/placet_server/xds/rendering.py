@@ -12,10 +12,17 @@ from functools import lru_cache
 
 from google.protobuf import any_pb2, duration_pb2, wrappers_pb2
 
-from placet_server.xds.clients import Balancing, Dialect
+from placet_server.xds.clients import Balancing, Dialect, Transport
 from placet_server.xds.names import Part, Scope, cluster_name
 from placet_server.xds.resources import Resource, Type, pack
-from placet_server.xds.v3 import cluster_pb2, core_pb2, endpoint_pb2, listener_pb2, route_pb2
+from placet_server.xds.v3 import (
+    cluster_pb2,
+    core_pb2,
+    endpoint_pb2,
+    listener_pb2,
+    route_pb2,
+    tls_pb2,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,7 @@ class Target:
     control: tuple[Place, ...]
     dialect: Dialect
     balancing: Balancing
+    transport: Transport = Transport.PLAIN
 
 
 Resources = Mapping[tuple[Type, str], Resource]
@@ -53,7 +61,7 @@ Resources = Mapping[tuple[Type, str], Resource]
 
 def rendered(target: Target) -> Resources:
     """Return all resources of a target."""
-    fixed = _fixed(target.scope, target.dialect, target.balancing)
+    fixed = _fixed(target.scope, target.dialect, target.balancing, target.transport)
     assignments = (
         _assignment(cluster_name(target.scope, part), places, target.balancing)
         for part, places in ((Part.NODES, target.nodes), (Part.CONTROL, target.control))
@@ -63,7 +71,7 @@ def rendered(target: Target) -> Resources:
 
 
 @lru_cache(maxsize=1024)
-def _fixed(scope: Scope, dialect: Dialect, balancing: Balancing) -> Resources:
+def _fixed(scope: Scope, dialect: Dialect, balancing: Balancing, transport: Transport) -> Resources:
     """Return what does not depend on which nodes there are."""
     name = scope.name
     found = {
@@ -72,6 +80,8 @@ def _fixed(scope: Scope, dialect: Dialect, balancing: Balancing) -> Resources:
     }
     for part in Part:
         cluster = _cluster(cluster_name(scope, part), dialect, balancing)
+        if dialect is Dialect.ENVOY and transport is not Transport.PLAIN:
+            cluster.transport_socket.CopyFrom(_tls(transport))
         found[Type.CLUSTER, cluster.name] = Resource.of(Type.CLUSTER, cluster.name, cluster)
     return found
 
@@ -283,6 +293,27 @@ def _http2() -> any_pb2.Any:
         )
     )
     return pack(_HTTP, options)
+
+
+# Of the secrets in the bootstrap that `placet xds bootstrap --envoy` writes: what is trusted, and
+# what is shown, are files of the client's own.
+_CA, _CERTIFICATE = "placet_ca", "placet_certificate"
+
+
+def _tls(transport: Transport) -> cluster_pb2.TransportSocket:
+    is_mutual = transport is Transport.MUTUAL_TLS
+    shown = [tls_pb2.SdsSecretConfig(name=_CERTIFICATE)] if is_mutual else []
+    context = tls_pb2.UpstreamTlsContext(
+        auto_host_sni=True,
+        auto_sni_san_validation=True,
+        common_tls_context=tls_pb2.CommonTlsContext(
+            alpn_protocols=["h2"],
+            validation_context_sds_secret_config=tls_pb2.SdsSecretConfig(name=_CA),
+            tls_certificate_sds_secret_configs=shown,
+        ),
+    )
+    packed = pack("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", context)
+    return cluster_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed)
 
 
 # ---------------------------------------------------------------------------------- endpoints

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from placet_server.clock import Clock
 from placet_server.errors import TooManyXdsClients
 from placet_server.regions.audience import Audience
 from placet_server.xds.clients import Client, Kind
@@ -24,14 +23,6 @@ _GATHERED_S = 0.02
 _REMEMBERED = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """What a client did not take over last."""
-
-    nack: Nack
-    time: datetime.datetime
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class Session:
     """One client's stream."""
@@ -43,8 +34,6 @@ class Session:
     caller: str
     """Who it is; empty where nobody asks."""
     start_time: datetime.datetime
-    refused: Refused | None = None
-    """None: it has what it was sent, or is about to answer."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be something to send."""
 
@@ -55,13 +44,11 @@ class Roster:
     Args:
         max_clients: how many streams there may be.
         audience: whose routes change, and who is told when the node is about to stop.
-        clock: the time.
     """
 
-    def __init__(self, *, max_clients: int, audience: Audience, clock: Clock) -> None:
+    def __init__(self, *, max_clients: int, audience: Audience) -> None:
         self._max_clients = max_clients
         self._audience = audience
-        self._clock = clock
         self._streams = 0
         self._sessions: set[Session] = set()
         self._told: OrderedDict[tuple[str, str, Type, str], None] = OrderedDict()
@@ -74,6 +61,10 @@ class Roster:
     def sessions(self) -> Collection[Session]:
         """The clients that are connected and have said who they are."""
         return self._sessions
+
+    def listed(self) -> list[Session]:
+        """Return them in order of id; those of one id, first come first."""
+        return sorted(self._sessions, key=lambda one: (one.client.id, one.start_time, one.peer))
 
     def counts(self) -> Counter[Kind]:
         """Return how many clients there are of each library."""
@@ -119,7 +110,6 @@ class Roster:
     def note_refusal(self, session: Session, nack: Nack) -> None:
         """Take note that a client did not take over what it was sent."""
         client = session.client
-        session.refused = Refused(nack=nack, time=self._clock.now())
         self.refused[client.kind, nack.type] += 1
         # Who comes again and again with the same is told of once.
         key = (client.id, client.version, nack.type, nack.version)

@@ -49,6 +49,8 @@ from placet.cli._tenant import get as get_tenant
 from placet.cli._tenant import list_ as list_tenants
 from placet.cli._tls import dev
 from placet.cli._watch import watch
+from placet.cli._xds_bootstrap import bootstrap
+from placet.cli._xds_clients import clients as xds_clients
 from placet.cli.credentials import with_credentials
 from placet.cli.failures import EXIT_CODES, ExitCode, Failure, code_of
 from placet.cli.files import PathRefused
@@ -379,6 +381,24 @@ _add(
     "placet store copy postgresql://placet@db1/placet placet.db",
 )
 _add(store, accept, "accept", "placet store accept postgresql://placet@db1,db2/placet")
+xds = _group("xds", "Stock clients of gRPC, and Envoys, that balance by themselves.")
+_add(
+    xds,
+    bootstrap,
+    "bootstrap",
+    "placet xds bootstrap --region eu-west -o placet-xds.json",
+    "placet xds bootstrap --server dns:///placet.internal:7717 -t acme --residency EU_ONLY",
+    "placet xds bootstrap --server eu1.example.net:7717,eu2.example.net:7717 --tls-ca ca.pem",
+    "placet xds bootstrap --envoy --listen 127.0.0.1:7718 -o envoy.json",
+)
+_add(
+    xds,
+    xds_clients,
+    "clients",
+    "placet xds clients",
+    "placet xds clients --watch",
+    "placet xds clients --address eu1.example.net:7717 --json",
+)
 tls = _group("tls", "Certificates for trying TLS out.")
 _add(
     tls,

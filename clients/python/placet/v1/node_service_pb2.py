@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from placet.v1 import topology_pb2 as placet_dot_v1_dot_topology__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cplacet/v1/node_service.proto\x12\tplacet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n\x19GetCacheStatisticsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x18\n\x0bmax_tenants\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x0e\n\x0c_max_tenants\"\x99\x02\n\x1aGetCacheStatisticsResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12)\n\x05total\x18\x03 \x01(\x0b\x32\x1a.placet.v1.CacheStatistics\x12\x31\n\x07tenants\x18\x04 \x03(\x0b\x32 .placet.v1.TenantCacheStatistics\x12\x14\n\x0ctenant_count\x18\x05 \x01(\x05\x12\x11\n\tmax_bytes\x18\x06 \x01(\x03\x12&\n\x03ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"v\n\x0f\x43\x61\x63heStatistics\x12\x12\n\nexact_hits\x18\x01 \x01(\x03\x12\x0c\n\x04hits\x18\x02 \x01(\x03\x12\x0e\n\x06misses\x18\x03 \x01(\x03\x12\x11\n\tevictions\x18\x04 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x05 \x01(\x03\x12\r\n\x05\x62ytes\x18\x06 \x01(\x03\"W\n\x15TenantCacheStatistics\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12.\n\nstatistics\x18\x02 \x01(\x0b\x32\x1a.placet.v1.CacheStatistics2p\n\x0bNodeService\x12\x61\n\x12GetCacheStatistics\x12$.placet.v1.GetCacheStatisticsRequest\x1a%.placet.v1.GetCacheStatisticsResponseB3\n\rdev.placet.v1P\x01Z placet.dev/go/placet/v1;placetv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cplacet/v1/node_service.proto\x12\tplacet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18placet/v1/topology.proto\"U\n\x19GetCacheStatisticsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x18\n\x0bmax_tenants\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x0e\n\x0c_max_tenants\"\x99\x02\n\x1aGetCacheStatisticsResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12)\n\x05total\x18\x03 \x01(\x0b\x32\x1a.placet.v1.CacheStatistics\x12\x31\n\x07tenants\x18\x04 \x03(\x0b\x32 .placet.v1.TenantCacheStatistics\x12\x14\n\x0ctenant_count\x18\x05 \x01(\x05\x12\x11\n\tmax_bytes\x18\x06 \x01(\x03\x12&\n\x03ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"v\n\x0f\x43\x61\x63heStatistics\x12\x12\n\nexact_hits\x18\x01 \x01(\x03\x12\x0c\n\x04hits\x18\x02 \x01(\x03\x12\x0e\n\x06misses\x18\x03 \x01(\x03\x12\x11\n\tevictions\x18\x04 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x05 \x01(\x03\x12\r\n\x05\x62ytes\x18\x06 \x01(\x03\"W\n\x15TenantCacheStatistics\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12.\n\nstatistics\x18\x02 \x01(\x0b\x32\x1a.placet.v1.CacheStatistics\">\n\x15ListXdsClientsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"f\n\x16ListXdsClientsResponse\x12%\n\x07\x63lients\x18\x01 \x03(\x0b\x32\x14.placet.v1.XdsClient\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\"\xc7\x02\n\tXdsClient\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x07library\x18\x02 \x01(\x0e\x32\x15.placet.v1.XdsLibrary\x12\x12\n\nuser_agent\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x0e\n\x06tenant\x18\x06 \x01(\t\x12+\n\tresidency\x18\x07 \x01(\x0e\x32\x18.placet.v1.ResidencyRule\x12\x11\n\tbalancing\x18\x08 \x01(\t\x12\x0c\n\x04peer\x18\t \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\n \x01(\t\x12\x30\n\x0c\x63onnect_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rsubscriptions\x18\x0c \x03(\x0b\x32\x1a.placet.v1.XdsSubscription\"\xa2\x01\n\x0fXdsSubscription\x12(\n\x04type\x18\x01 \x01(\x0e\x32\x1a.placet.v1.XdsResourceType\x12\r\n\x05names\x18\x02 \x03(\t\x12\x14\n\x0csent_version\x18\x03 \x01(\t\x12\x18\n\x10\x61\x63\x63\x65pted_version\x18\x04 \x01(\t\x12&\n\x07refusal\x18\x05 \x01(\x0b\x32\x15.placet.v1.XdsRefusal\"X\n\nXdsRefusal\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x98\x01\n\nXdsLibrary\x12\x1b\n\x17XDS_LIBRARY_UNSPECIFIED\x10\x00\x12\x16\n\x12XDS_LIBRARY_C_CORE\x10\x01\x12\x12\n\x0eXDS_LIBRARY_GO\x10\x02\x12\x14\n\x10XDS_LIBRARY_JAVA\x10\x03\x12\x14\n\x10XDS_LIBRARY_NODE\x10\x04\x12\x15\n\x11XDS_LIBRARY_ENVOY\x10\x05*\xb2\x01\n\x0fXdsResourceType\x12!\n\x1dXDS_RESOURCE_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19XDS_RESOURCE_TYPE_CLUSTER\x10\x01\x12\x1f\n\x1bXDS_RESOURCE_TYPE_ENDPOINTS\x10\x02\x12\x1e\n\x1aXDS_RESOURCE_TYPE_LISTENER\x10\x03\x12\x1c\n\x18XDS_RESOURCE_TYPE_ROUTES\x10\x04\x32\xc7\x01\n\x0bNodeService\x12\x61\n\x12GetCacheStatistics\x12$.placet.v1.GetCacheStatisticsRequest\x1a%.placet.v1.GetCacheStatisticsResponse\x12U\n\x0eListXdsClients\x12 .placet.v1.ListXdsClientsRequest\x1a!.placet.v1.ListXdsClientsResponseB3\n\rdev.placet.v1P\x01Z placet.dev/go/placet/v1;placetv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,14 +35,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'placet.v1.node_service_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rdev.placet.v1P\001Z placet.dev/go/placet/v1;placetv1'
-  _globals['_GETCACHESTATISTICSREQUEST']._serialized_start=108
-  _globals['_GETCACHESTATISTICSREQUEST']._serialized_end=193
-  _globals['_GETCACHESTATISTICSRESPONSE']._serialized_start=196
-  _globals['_GETCACHESTATISTICSRESPONSE']._serialized_end=477
-  _globals['_CACHESTATISTICS']._serialized_start=479
-  _globals['_CACHESTATISTICS']._serialized_end=597
-  _globals['_TENANTCACHESTATISTICS']._serialized_start=599
-  _globals['_TENANTCACHESTATISTICS']._serialized_end=686
-  _globals['_NODESERVICE']._serialized_start=688
-  _globals['_NODESERVICE']._serialized_end=800
+  _globals['_XDSLIBRARY']._serialized_start=1468
+  _globals['_XDSLIBRARY']._serialized_end=1620
+  _globals['_XDSRESOURCETYPE']._serialized_start=1623
+  _globals['_XDSRESOURCETYPE']._serialized_end=1801
+  _globals['_GETCACHESTATISTICSREQUEST']._serialized_start=134
+  _globals['_GETCACHESTATISTICSREQUEST']._serialized_end=219
+  _globals['_GETCACHESTATISTICSRESPONSE']._serialized_start=222
+  _globals['_GETCACHESTATISTICSRESPONSE']._serialized_end=503
+  _globals['_CACHESTATISTICS']._serialized_start=505
+  _globals['_CACHESTATISTICS']._serialized_end=623
+  _globals['_TENANTCACHESTATISTICS']._serialized_start=625
+  _globals['_TENANTCACHESTATISTICS']._serialized_end=712
+  _globals['_LISTXDSCLIENTSREQUEST']._serialized_start=714
+  _globals['_LISTXDSCLIENTSREQUEST']._serialized_end=776
+  _globals['_LISTXDSCLIENTSRESPONSE']._serialized_start=778
+  _globals['_LISTXDSCLIENTSRESPONSE']._serialized_end=880
+  _globals['_XDSCLIENT']._serialized_start=883
+  _globals['_XDSCLIENT']._serialized_end=1210
+  _globals['_XDSSUBSCRIPTION']._serialized_start=1213
+  _globals['_XDSSUBSCRIPTION']._serialized_end=1375
+  _globals['_XDSREFUSAL']._serialized_start=1377
+  _globals['_XDSREFUSAL']._serialized_end=1465
+  _globals['_NODESERVICE']._serialized_start=1804
+  _globals['_NODESERVICE']._serialized_end=2003
 # @@protoc_insertion_point(module_scope)

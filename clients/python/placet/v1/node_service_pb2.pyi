@@ -9,6 +9,8 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from placet.v1 import topology_pb2 as _topology_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,64 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _XdsLibrary:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _XdsLibraryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_XdsLibrary.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    XDS_LIBRARY_UNSPECIFIED: _XdsLibrary.ValueType  # 0
+    """One that Placet does not know: it is told what everybody understands."""
+    XDS_LIBRARY_C_CORE: _XdsLibrary.ValueType  # 1
+    """gRPC for C++, Python, Ruby, PHP and Objective-C."""
+    XDS_LIBRARY_GO: _XdsLibrary.ValueType  # 2
+    XDS_LIBRARY_JAVA: _XdsLibrary.ValueType  # 3
+    XDS_LIBRARY_NODE: _XdsLibrary.ValueType  # 4
+    XDS_LIBRARY_ENVOY: _XdsLibrary.ValueType  # 5
+
+class XdsLibrary(_XdsLibrary, metaclass=_XdsLibraryEnumTypeWrapper):
+    """XdsLibrary is whose client of xDS it is, which decides what it can be told."""
+
+XDS_LIBRARY_UNSPECIFIED: XdsLibrary.ValueType  # 0
+"""One that Placet does not know: it is told what everybody understands."""
+XDS_LIBRARY_C_CORE: XdsLibrary.ValueType  # 1
+"""gRPC for C++, Python, Ruby, PHP and Objective-C."""
+XDS_LIBRARY_GO: XdsLibrary.ValueType  # 2
+XDS_LIBRARY_JAVA: XdsLibrary.ValueType  # 3
+XDS_LIBRARY_NODE: XdsLibrary.ValueType  # 4
+XDS_LIBRARY_ENVOY: XdsLibrary.ValueType  # 5
+Global___XdsLibrary: _TypeAlias = XdsLibrary  # noqa: Y015
+
+class _XdsResourceType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _XdsResourceTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_XdsResourceType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    XDS_RESOURCE_TYPE_UNSPECIFIED: _XdsResourceType.ValueType  # 0
+    XDS_RESOURCE_TYPE_CLUSTER: _XdsResourceType.ValueType  # 1
+    """How calls are spread over nodes."""
+    XDS_RESOURCE_TYPE_ENDPOINTS: _XdsResourceType.ValueType  # 2
+    """The nodes of a cluster."""
+    XDS_RESOURCE_TYPE_LISTENER: _XdsResourceType.ValueType  # 3
+    """A target."""
+    XDS_RESOURCE_TYPE_ROUTES: _XdsResourceType.ValueType  # 4
+    """Which calls go to which cluster."""
+
+class XdsResourceType(_XdsResourceType, metaclass=_XdsResourceTypeEnumTypeWrapper):
+    """XdsResourceType is a type of what a client is told."""
+
+XDS_RESOURCE_TYPE_UNSPECIFIED: XdsResourceType.ValueType  # 0
+XDS_RESOURCE_TYPE_CLUSTER: XdsResourceType.ValueType  # 1
+"""How calls are spread over nodes."""
+XDS_RESOURCE_TYPE_ENDPOINTS: XdsResourceType.ValueType  # 2
+"""The nodes of a cluster."""
+XDS_RESOURCE_TYPE_LISTENER: XdsResourceType.ValueType  # 3
+"""A target."""
+XDS_RESOURCE_TYPE_ROUTES: XdsResourceType.ValueType  # 4
+"""Which calls go to which cluster."""
+Global___XdsResourceType: _TypeAlias = XdsResourceType  # noqa: Y015
 
 @_typing.final
 class GetCacheStatisticsRequest(_message.Message):
@@ -176,3 +236,200 @@ class TenantCacheStatistics(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TenantCacheStatistics: _TypeAlias = TenantCacheStatistics  # noqa: Y015
+
+@_typing.final
+class ListXdsClientsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListXdsClientsRequest: _TypeAlias = ListXdsClientsRequest  # noqa: Y015
+
+@_typing.final
+class ListXdsClientsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    node: _builtins.str
+    """The node that answers."""
+    @_builtins.property
+    def clients(self) -> _containers.RepeatedCompositeFieldContainer[Global___XdsClient]: ...
+    def __init__(
+        self,
+        *,
+        clients: _abc.Iterable[Global___XdsClient] | None = ...,
+        next_page_token: _builtins.str = ...,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clients", b"clients", "next_page_token", b"next_page_token", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListXdsClientsResponse: _TypeAlias = ListXdsClientsResponse  # noqa: Y015
+
+@_typing.final
+class XdsClient(_message.Message):
+    """XdsClient is a client with a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    LIBRARY_FIELD_NUMBER: _builtins.int
+    USER_AGENT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    RESIDENCY_FIELD_NUMBER: _builtins.int
+    BALANCING_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    CONNECT_TIME_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """As its bootstrap has it: not checked, and not always unique."""
+    library: Global___XdsLibrary.ValueType
+    user_agent: _builtins.str
+    """What it calls its library, and the version of that."""
+    version: _builtins.str
+    region: _builtins.str
+    """Of its locality: where it says that it is. It may be none of Placet's."""
+    tenant: _builtins.str
+    """What its target `placet` stands for: a tenant, or else a rule."""
+    residency: _topology_pb2.ResidencyRule.ValueType
+    """What binds it: nothing is sent to it that this rule forbids. Unspecified:
+    no rule but those of the tenants that it asks for.
+    """
+    balancing: _builtins.str
+    """Who gets the next call: `least_request`, `round_robin`, `random` or
+    `weighted`.
+    """
+    peer: _builtins.str
+    """Where it calls from, such as `ipv4:10.0.0.7:41822`."""
+    caller: _builtins.str
+    """Who it proved to be, or else says it is. Empty: nobody in particular."""
+    @_builtins.property
+    def connect_time(self) -> _timestamp_pb2.Timestamp:
+        """When its stream began."""
+
+    @_builtins.property
+    def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___XdsSubscription]:
+        """What it has of each type, in order of type."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        library: Global___XdsLibrary.ValueType = ...,
+        user_agent: _builtins.str = ...,
+        version: _builtins.str = ...,
+        region: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        residency: _topology_pb2.ResidencyRule.ValueType = ...,
+        balancing: _builtins.str = ...,
+        peer: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        connect_time: _timestamp_pb2.Timestamp | None = ...,
+        subscriptions: _abc.Iterable[Global___XdsSubscription] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balancing", b"balancing", "caller", b"caller", "connect_time", b"connect_time", "id", b"id", "library", b"library", "peer", b"peer", "region", b"region", "residency", b"residency", "subscriptions", b"subscriptions", "tenant", b"tenant", "user_agent", b"user_agent", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___XdsClient: _TypeAlias = XdsClient  # noqa: Y015
+
+@_typing.final
+class XdsSubscription(_message.Message):
+    """XdsSubscription is what a client wants of one type, and what it has of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    SENT_VERSION_FIELD_NUMBER: _builtins.int
+    ACCEPTED_VERSION_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    type: Global___XdsResourceType.ValueType
+    sent_version: _builtins.str
+    """What it was sent last; equal at every node that would send the same. Empty:
+    nothing yet.
+    """
+    accepted_version: _builtins.str
+    """What it took over last. Empty: nothing yet."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it asks for, in order. Empty: everything that there is for it."""
+
+    @_builtins.property
+    def refusal(self) -> Global___XdsRefusal:
+        """Set when it refused what it was sent, and has not taken over anything of
+        this type since. It goes on with what it had.
+        """
+
+    def __init__(
+        self,
+        *,
+        type: Global___XdsResourceType.ValueType = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        sent_version: _builtins.str = ...,
+        accepted_version: _builtins.str = ...,
+        refusal: Global___XdsRefusal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_version", b"accepted_version", "names", b"names", "refusal", b"refusal", "sent_version", b"sent_version", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___XdsSubscription: _TypeAlias = XdsSubscription  # noqa: Y015
+
+@_typing.final
+class XdsRefusal(_message.Message):
+    """XdsRefusal is a response that a client did not take over: a NACK."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    message: _builtins.str
+    """Why, in the client's words."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        message: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "time", b"time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___XdsRefusal: _TypeAlias = XdsRefusal  # noqa: Y015

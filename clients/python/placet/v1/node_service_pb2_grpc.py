@@ -45,6 +45,11 @@ class NodeServiceStub(object):
                 request_serializer=placet_dot_v1_dot_node__service__pb2.GetCacheStatisticsRequest.SerializeToString,
                 response_deserializer=placet_dot_v1_dot_node__service__pb2.GetCacheStatisticsResponse.FromString,
                 _registered_method=True)
+        self.ListXdsClients = channel.unary_unary(
+                '/placet.v1.NodeService/ListXdsClients',
+                request_serializer=placet_dot_v1_dot_node__service__pb2.ListXdsClientsRequest.SerializeToString,
+                response_deserializer=placet_dot_v1_dot_node__service__pb2.ListXdsClientsResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer(object):
@@ -67,6 +72,19 @@ class NodeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListXdsClients(self, request, context):
+        """ListXdsClients returns the clients that have a stream of Envoy's aggregated
+        discovery service open to the node, in order of id: gRPC's libraries and
+        Envoys that balance by what the node tells them. Each is listed once for
+        each stream; one that is gone is not listed.
+        Errors: ABORTED when `page_token` is of another request.
+        Idempotent and free of side effects: retry at will.
+        Limits: 1,000 clients a page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -74,6 +92,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.GetCacheStatistics,
                     request_deserializer=placet_dot_v1_dot_node__service__pb2.GetCacheStatisticsRequest.FromString,
                     response_serializer=placet_dot_v1_dot_node__service__pb2.GetCacheStatisticsResponse.SerializeToString,
+            ),
+            'ListXdsClients': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListXdsClients,
+                    request_deserializer=placet_dot_v1_dot_node__service__pb2.ListXdsClientsRequest.FromString,
+                    response_serializer=placet_dot_v1_dot_node__service__pb2.ListXdsClientsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -109,6 +132,33 @@ class NodeService(object):
             '/placet.v1.NodeService/GetCacheStatistics',
             placet_dot_v1_dot_node__service__pb2.GetCacheStatisticsRequest.SerializeToString,
             placet_dot_v1_dot_node__service__pb2.GetCacheStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListXdsClients(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/placet.v1.NodeService/ListXdsClients',
+            placet_dot_v1_dot_node__service__pb2.ListXdsClientsRequest.SerializeToString,
+            placet_dot_v1_dot_node__service__pb2.ListXdsClientsResponse.FromString,
             options,
             channel_credentials,
             insecure,

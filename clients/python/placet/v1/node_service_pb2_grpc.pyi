@@ -46,6 +46,15 @@ class NodeServiceStub:
     Idempotent and free of side effects: retry at will.
     Limits: 1,000 tenants an answer.
     """
+    ListXdsClients: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ListXdsClientsRequest, _node_service_pb2.ListXdsClientsResponse]
+    """ListXdsClients returns the clients that have a stream of Envoy's aggregated
+    discovery service open to the node, in order of id: gRPC's libraries and
+    Envoys that balance by what the node tells them. Each is listed once for
+    each stream; one that is gone is not listed.
+    Errors: ABORTED when `page_token` is of another request.
+    Idempotent and free of side effects: retry at will.
+    Limits: 1,000 clients a page.
+    """
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
@@ -64,6 +73,15 @@ class NodeServiceAsyncStub(NodeServiceStub):
     Errors: NOT_FOUND when `tenant` is not known to the node.
     Idempotent and free of side effects: retry at will.
     Limits: 1,000 tenants an answer.
+    """
+    ListXdsClients: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ListXdsClientsRequest, _node_service_pb2.ListXdsClientsResponse]  # type: ignore[assignment]
+    """ListXdsClients returns the clients that have a stream of Envoy's aggregated
+    discovery service open to the node, in order of id: gRPC's libraries and
+    Envoys that balance by what the node tells them. Each is listed once for
+    each stream; one that is gone is not listed.
+    Errors: ABORTED when `page_token` is of another request.
+    Idempotent and free of side effects: retry at will.
+    Limits: 1,000 clients a page.
     """
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -86,6 +104,21 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND when `tenant` is not known to the node.
         Idempotent and free of side effects: retry at will.
         Limits: 1,000 tenants an answer.
+        """
+
+    @_abc_1.abstractmethod
+    def ListXdsClients(
+        self,
+        request: _node_service_pb2.ListXdsClientsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.ListXdsClientsResponse, _abc.Awaitable[_node_service_pb2.ListXdsClientsResponse]]:
+        """ListXdsClients returns the clients that have a stream of Envoy's aggregated
+        discovery service open to the node, in order of id: gRPC's libraries and
+        Envoys that balance by what the node tells them. Each is listed once for
+        each stream; one that is gone is not listed.
+        Errors: ABORTED when `page_token` is of another request.
+        Idempotent and free of side effects: retry at will.
+        Limits: 1,000 clients a page.
         """
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
