@@ -30,7 +30,10 @@ export interface ClientOptions {
    * ten seconds, than for a fifth of the calls and ten times a second.
    */
   readonly attemptTimeoutMs?: number | undefined;
-  /** How often a decision is asked for at most: 3 times. */
+  /**
+   * How often a decision is asked for at most: 4 times, so that with the other defaults the last one
+   * goes out when a control plane has long said that a node hangs.
+   */
   readonly attempts?: number | undefined;
   /**
    * How long it may take to connect, when calls fail for it, before connections are made anew:
@@ -78,7 +81,7 @@ export function settingsOf(target: string, options: ClientOptions): Settings {
   return {
     timeoutMs: checkedMs(options.timeoutMs ?? 1_000, 'timeoutMs'),
     attemptTimeoutMs: checkedMs(options.attemptTimeoutMs ?? 250, 'attemptTimeoutMs', 0),
-    attempts: checkedAttempts(options.attempts ?? 3),
+    attempts: checkedAttempts(options.attempts ?? 4),
     connectTimeoutMs: checkedMs(options.connectTimeoutMs ?? 5_000, 'connectTimeoutMs'),
     credentials: options.credentials ?? transportOf(tls),
     token: typeof token === 'string' ? () => token : token,
