@@ -13,6 +13,7 @@ import pytest
 
 from placet.v1 import node_service_pb2, policy_pb2, policy_service_pb2
 from placet.v1 import topology_pb2 as pb
+from placet_server.api import discovery
 from placet_server.config import TopologyConfig, XdsConfig
 from placet_server.xds.resources import Type
 from tests.identities import Issuer, bearer, entry, identity_config
@@ -297,6 +298,27 @@ async def test_a_client_is_told_of_the_tenants_it_has_business_with(tmp_path: Pa
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await service.nodes.ListXdsClients(listing, metadata=alice, timeout=TIMEOUT_S)
         assert _Code.PERMISSION_DENIED is caught.value.code()
+
+
+async def test_a_silent_stream_ends_when_its_caller_may_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_LOOKED_AFTER_S", 0.02)
+    issuer = Issuer()
+    access = entry("decide", names=["alice"], tenants=[TENANT])
+    identity = identity_config(tmp_path, access, issuer.jwks)
+    alice = bearer(issuer.token("alice"))
+    async with (
+        running_service(identity=identity, topology=_QUIET) as service,
+        streaming(service.channel, calling=alice) as stream,
+    ):
+        await stream.get(Type.LISTENER, "placet")
+        await stream.ask(Type.LISTENER, "placet")
+        new = tmp_path / "access.new"
+        new.write_text(entry("decide", names=["alice"], tenants=["other"]))
+        new.rename(tmp_path / "access.toml")
+        error = await stream.failed()
+    assert (_Code.UNAVAILABLE, "CALLER_CHANGED") == (error.code(), info(error).reason)
 
 
 def _publish(tenant: str) -> policy_service_pb2.PublishRequest:
