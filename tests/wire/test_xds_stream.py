@@ -16,6 +16,7 @@ from placet.v1 import topology_pb2 as pb
 from placet_server.api import discovery
 from placet_server.config import TopologyConfig, XdsConfig
 from placet_server.xds.resources import Type
+from tests.faults.ports import free_port
 from tests.identities import Issuer, bearer, entry, identity_config
 from tests.waiting import until_it
 from tests.wire.ads import METHOD, EndedWell, missing_in, nodes_in, streaming
@@ -208,6 +209,19 @@ async def test_a_client_that_has_nothing_more_to_ask_ends_well(service: Service)
         await stream.done()
         with pytest.raises(EndedWell):
             await stream.read()
+
+
+async def test_a_node_that_knows_of_nobody_sends_clients_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(discovery, "_INFORMED_S", 0.05)
+    async with (
+        running_edge_service(f"127.0.0.1:{free_port()}", node="e1") as edge_,
+        streaming(edge_.channel) as stream,
+    ):
+        await stream.ask(Type.LISTENER, "placet")
+        error = await stream.failed()
+    assert (_Code.UNAVAILABLE, "NODE_NOT_READY") == (error.code(), info(error).reason)
 
 
 async def test_there_are_only_so_many() -> None:
