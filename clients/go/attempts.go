@@ -81,9 +81,10 @@ func attempt(
 }
 
 // isElsewhereBetter says whether another node, or the same one later, may well answer: nothing was
-// decided here, and nothing is wrong with the request.
+// decided here, and nothing is wrong with the request. Calls that a server has not begun when it stops
+// end as canceled, which it is not the caller who did.
 func isElsewhereBetter(failure *Error) bool {
-	return failure.Code == codes.Unavailable ||
+	return failure.Code == codes.Unavailable || failure.Code == codes.Canceled ||
 		failure.Reason == "OVERLOADED" || failure.Reason == "NODE_STALE"
 }
 

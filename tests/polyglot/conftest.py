@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
-from tests.polyglot.languages import LANGUAGES, Language, refuse_unless_there
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A driver that can be run."""
-
-    name: str
-    command: tuple[str, ...]
+from tests.polyglot.languages import LANGUAGES, Built, Language, refuse_unless_there
 
 
 @pytest.fixture(
@@ -29,4 +19,4 @@ def built_fixture(
     language: Language = request.param
     refuse_unless_there(language)
     out = tmp_path_factory.mktemp("drivers") / language.name
-    return Built(language.name, language.built(out))
+    return language.built(out)

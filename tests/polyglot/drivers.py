@@ -54,10 +54,14 @@ class Driver:
         assert told["id"] == id_, (self._name, told)
         return told
 
-    async def finish(self) -> list[dict[str, Any]]:
-        """Say that it is over, and return what it still has to say. It has to end well."""
+    def end_input(self) -> None:
+        """Say that it is over."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+
+    async def finish(self) -> list[dict[str, Any]]:
+        """Say that it is over, and return what it still has to say. It has to end well."""
+        self.end_input()
         rest = []
         while (told := await self.line(timeout_s=_END_TIMEOUT_S)) is not None:
             rest.append(told)

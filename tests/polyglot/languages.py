@@ -47,6 +47,15 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
+class Built:
+    """A driver that can be run."""
+
+    name: str
+    """The language."""
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Language:
     """A language with a driver."""
 
@@ -64,10 +73,10 @@ class Language:
         """Say why the driver cannot be built here; nothing if it can."""
         return next(filter(None, (tool.missing() for tool in self.tools)), None)
 
-    def built(self, out: Path) -> tuple[str, ...]:
-        """Build the driver into a folder, and return what runs it."""
+    def built(self, out: Path) -> Built:
+        """Build the driver into a folder."""
         if self.command is not None:
-            return self.command
+            return Built(self.name, self.command)
         out.mkdir(parents=True)
         built = subprocess.run(
             [str(self.folder / "build"), str(out)],
@@ -81,7 +90,7 @@ class Language:
         )
         if built.returncode:
             pytest.fail(f"the driver in {self.name} cannot be built:\n{built.stdout}", False)
-        return (str(out / "driver"),)
+        return Built(self.name, (str(out / "driver"),))
 
 
 LANGUAGES = (

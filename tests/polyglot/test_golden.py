@@ -22,8 +22,8 @@ from placet_server.app import Node
 from placet_server.testing import running_server
 from tests.golden import loader
 from tests.golden.authzen import todo
-from tests.polyglot.conftest import Built
 from tests.polyglot.drivers import Driver, driving
+from tests.polyglot.languages import Built
 from tests.ways import Answer, bare, follow_ways, to_sdk
 
 pytestmark = [pytest.mark.polyglot, pytest.mark.asyncio(loop_scope="module")]

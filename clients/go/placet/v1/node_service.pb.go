@@ -25,6 +25,127 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// XdsLibrary is whose client of xDS it is, which decides what it can be told.
+type XdsLibrary int32
+
+const (
+	// One that Placet does not know: it is told what everybody understands.
+	XdsLibrary_XDS_LIBRARY_UNSPECIFIED XdsLibrary = 0
+	// gRPC for C++, Python, Ruby, PHP and Objective-C.
+	XdsLibrary_XDS_LIBRARY_C_CORE XdsLibrary = 1
+	XdsLibrary_XDS_LIBRARY_GO     XdsLibrary = 2
+	XdsLibrary_XDS_LIBRARY_JAVA   XdsLibrary = 3
+	XdsLibrary_XDS_LIBRARY_NODE   XdsLibrary = 4
+	XdsLibrary_XDS_LIBRARY_ENVOY  XdsLibrary = 5
+)
+
+// Enum value maps for XdsLibrary.
+var (
+	XdsLibrary_name = map[int32]string{
+		0: "XDS_LIBRARY_UNSPECIFIED",
+		1: "XDS_LIBRARY_C_CORE",
+		2: "XDS_LIBRARY_GO",
+		3: "XDS_LIBRARY_JAVA",
+		4: "XDS_LIBRARY_NODE",
+		5: "XDS_LIBRARY_ENVOY",
+	}
+	XdsLibrary_value = map[string]int32{
+		"XDS_LIBRARY_UNSPECIFIED": 0,
+		"XDS_LIBRARY_C_CORE":      1,
+		"XDS_LIBRARY_GO":          2,
+		"XDS_LIBRARY_JAVA":        3,
+		"XDS_LIBRARY_NODE":        4,
+		"XDS_LIBRARY_ENVOY":       5,
+	}
+)
+
+func (x XdsLibrary) Enum() *XdsLibrary {
+	p := new(XdsLibrary)
+	*p = x
+	return p
+}
+
+func (x XdsLibrary) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (XdsLibrary) Descriptor() protoreflect.EnumDescriptor {
+	return file_placet_v1_node_service_proto_enumTypes[0].Descriptor()
+}
+
+func (XdsLibrary) Type() protoreflect.EnumType {
+	return &file_placet_v1_node_service_proto_enumTypes[0]
+}
+
+func (x XdsLibrary) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use XdsLibrary.Descriptor instead.
+func (XdsLibrary) EnumDescriptor() ([]byte, []int) {
+	return file_placet_v1_node_service_proto_rawDescGZIP(), []int{0}
+}
+
+// XdsResourceType is a type of what a client is told.
+type XdsResourceType int32
+
+const (
+	XdsResourceType_XDS_RESOURCE_TYPE_UNSPECIFIED XdsResourceType = 0
+	// How calls are spread over nodes.
+	XdsResourceType_XDS_RESOURCE_TYPE_CLUSTER XdsResourceType = 1
+	// The nodes of a cluster.
+	XdsResourceType_XDS_RESOURCE_TYPE_ENDPOINTS XdsResourceType = 2
+	// A target.
+	XdsResourceType_XDS_RESOURCE_TYPE_LISTENER XdsResourceType = 3
+	// Which calls go to which cluster.
+	XdsResourceType_XDS_RESOURCE_TYPE_ROUTES XdsResourceType = 4
+)
+
+// Enum value maps for XdsResourceType.
+var (
+	XdsResourceType_name = map[int32]string{
+		0: "XDS_RESOURCE_TYPE_UNSPECIFIED",
+		1: "XDS_RESOURCE_TYPE_CLUSTER",
+		2: "XDS_RESOURCE_TYPE_ENDPOINTS",
+		3: "XDS_RESOURCE_TYPE_LISTENER",
+		4: "XDS_RESOURCE_TYPE_ROUTES",
+	}
+	XdsResourceType_value = map[string]int32{
+		"XDS_RESOURCE_TYPE_UNSPECIFIED": 0,
+		"XDS_RESOURCE_TYPE_CLUSTER":     1,
+		"XDS_RESOURCE_TYPE_ENDPOINTS":   2,
+		"XDS_RESOURCE_TYPE_LISTENER":    3,
+		"XDS_RESOURCE_TYPE_ROUTES":      4,
+	}
+)
+
+func (x XdsResourceType) Enum() *XdsResourceType {
+	p := new(XdsResourceType)
+	*p = x
+	return p
+}
+
+func (x XdsResourceType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (XdsResourceType) Descriptor() protoreflect.EnumDescriptor {
+	return file_placet_v1_node_service_proto_enumTypes[1].Descriptor()
+}
+
+func (XdsResourceType) Type() protoreflect.EnumType {
+	return &file_placet_v1_node_service_proto_enumTypes[1]
+}
+
+func (x XdsResourceType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use XdsResourceType.Descriptor instead.
+func (XdsResourceType) EnumDescriptor() ([]byte, []int) {
+	return file_placet_v1_node_service_proto_rawDescGZIP(), []int{1}
+}
+
 type GetCacheStatisticsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// List only this tenant. Empty: those with the most bytes.
@@ -335,11 +456,416 @@ func (x *TenantCacheStatistics) GetStatistics() *CacheStatistics {
 	return nil
 }
 
+type ListXdsClientsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 1,000; 0 means 100.
+	PageSize      int32  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListXdsClientsRequest) Reset() {
+	*x = ListXdsClientsRequest{}
+	mi := &file_placet_v1_node_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListXdsClientsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListXdsClientsRequest) ProtoMessage() {}
+
+func (x *ListXdsClientsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_placet_v1_node_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListXdsClientsRequest.ProtoReflect.Descriptor instead.
+func (*ListXdsClientsRequest) Descriptor() ([]byte, []int) {
+	return file_placet_v1_node_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListXdsClientsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListXdsClientsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListXdsClientsResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Clients []*XdsClient           `protobuf:"bytes,1,rep,name=clients,proto3" json:"clients,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The node that answers.
+	Node          string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListXdsClientsResponse) Reset() {
+	*x = ListXdsClientsResponse{}
+	mi := &file_placet_v1_node_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListXdsClientsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListXdsClientsResponse) ProtoMessage() {}
+
+func (x *ListXdsClientsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_placet_v1_node_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListXdsClientsResponse.ProtoReflect.Descriptor instead.
+func (*ListXdsClientsResponse) Descriptor() ([]byte, []int) {
+	return file_placet_v1_node_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListXdsClientsResponse) GetClients() []*XdsClient {
+	if x != nil {
+		return x.Clients
+	}
+	return nil
+}
+
+func (x *ListXdsClientsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListXdsClientsResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// XdsClient is a client with a stream.
+type XdsClient struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As its bootstrap has it: not checked, and not always unique.
+	Id      string     `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Library XdsLibrary `protobuf:"varint,2,opt,name=library,proto3,enum=placet.v1.XdsLibrary" json:"library,omitempty"`
+	// What it calls its library, and the version of that.
+	UserAgent string `protobuf:"bytes,3,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	Version   string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	// Of its locality: where it says that it is. It may be none of Placet's.
+	Region string `protobuf:"bytes,5,opt,name=region,proto3" json:"region,omitempty"`
+	// What its target `placet` stands for: a tenant, or else a rule.
+	Tenant string `protobuf:"bytes,6,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// What binds it: nothing is sent to it that this rule forbids. Unspecified:
+	// no rule but those of the tenants that it asks for.
+	Residency ResidencyRule `protobuf:"varint,7,opt,name=residency,proto3,enum=placet.v1.ResidencyRule" json:"residency,omitempty"`
+	// Who gets the next call: `least_request`, `round_robin`, `random` or
+	// `weighted`.
+	Balancing string `protobuf:"bytes,8,opt,name=balancing,proto3" json:"balancing,omitempty"`
+	// Where it calls from, such as `ipv4:10.0.0.7:41822`.
+	Peer string `protobuf:"bytes,9,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Who it proved to be, or else says it is. Empty: nobody in particular.
+	Caller string `protobuf:"bytes,10,opt,name=caller,proto3" json:"caller,omitempty"`
+	// When its stream began.
+	ConnectTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=connect_time,json=connectTime,proto3" json:"connect_time,omitempty"`
+	// What it has of each type, in order of type.
+	Subscriptions []*XdsSubscription `protobuf:"bytes,12,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *XdsClient) Reset() {
+	*x = XdsClient{}
+	mi := &file_placet_v1_node_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *XdsClient) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*XdsClient) ProtoMessage() {}
+
+func (x *XdsClient) ProtoReflect() protoreflect.Message {
+	mi := &file_placet_v1_node_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use XdsClient.ProtoReflect.Descriptor instead.
+func (*XdsClient) Descriptor() ([]byte, []int) {
+	return file_placet_v1_node_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *XdsClient) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *XdsClient) GetLibrary() XdsLibrary {
+	if x != nil {
+		return x.Library
+	}
+	return XdsLibrary_XDS_LIBRARY_UNSPECIFIED
+}
+
+func (x *XdsClient) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *XdsClient) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *XdsClient) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *XdsClient) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *XdsClient) GetResidency() ResidencyRule {
+	if x != nil {
+		return x.Residency
+	}
+	return ResidencyRule_RESIDENCY_RULE_UNSPECIFIED
+}
+
+func (x *XdsClient) GetBalancing() string {
+	if x != nil {
+		return x.Balancing
+	}
+	return ""
+}
+
+func (x *XdsClient) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *XdsClient) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *XdsClient) GetConnectTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConnectTime
+	}
+	return nil
+}
+
+func (x *XdsClient) GetSubscriptions() []*XdsSubscription {
+	if x != nil {
+		return x.Subscriptions
+	}
+	return nil
+}
+
+// XdsSubscription is what a client wants of one type, and what it has of it.
+type XdsSubscription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Type  XdsResourceType        `protobuf:"varint,1,opt,name=type,proto3,enum=placet.v1.XdsResourceType" json:"type,omitempty"`
+	// What it asks for, in order. Empty: everything that there is for it.
+	Names []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	// What it was sent last; equal at every node that would send the same. Empty:
+	// nothing yet.
+	SentVersion string `protobuf:"bytes,3,opt,name=sent_version,json=sentVersion,proto3" json:"sent_version,omitempty"`
+	// What it took over last. Empty: nothing yet.
+	AcceptedVersion string `protobuf:"bytes,4,opt,name=accepted_version,json=acceptedVersion,proto3" json:"accepted_version,omitempty"`
+	// Set when it refused what it was sent, and has not taken over anything of
+	// this type since. It goes on with what it had.
+	Refusal       *XdsRefusal `protobuf:"bytes,5,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *XdsSubscription) Reset() {
+	*x = XdsSubscription{}
+	mi := &file_placet_v1_node_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *XdsSubscription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*XdsSubscription) ProtoMessage() {}
+
+func (x *XdsSubscription) ProtoReflect() protoreflect.Message {
+	mi := &file_placet_v1_node_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use XdsSubscription.ProtoReflect.Descriptor instead.
+func (*XdsSubscription) Descriptor() ([]byte, []int) {
+	return file_placet_v1_node_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *XdsSubscription) GetType() XdsResourceType {
+	if x != nil {
+		return x.Type
+	}
+	return XdsResourceType_XDS_RESOURCE_TYPE_UNSPECIFIED
+}
+
+func (x *XdsSubscription) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *XdsSubscription) GetSentVersion() string {
+	if x != nil {
+		return x.SentVersion
+	}
+	return ""
+}
+
+func (x *XdsSubscription) GetAcceptedVersion() string {
+	if x != nil {
+		return x.AcceptedVersion
+	}
+	return ""
+}
+
+func (x *XdsSubscription) GetRefusal() *XdsRefusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+// XdsRefusal is a response that a client did not take over: a NACK.
+type XdsRefusal struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Why, in the client's words.
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *XdsRefusal) Reset() {
+	*x = XdsRefusal{}
+	mi := &file_placet_v1_node_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *XdsRefusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*XdsRefusal) ProtoMessage() {}
+
+func (x *XdsRefusal) ProtoReflect() protoreflect.Message {
+	mi := &file_placet_v1_node_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use XdsRefusal.ProtoReflect.Descriptor instead.
+func (*XdsRefusal) Descriptor() ([]byte, []int) {
+	return file_placet_v1_node_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *XdsRefusal) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *XdsRefusal) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *XdsRefusal) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 var File_placet_v1_node_service_proto protoreflect.FileDescriptor
 
 const file_placet_v1_node_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1cplacet/v1/node_service.proto\x12\tplacet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"i\n" +
+	"\x1cplacet/v1/node_service.proto\x12\tplacet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18placet/v1/topology.proto\"i\n" +
 	"\x19GetCacheStatisticsRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12$\n" +
 	"\vmax_tenants\x18\x02 \x01(\x05H\x00R\n" +
@@ -367,9 +893,58 @@ const file_placet_v1_node_service_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12:\n" +
 	"\n" +
 	"statistics\x18\x02 \x01(\v2\x1a.placet.v1.CacheStatisticsR\n" +
-	"statistics2p\n" +
+	"statistics\"S\n" +
+	"\x15ListXdsClientsRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"\x84\x01\n" +
+	"\x16ListXdsClientsResponse\x12.\n" +
+	"\aclients\x18\x01 \x03(\v2\x14.placet.v1.XdsClientR\aclients\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\"\xb8\x03\n" +
+	"\tXdsClient\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
+	"\alibrary\x18\x02 \x01(\x0e2\x15.placet.v1.XdsLibraryR\alibrary\x12\x1d\n" +
+	"\n" +
+	"user_agent\x18\x03 \x01(\tR\tuserAgent\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12\x16\n" +
+	"\x06region\x18\x05 \x01(\tR\x06region\x12\x16\n" +
+	"\x06tenant\x18\x06 \x01(\tR\x06tenant\x126\n" +
+	"\tresidency\x18\a \x01(\x0e2\x18.placet.v1.ResidencyRuleR\tresidency\x12\x1c\n" +
+	"\tbalancing\x18\b \x01(\tR\tbalancing\x12\x12\n" +
+	"\x04peer\x18\t \x01(\tR\x04peer\x12\x16\n" +
+	"\x06caller\x18\n" +
+	" \x01(\tR\x06caller\x12=\n" +
+	"\fconnect_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vconnectTime\x12@\n" +
+	"\rsubscriptions\x18\f \x03(\v2\x1a.placet.v1.XdsSubscriptionR\rsubscriptions\"\xd6\x01\n" +
+	"\x0fXdsSubscription\x12.\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x1a.placet.v1.XdsResourceTypeR\x04type\x12\x14\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\x12!\n" +
+	"\fsent_version\x18\x03 \x01(\tR\vsentVersion\x12)\n" +
+	"\x10accepted_version\x18\x04 \x01(\tR\x0facceptedVersion\x12/\n" +
+	"\arefusal\x18\x05 \x01(\v2\x15.placet.v1.XdsRefusalR\arefusal\"p\n" +
+	"\n" +
+	"XdsRefusal\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time*\x98\x01\n" +
+	"\n" +
+	"XdsLibrary\x12\x1b\n" +
+	"\x17XDS_LIBRARY_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12XDS_LIBRARY_C_CORE\x10\x01\x12\x12\n" +
+	"\x0eXDS_LIBRARY_GO\x10\x02\x12\x14\n" +
+	"\x10XDS_LIBRARY_JAVA\x10\x03\x12\x14\n" +
+	"\x10XDS_LIBRARY_NODE\x10\x04\x12\x15\n" +
+	"\x11XDS_LIBRARY_ENVOY\x10\x05*\xb2\x01\n" +
+	"\x0fXdsResourceType\x12!\n" +
+	"\x1dXDS_RESOURCE_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19XDS_RESOURCE_TYPE_CLUSTER\x10\x01\x12\x1f\n" +
+	"\x1bXDS_RESOURCE_TYPE_ENDPOINTS\x10\x02\x12\x1e\n" +
+	"\x1aXDS_RESOURCE_TYPE_LISTENER\x10\x03\x12\x1c\n" +
+	"\x18XDS_RESOURCE_TYPE_ROUTES\x10\x042\xc7\x01\n" +
 	"\vNodeService\x12a\n" +
-	"\x12GetCacheStatistics\x12$.placet.v1.GetCacheStatisticsRequest\x1a%.placet.v1.GetCacheStatisticsResponseB3\n" +
+	"\x12GetCacheStatistics\x12$.placet.v1.GetCacheStatisticsRequest\x1a%.placet.v1.GetCacheStatisticsResponse\x12U\n" +
+	"\x0eListXdsClients\x12 .placet.v1.ListXdsClientsRequest\x1a!.placet.v1.ListXdsClientsResponseB3\n" +
 	"\rdev.placet.v1P\x01Z placet.dev/go/placet/v1;placetv1b\x06proto3"
 
 var (
@@ -384,28 +959,47 @@ func file_placet_v1_node_service_proto_rawDescGZIP() []byte {
 	return file_placet_v1_node_service_proto_rawDescData
 }
 
-var file_placet_v1_node_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_placet_v1_node_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_placet_v1_node_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_placet_v1_node_service_proto_goTypes = []any{
-	(*GetCacheStatisticsRequest)(nil),  // 0: placet.v1.GetCacheStatisticsRequest
-	(*GetCacheStatisticsResponse)(nil), // 1: placet.v1.GetCacheStatisticsResponse
-	(*CacheStatistics)(nil),            // 2: placet.v1.CacheStatistics
-	(*TenantCacheStatistics)(nil),      // 3: placet.v1.TenantCacheStatistics
-	(*durationpb.Duration)(nil),        // 4: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 5: google.protobuf.Timestamp
+	(XdsLibrary)(0),                    // 0: placet.v1.XdsLibrary
+	(XdsResourceType)(0),               // 1: placet.v1.XdsResourceType
+	(*GetCacheStatisticsRequest)(nil),  // 2: placet.v1.GetCacheStatisticsRequest
+	(*GetCacheStatisticsResponse)(nil), // 3: placet.v1.GetCacheStatisticsResponse
+	(*CacheStatistics)(nil),            // 4: placet.v1.CacheStatistics
+	(*TenantCacheStatistics)(nil),      // 5: placet.v1.TenantCacheStatistics
+	(*ListXdsClientsRequest)(nil),      // 6: placet.v1.ListXdsClientsRequest
+	(*ListXdsClientsResponse)(nil),     // 7: placet.v1.ListXdsClientsResponse
+	(*XdsClient)(nil),                  // 8: placet.v1.XdsClient
+	(*XdsSubscription)(nil),            // 9: placet.v1.XdsSubscription
+	(*XdsRefusal)(nil),                 // 10: placet.v1.XdsRefusal
+	(*durationpb.Duration)(nil),        // 11: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 12: google.protobuf.Timestamp
+	(ResidencyRule)(0),                 // 13: placet.v1.ResidencyRule
 }
 var file_placet_v1_node_service_proto_depIdxs = []int32{
-	2, // 0: placet.v1.GetCacheStatisticsResponse.total:type_name -> placet.v1.CacheStatistics
-	3, // 1: placet.v1.GetCacheStatisticsResponse.tenants:type_name -> placet.v1.TenantCacheStatistics
-	4, // 2: placet.v1.GetCacheStatisticsResponse.ttl:type_name -> google.protobuf.Duration
-	5, // 3: placet.v1.GetCacheStatisticsResponse.start_time:type_name -> google.protobuf.Timestamp
-	2, // 4: placet.v1.TenantCacheStatistics.statistics:type_name -> placet.v1.CacheStatistics
-	0, // 5: placet.v1.NodeService.GetCacheStatistics:input_type -> placet.v1.GetCacheStatisticsRequest
-	1, // 6: placet.v1.NodeService.GetCacheStatistics:output_type -> placet.v1.GetCacheStatisticsResponse
-	6, // [6:7] is the sub-list for method output_type
-	5, // [5:6] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4,  // 0: placet.v1.GetCacheStatisticsResponse.total:type_name -> placet.v1.CacheStatistics
+	5,  // 1: placet.v1.GetCacheStatisticsResponse.tenants:type_name -> placet.v1.TenantCacheStatistics
+	11, // 2: placet.v1.GetCacheStatisticsResponse.ttl:type_name -> google.protobuf.Duration
+	12, // 3: placet.v1.GetCacheStatisticsResponse.start_time:type_name -> google.protobuf.Timestamp
+	4,  // 4: placet.v1.TenantCacheStatistics.statistics:type_name -> placet.v1.CacheStatistics
+	8,  // 5: placet.v1.ListXdsClientsResponse.clients:type_name -> placet.v1.XdsClient
+	0,  // 6: placet.v1.XdsClient.library:type_name -> placet.v1.XdsLibrary
+	13, // 7: placet.v1.XdsClient.residency:type_name -> placet.v1.ResidencyRule
+	12, // 8: placet.v1.XdsClient.connect_time:type_name -> google.protobuf.Timestamp
+	9,  // 9: placet.v1.XdsClient.subscriptions:type_name -> placet.v1.XdsSubscription
+	1,  // 10: placet.v1.XdsSubscription.type:type_name -> placet.v1.XdsResourceType
+	10, // 11: placet.v1.XdsSubscription.refusal:type_name -> placet.v1.XdsRefusal
+	12, // 12: placet.v1.XdsRefusal.time:type_name -> google.protobuf.Timestamp
+	2,  // 13: placet.v1.NodeService.GetCacheStatistics:input_type -> placet.v1.GetCacheStatisticsRequest
+	6,  // 14: placet.v1.NodeService.ListXdsClients:input_type -> placet.v1.ListXdsClientsRequest
+	3,  // 15: placet.v1.NodeService.GetCacheStatistics:output_type -> placet.v1.GetCacheStatisticsResponse
+	7,  // 16: placet.v1.NodeService.ListXdsClients:output_type -> placet.v1.ListXdsClientsResponse
+	15, // [15:17] is the sub-list for method output_type
+	13, // [13:15] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_placet_v1_node_service_proto_init() }
@@ -413,19 +1007,21 @@ func file_placet_v1_node_service_proto_init() {
 	if File_placet_v1_node_service_proto != nil {
 		return
 	}
+	file_placet_v1_topology_proto_init()
 	file_placet_v1_node_service_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_placet_v1_node_service_proto_rawDesc), len(file_placet_v1_node_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   4,
+			NumEnums:      2,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_placet_v1_node_service_proto_goTypes,
 		DependencyIndexes: file_placet_v1_node_service_proto_depIdxs,
+		EnumInfos:         file_placet_v1_node_service_proto_enumTypes,
 		MessageInfos:      file_placet_v1_node_service_proto_msgTypes,
 	}.Build()
 	File_placet_v1_node_service_proto = out.File

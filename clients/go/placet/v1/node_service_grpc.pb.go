@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	NodeService_GetCacheStatistics_FullMethodName = "/placet.v1.NodeService/GetCacheStatistics"
+	NodeService_ListXdsClients_FullMethodName     = "/placet.v1.NodeService/ListXdsClients"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -41,6 +42,14 @@ type NodeServiceClient interface {
 	// Idempotent and free of side effects: retry at will.
 	// Limits: 1,000 tenants an answer.
 	GetCacheStatistics(ctx context.Context, in *GetCacheStatisticsRequest, opts ...grpc.CallOption) (*GetCacheStatisticsResponse, error)
+	// ListXdsClients returns the clients that have a stream of Envoy's aggregated
+	// discovery service open to the node, in order of id: gRPC's libraries and
+	// Envoys that balance by what the node tells them. Each is listed once for
+	// each stream; one that is gone is not listed.
+	// Errors: ABORTED when `page_token` is of another request.
+	// Idempotent and free of side effects: retry at will.
+	// Limits: 1,000 clients a page.
+	ListXdsClients(ctx context.Context, in *ListXdsClientsRequest, opts ...grpc.CallOption) (*ListXdsClientsResponse, error)
 }
 
 type nodeServiceClient struct {
@@ -55,6 +64,16 @@ func (c *nodeServiceClient) GetCacheStatistics(ctx context.Context, in *GetCache
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetCacheStatisticsResponse)
 	err := c.cc.Invoke(ctx, NodeService_GetCacheStatistics_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) ListXdsClients(ctx context.Context, in *ListXdsClientsRequest, opts ...grpc.CallOption) (*ListXdsClientsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListXdsClientsResponse)
+	err := c.cc.Invoke(ctx, NodeService_ListXdsClients_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +97,14 @@ type NodeServiceServer interface {
 	// Idempotent and free of side effects: retry at will.
 	// Limits: 1,000 tenants an answer.
 	GetCacheStatistics(context.Context, *GetCacheStatisticsRequest) (*GetCacheStatisticsResponse, error)
+	// ListXdsClients returns the clients that have a stream of Envoy's aggregated
+	// discovery service open to the node, in order of id: gRPC's libraries and
+	// Envoys that balance by what the node tells them. Each is listed once for
+	// each stream; one that is gone is not listed.
+	// Errors: ABORTED when `page_token` is of another request.
+	// Idempotent and free of side effects: retry at will.
+	// Limits: 1,000 clients a page.
+	ListXdsClients(context.Context, *ListXdsClientsRequest) (*ListXdsClientsResponse, error)
 	mustEmbedUnimplementedNodeServiceServer()
 }
 
@@ -90,6 +117,9 @@ type UnimplementedNodeServiceServer struct{}
 
 func (UnimplementedNodeServiceServer) GetCacheStatistics(context.Context, *GetCacheStatisticsRequest) (*GetCacheStatisticsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetCacheStatistics not implemented")
+}
+func (UnimplementedNodeServiceServer) ListXdsClients(context.Context, *ListXdsClientsRequest) (*ListXdsClientsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListXdsClients not implemented")
 }
 func (UnimplementedNodeServiceServer) mustEmbedUnimplementedNodeServiceServer() {}
 func (UnimplementedNodeServiceServer) testEmbeddedByValue()                     {}
@@ -130,6 +160,24 @@ func _NodeService_GetCacheStatistics_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_ListXdsClients_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListXdsClientsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).ListXdsClients(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_ListXdsClients_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).ListXdsClients(ctx, req.(*ListXdsClientsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -140,6 +188,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetCacheStatistics",
 			Handler:    _NodeService_GetCacheStatistics_Handler,
+		},
+		{
+			MethodName: "ListXdsClients",
+			Handler:    _NodeService_ListXdsClients_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
