@@ -36,7 +36,9 @@ class Tool:
         asked = subprocess.run(
             self.command, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=False
         )
-        told = re.search(r"\d+(?:\.\d+)*", asked.stdout + asked.stderr)
+        # Maven colours what it says, to whomever.
+        said = re.sub(r"\x1b\[[\d;]*m", "", asked.stdout + asked.stderr)
+        told = re.search(r"\d+(?:\.\d+)*", said)
         version = tuple(map(int, told.group().split("."))) if told else ()
         if version >= self.at_least:
             return None
