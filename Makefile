@@ -18,7 +18,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo-canary test corpus soak native native-check bench bench-gate check lint types imports protos-check protos baseline lock clean
+.PHONY: help run demo-canary demo-regions test corpus soak native native-check bench bench-gate check lint types imports protos-check protos baseline lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ run: $(VENV)/.run ## start a server, publish the examples, print decisions
 
 demo-canary: $(VENV)/.run ## roll out a good change and a bad one under traffic; the bad one is rolled back by itself
 	$(BIN)/placet demo canary
+
+demo-regions: $(VENV)/.run ## six regions on this machine under calls from around the world; keys kill, hang and drain them
+	$(BIN)/placet demo regions
 
 test: $(VENV)/.dev ## run the tests (PYTEST_ARGS='-k name' passes arguments on)
 	$(BIN)/pytest -q -n 2 --dist loadscope -m 'not corpus and not soak and not polyglot' $(PYTEST_ARGS)

@@ -2,8 +2,9 @@
 
 `placet/v1` goes to `clients/python`; the messages of xDS, which are beside the server, to
 `server`. Messages and services, each with typed stubs. The package path of the protos is that of
-the Python package, so nothing is post-processed. `--check` writes nothing and fails if anything
-would change.
+the Python package, so nothing is post-processed. For the server's reflection there are, beside
+it, the comments of the public ones, which Python code lacks. `--check` writes nothing and fails if
+anything would change.
 """
 
 from __future__ import annotations
@@ -18,29 +19,43 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A folder of protos, and where its code goes."""
+    """A folder of protos, and where what is made of it goes. Paths are the project's."""
 
     protos: Path
     """What its imports are relative to."""
     python_root: Path
     path: Path
     """Of the package, under both."""
+    comments: Path | None = None
+    """A file for what the protos' comments say."""
+
+    @property
+    def code(self) -> Path:
+        """Folder of the code."""
+        return self.python_root / self.path
 
     @property
     def init(self) -> str:
         """What the package says of itself."""
-        source = (self.protos / self.path).relative_to(PROJECT).as_posix()
+        source = (self.protos / self.path).as_posix()
         return f'"""The wire types and services, generated from `{source}`: do not edit."""\n'
 
 
 PACKAGES = (
-    Package(PROJECT / "protos", PROJECT / "clients" / "python", Path("placet", "v1")),
-    Package(PROJECT / "server" / "protos", PROJECT / "server", Path("placet_server", "xds", "v3")),
+    Package(
+        Path("protos"),
+        Path("clients", "python"),
+        Path("placet", "v1"),
+        comments=Path("server", "placet_server", "api", "comments.binpb"),
+    ),
+    Package(Path("server", "protos"), Path("server"), Path("placet_server", "xds", "v3")),
 )
 
 # Their versions decide what the output looks like and which runtimes accept it.
@@ -61,16 +76,16 @@ def main() -> int:
 
 
 def refresh(package: Package, *, write: bool) -> list[Path]:
-    """Generate a package anew; return the files that were not as they should be."""
+    """Generate anew, write it if told to, and return what it changes, or would."""
     with tempfile.TemporaryDirectory() as scratch:
         generate(package, Path(scratch))
-        fresh = read_package(package, Path(scratch))
-    current = read_package(package, package.python_root)
+        fresh = read_generated(package, Path(scratch))
+    current = read_generated(package, PROJECT)
     changed = sorted(
         path for path in fresh.keys() | current.keys() if fresh.get(path) != current.get(path)
     )
     if write:
-        write_package(package, fresh, stale=current.keys() - fresh.keys())
+        write_generated(fresh, stale=current.keys() - fresh.keys())
         print(f"{package.path}: {len(fresh)} files generated, {len(changed)} of them changed")
     else:
         for path in changed:
@@ -92,16 +107,38 @@ def check_generators() -> None:
 
 
 def generate(package: Package, target: Path) -> None:
-    sources = sorted((package.protos / package.path).glob("*.proto"))
+    """Generate into a folder that stands for the project's."""
+    sources = sorted((PROJECT / package.protos / package.path).glob("*.proto"))
     if not sources:
         sys.exit(f"no .proto files in {package.protos / package.path}")
     services = [source for source in sources if re.search(r"^service ", source.read_text(), re.M)]
 
-    run_protoc(package, sources, f"--python_out={target}", f"--mypy_out=quiet:{target}")
+    python = target / package.python_root
+    python.mkdir(parents=True)
+    run_protoc(package, sources, f"--python_out={python}", f"--mypy_out=quiet:{python}")
     if services:
-        outputs = (f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet:{target}")
+        outputs = (f"--grpc_python_out={python}", f"--mypy_grpc_out=quiet:{python}")
         run_protoc(package, services, *outputs)
-    (target / package.path / "__init__.py").write_text(package.init)
+    (target / package.code / "__init__.py").write_text(package.init)
+    if package.comments is not None:
+        comments = target / package.comments
+        comments.parent.mkdir(parents=True, exist_ok=True)
+        run_protoc(package, sources, "--include_source_info", f"--descriptor_set_out={comments}")
+        comments.write_bytes(only_comments(comments.read_bytes()))
+
+
+def only_comments(descriptors: bytes) -> bytes:
+    """Return a set of the same files, of which it has the paths and the comments and no more."""
+    kept = FileDescriptorSet()
+    for file in FileDescriptorSet.FromString(descriptors).file:
+        kept.file.add(name=file.name).source_code_info.location.extend(
+            location
+            for location in file.source_code_info.location
+            if location.leading_comments
+            or location.trailing_comments
+            or location.leading_detached_comments
+        )
+    return kept.SerializeToString(deterministic=True)
 
 
 def run_protoc(package: Package, sources: list[Path], *outputs: str) -> None:
@@ -111,7 +148,7 @@ def run_protoc(package: Package, sources: list[Path], *outputs: str) -> None:
         sys.executable,
         "-m",
         "grpc_tools.protoc",
-        f"--proto_path={package.protos}",
+        f"--proto_path={PROJECT / package.protos}",
         f"--plugin=protoc-gen-mypy={plugins / 'protoc-gen-mypy'}",
         f"--plugin=protoc-gen-mypy_grpc={plugins / 'protoc-gen-mypy_grpc'}",
         *outputs,
@@ -122,21 +159,20 @@ def run_protoc(package: Package, sources: list[Path], *outputs: str) -> None:
         sys.exit(protoc.returncode)  # protoc has said what is wrong, with file and line
 
 
-def read_package(package: Package, root: Path) -> dict[Path, bytes]:
-    """Return the generated files under `root`, by their path in it."""
-    return {
-        path.relative_to(root): path.read_bytes()
-        for path in (root / package.path).glob("*")
-        if path.suffix in {".py", ".pyi"}
-    }
+def read_generated(package: Package, root: Path) -> dict[Path, bytes]:
+    """Return the generated files in a project's folder, by their path in it."""
+    found = [path for path in (root / package.code).glob("*") if path.suffix in {".py", ".pyi"}]
+    if package.comments is not None and (root / package.comments).exists():
+        found.append(root / package.comments)
+    return {path.relative_to(root): path.read_bytes() for path in found}
 
 
-def write_package(package: Package, files: dict[Path, bytes], *, stale: set[Path]) -> None:
-    (package.python_root / package.path).mkdir(parents=True, exist_ok=True)
+def write_generated(files: dict[Path, bytes], *, stale: set[Path]) -> None:
     for path, content in files.items():
-        (package.python_root / path).write_bytes(content)
+        (PROJECT / path).parent.mkdir(parents=True, exist_ok=True)
+        (PROJECT / path).write_bytes(content)
     for path in stale:
-        (package.python_root / path).unlink()
+        (PROJECT / path).unlink()
 
 
 def describe_change(exists: bool, is_generated: bool) -> str:

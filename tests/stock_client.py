@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -23,6 +24,7 @@ import grpc
 from placet.cli.xds_bootstrap import Who, for_grpc
 from placet.v1 import evaluate_service_pb2, evaluate_service_pb2_grpc
 
+_ROOT = Path(__file__).parent.parent
 _ANSWER_S = 60.0
 _THREADS = 4
 
@@ -86,6 +88,7 @@ async def stock_client(
         __name__,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        cwd=_ROOT,
         env={
             **os.environ,
             "GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(given or {}),
@@ -142,17 +145,18 @@ class _Caller:
         return {"node": answer.decision.node}
 
     def _stub(self, command: dict[str, Any]) -> Any:
-        target, ca, name = command["target"], command.get("ca", ""), command.get("name", "")
-        channel = self._channels.get((target, ca, name))
+        target, files, name = command["target"], command.get("tls", ()), command.get("name", "")
+        channel = self._channels.get((target, *files, name))
         if channel is None:
             options = [("grpc.ssl_target_name_override", name)] if name else []
-            if ca:
-                with open(ca, "rb") as file:  # noqa: PTH123
-                    credentials = grpc.ssl_channel_credentials(file.read())
+            if files:
+                # CAs, and of a certificate to show the key and the chain, as gRPC has it.
+                read = [Path(file).read_bytes() for file in files]
+                credentials = grpc.ssl_channel_credentials(*read)
                 channel = grpc.secure_channel(target, credentials, options)
             else:
                 channel = grpc.insecure_channel(target, options)
-            self._channels[target, ca, name] = channel
+            self._channels[target, *files, name] = channel
         return evaluate_service_pb2_grpc.EvaluateServiceStub(channel)
 
 

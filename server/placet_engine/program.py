@@ -285,7 +285,7 @@ class Program:
                 "resource.id": request.resource,
             }
             empty = next(field for field, uid in named.items() if not uid.id)
-            return Undecidable("EMPTY_ID", "is empty; name the entity", empty)
+            return Undecidable("EMPTY_ID", f"`{empty}` is empty; name the entity", empty)
         for entity in request.entities:
             if not all(uid.id for uid in (entity.uid, *entity.parents)):
                 message = f"`{entity.uid}` has an empty id, or a parent that has; name it"

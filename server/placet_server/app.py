@@ -261,6 +261,7 @@ async def running_node(
         plane = ControlPlane(
             config.xds,
             directory=directory,
+            view=view,
             is_known=topology.is_known,
             audience=audience,
         )

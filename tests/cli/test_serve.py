@@ -208,6 +208,20 @@ def test_a_node_that_follows_says_whom_and_goes_on_without(
     assert json.loads(asked.out)["node"] == "edge"
 
 
+def test_a_node_that_follows_can_keep_nothing(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path) as (control, _),
+        running(
+            *("serve", "--listen", "127.0.0.1:0", "--upstream", control, "--state", ""),
+            cwd=tmp_path,
+        ) as edge,
+    ):
+        edge.wait_for("placet serves on")
+        result = edge.end()
+    assert result.code == 0
+    assert not list(tmp_path.glob("*.state*"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

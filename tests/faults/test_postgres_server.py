@@ -465,7 +465,7 @@ async def test_a_leader_that_hangs_is_followed_and_can_do_nothing(
         victim = victims.start(victims.append_while_leading, place, writing)
         try:
             assert await asyncio.to_thread(reading.recv) == "leads"
-            os.kill(victim.pid or 0, signal.SIGSTOP)
+            await victims.hang(victim, place)
             async with await victims.open_store(place) as store:
                 async with asyncio.timeout(DEADLINE_S):
                     async with store.lead("rollouts", holder="next") as leadership:

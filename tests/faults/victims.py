@@ -7,7 +7,9 @@ import itertools
 import os
 import random
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -28,6 +30,7 @@ from placet_server.store.postgres.address import Address
 from placet_server.store.sql_store import SqlStore
 from placet_server.store.sqlite import SqliteStore
 from tests.conformance.stores import info, write
+from tests.waiting import until
 
 DEADLINE_S = 60.0
 ITEMS = ("a", "b", "c")
@@ -105,6 +108,36 @@ def append_while_leading(place: str, told: Connection[Any, Any]) -> None:
                 revision = done.revision
 
     asyncio.run(run())
+
+
+async def hang(victim: ForkServerProcess, place: str) -> None:
+    """Stop a victim that commits to a store, until it is told to go on.
+
+    Not in the middle of a transaction if the store is a file: nobody could take the file's lock
+    from it, whereas a server does so by itself.
+    """
+    pid = victim.pid or 0
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: _is_stopped(pid))
+        if "://" in place or not _is_locked(Path(place)):
+            return
+        os.kill(pid, signal.SIGCONT)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether all threads of a process have come to a stop, which the signal does not wait for."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+
+
+def _is_locked(path: Path) -> bool:
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as file:
+        try:
+            file.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+    return False
 
 
 async def open_store(place: str) -> SqlStore:

@@ -102,9 +102,14 @@ async def test_health_and_channelz_answer(address: str) -> None:
             for name in ("", *(f"placet.v1.{name}" for name in _SERVICES))
         ]
         servers = await channelz.GetServers(channelz_pb2.GetServersRequest(), timeout=TIMEOUT_S)
+        (server,) = servers.server
+        sockets = await channelz.GetServerSockets(
+            channelz_pb2.GetServerSocketsRequest(server_id=server.ref.server_id), timeout=TIMEOUT_S
+        )
 
     assert [answer.status for answer in checked] == [health_pb2.HealthCheckResponse.SERVING] * 4
-    assert len(servers.server) == 1
+    # Clients' connections are Envoy's; what is seen is what docs/grpcurl.md says.
+    assert {socket.name for socket in sockets.socket_ref} == {"chttp2 unix:"}
 
 
 async def test_the_sdk_does_everything(address: str) -> None:

@@ -174,7 +174,7 @@ VERDICT = Verdict(
     errors=(PolicyError("c", Layer.TENANT, "broken"),),
     log_only=LogOnlyReport(Outcome.DENY, (Reason("w", Layer.TENANT),)),
 )
-UNDECIDED = Undecidable("EMPTY_ID", "is empty; name the entity", "subject.id")
+UNDECIDED = Undecidable("EMPTY_ID", "`subject.id` is empty; name the entity", "subject.id")
 
 
 def case_that_expects(text: str) -> loader.GoldenCase:
@@ -196,7 +196,7 @@ def case_that_expects(text: str) -> loader.GoldenCase:
         (
             "DENY",
             UNDECIDED,
-            ["outcome: expected DENY, is no decision (EMPTY_ID): is empty; name the entity"],
+            [f"outcome: expected DENY, is no decision (EMPTY_ID): {UNDECIDED.message}"],
         ),
     ],
 )

@@ -27,7 +27,7 @@ _PROBLEM = Problem(severity=Severity.ERROR, reason="POLICY_SYNTAX", message="no"
 _ROUTE = Route(tenant="t", rule=ResidencyRule.EU_ONLY, regions=())
 
 # One of each, with what its constructor takes.
-_EXAMPLES: list[Exception] = [
+EXAMPLES: list[Exception] = [
     errors.TenantUnknown("t"),
     errors.WrongRegion(_ROUTE, region="us-east", jurisdiction="US"),
     errors.RegionForbidden("t", ResidencyRule.EU_ONLY, "us-east"),
@@ -95,10 +95,10 @@ def _classes() -> set[type[Exception]]:
 
 def test_the_table_and_the_examples_have_every_exception_class() -> None:
     assert _classes() - TABLE.keys() == set()
-    assert _classes() == {type(example) for example in _EXAMPLES}
+    assert _classes() == {type(example) for example in EXAMPLES}
 
 
-@pytest.mark.parametrize("error", _EXAMPLES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_every_exception_has_a_status_of_its_own(error: Exception) -> None:
     status = to_status(error)
 

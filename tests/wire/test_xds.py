@@ -10,12 +10,20 @@ import pytest
 
 from placet.v1 import node_service_pb2, policy_pb2, policy_service_pb2
 from placet.v1 import topology_pb2 as pb
-from placet_server.xds import rendering
+from placet_server.xds import clusters, rendering
 from placet_server.xds.clients import Balancing
 from placet_server.xds.v3 import cluster_pb2
 from tests.envoy_client import write_bootstrap
 from tests.front.served import FRONTS, served
-from tests.identities import TlsFolder, authority, channel_to, issued
+from tests.identities import (
+    Issuer,
+    TlsFolder,
+    authority,
+    channel_to,
+    entry,
+    identity_config,
+    issued,
+)
 from tests.stock_client import bootstrap, stock_client
 from tests.waiting import until_it
 from tests.wire.service import (
@@ -111,8 +119,8 @@ async def test_a_library_that_refuses_what_it_is_sent_is_seen(
     control: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C-core knows no random: the mistake that the tables of policies keep from being made."""
-    broken = {**rendering._IN_GRPC, Balancing.RANDOM: cluster_pb2.LB_POLICY_RANDOM}
-    monkeypatch.setattr(rendering, "_IN_GRPC", broken)
+    broken = {**clusters._IN_GRPC, Balancing.RANDOM: cluster_pb2.LB_POLICY_RANDOM}
+    monkeypatch.setattr(clusters, "_IN_GRPC", broken)
     rendering._fixed.cache_clear()
     try:
         given = bootstrap(control.node.address, balancing="random")
@@ -136,21 +144,55 @@ async def test_over_tls_clients_check_the_name_of_their_target(tmp_path: Path) -
         running_service(node="c1", region="eu-west", tls=folder.config()) as service,
         channel_to(service.node.address, ca.files.certificate) as channel,
     ):
-        publishing = policy_service_pb2.PublishRequest(
-            tenant="acme", change_set=policy_pb2.ChangeSet(policies=[policy("p", _ALLOW)])
-        )
-        await stubs(channel)["policy"].Publish(publishing, timeout=TIMEOUT_S)
+        await stubs(channel)["policy"].Publish(_publishing(), timeout=TIMEOUT_S)
         servers = [service.node.address]
         given = write_bootstrap(tmp_path / "xds.json", servers, "--tls-ca", str(trusted))
         async with stock_client(given) as client:
             for target in ("xds:///placet", "xds:///acme.tenant.placet"):
-                assert [{"node": "c1"}] == await client.call(target, ca=str(trusted))
+                assert [{"node": "c1"}] == await client.call(target, tls=[str(trusted)])
             # A name that is not on the certificate, unless the client says what to look for.
             target = "xds:///ANY.residency.placet"
-            (refused,) = await client.call(target, ca=str(trusted))
+            (refused,) = await client.call(target, tls=[str(trusted)])
             assert "UNAVAILABLE" == refused["code"]
-            answers = await client.call(target, ca=str(trusted), name="placet")
+            answers = await client.call(target, tls=[str(trusted)], name="placet")
             assert [{"node": "c1"}] == answers
+
+
+@pytest.mark.parametrize("with_token", [False, True])
+async def test_control_planes_know_clients_by_certificate_or_token(
+    with_token: bool, tmp_path: Path
+) -> None:
+    ca, folder, issuer = authority(), TlsFolder(tmp_path), Issuer()
+    folder.put(issued(ca, "server", "127.0.0.1", "placet"), ca.files.certificate)
+    shown = issued(ca, "orders", "spiffe://example.test/orders")
+    for name, data in (
+        ("ca.pem", ca.files.certificate),
+        ("orders.key", shown.key),
+        ("orders.pem", shown.certificate),
+        ("token", issuer.token("by-token").encode()),
+    ):
+        (tmp_path / name).write_bytes(data)
+    files = [str(tmp_path / name) for name in ("ca.pem", "orders.key", "orders.pem")]
+    options = ["--tls-ca", files[0], "--tls-key", files[1], "--tls-cert", files[2]]
+    if with_token:
+        options += ["--token-file", str(tmp_path / "token")]
+    names = ["spiffe://example.test/orders", "by-token"]
+    access = entry("publish", "decide", "operate", names=names, tenants=["*"], platform=True)
+    identity = identity_config(tmp_path, access, issuer.jwks)
+    async with (
+        running_service(node="c1", tls=folder.config(), identity=identity) as service,
+        channel_to(service.node.address, ca.files.certificate, shown) as channel,
+    ):
+        calls = stubs(channel)
+        await calls["policy"].Publish(_publishing(), timeout=TIMEOUT_S)
+        given = write_bootstrap(tmp_path / "xds.json", [service.node.address], *options)
+        # gRFC A97, which libraries do not follow by themselves yet.
+        environment = {"GRPC_EXPERIMENTAL_XDS_BOOTSTRAP_CALL_CREDS": "true"}
+        async with stock_client(given, environment=environment) as client:
+            assert [{"node": "c1"}] == await client.call("xds:///placet", tls=files)
+            request = node_service_pb2.ListXdsClientsRequest()
+            listed = await calls["nodes"].ListXdsClients(request, timeout=TIMEOUT_S)
+    assert [names[with_token]] == [found.caller for found in listed.clients]
 
 
 @pytest.mark.parametrize("front", FRONTS)
@@ -160,3 +202,9 @@ async def test_every_front_and_all_workers_tell_the_same(front: str, tmp_path: P
             await connection.publish(policy("p", _ALLOW))
         async with stock_client(bootstrap(address, tenant="acme")) as client:
             assert {"test-node.0", "test-node.1"} >= set(await client.nodes())
+
+
+def _publishing() -> policy_service_pb2.PublishRequest:
+    return policy_service_pb2.PublishRequest(
+        tenant="acme", change_set=policy_pb2.ChangeSet(policies=[policy("p", _ALLOW)])
+    )

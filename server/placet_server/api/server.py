@@ -78,6 +78,10 @@ def _options(listening: Listening) -> list[tuple[str, int]]:
         # the argument MIN_RECV_PING_INTERVAL_WITHOUT_DATA, and names it like this.)
         ("grpc.http2.min_ping_interval_without_data_ms", 100),
         ("grpc.keepalive_permit_without_calls", 1),
+        # Streams of xDS may be silent for as long as nothing changes: whoever is gone without a
+        # word is found out by pings of this side.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
     ]
     if listening.max_connection_age_s:
         # gRPC varies it by a tenth, and lets calls under way end whenever they do.

@@ -11,9 +11,12 @@ from placet_engine.placement.residency import ResidencyRule
 from placet_engine.placement.routing import Endpoint, NoRegionAllowed, RouteRegion
 from placet_server.regions.directory import Directory
 from placet_server.regions.moves import Moves
-from placet_server.xds.clients import Balancing, Client, Dialect, Transport
+from placet_server.xds.addresses import host_port
+from placet_server.xds.clients import Balancing, Client
 from placet_server.xds.names import Part, Scope, cluster_name, scope_of, scope_of_cluster
-from placet_server.xds.rendering import Host, Place, Resources, Target, rendered
+from placet_server.xds.places import Host, Place, Places
+from placet_server.xds.remembered import Remembered
+from placet_server.xds.rendering import Led, Resources, Style, rendered
 from placet_server.xds.resources import Resource, Type
 
 
@@ -26,16 +29,14 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
-    """What an answer depends on, beside which nodes there are."""
+class _Where:
+    """What it depends on where a target leads, beside which nodes there are."""
 
-    scope: Scope
-    placement: Placement
+    rule: ResidencyRule
+    home: str
+    affinity: tuple[str, ...]
     bound: ResidencyRule | None
     place: GeoPoint | None
-    dialect: Dialect
-    balancing: Balancing
-    transport: Transport
 
 
 class Answers:
@@ -63,10 +64,9 @@ class Answers:
         self._addresses = addresses
         self._routes = routes
         self._balancing = balancing
-        self._made: dict[_Key, Resources] = {}
-        self._former: dict[_Key, tuple[Target, Resources]] = {}
-        self._targets: dict[_Key, Target] = {}
-        self._made_at = -1
+        self._led: Remembered[_Where, Led] = Remembered()
+        self._rendered: Remembered[tuple[Style, _Where], tuple[Led, Resources]] = Remembered()
+        self._remembered_at = -1
 
     def balancing(self, client: Client) -> Balancing:
         """Return who gets a client's next call."""
@@ -101,80 +101,87 @@ class Answers:
             return Absent(f"the caller may not be told of tenant `{meant.tenant}`")
         if meant.tenant and not self._is_known(meant.tenant):
             return Absent(f"tenant `{meant.tenant}` is not known; publish something, or place it")
-        key = _Key(
-            scope=scope,
-            placement=self._placement(meant),
+        style = Style(scope, client.dialect, self.balancing(client), client.transport)
+        return self._resources(style, self._where(meant, client))[type_, name]
+
+    def _where(self, meant: Scope, client: Client) -> _Where:
+        # Asked for anew each time: nobody is sent where a tenant was allowed to be a moment ago.
+        placement = (
+            self._directory.residency.placement(meant.tenant)
+            if meant.tenant
+            else Placement(tenant="", rule=meant.rule or ResidencyRule.ANY)
+        )
+        return _Where(
+            rule=placement.rule,
+            home=placement.home_region,
+            affinity=placement.affinity_regions,
             bound=client.bound,
             place=client.place,
-            dialect=client.dialect,
-            balancing=self.balancing(client),
-            transport=client.transport,
         )
-        return self._resources(key)[type_, name]
 
-    def _placement(self, scope: Scope) -> Placement:
-        if scope.tenant:
-            return self._directory.residency.placement(scope.tenant)
-        return Placement(tenant="", rule=scope.rule or ResidencyRule.ANY)
-
-    def _resources(self, key: _Key) -> Resources:
+    def _resources(self, style: Style, where: _Where) -> Resources:
         """Return all of a target, worked out once for all who ask between two changes."""
-        if self._made_at != self._routes.count:
-            self._made_at = self._routes.count
-            # Those nobody asked for since the last change are let go of.
-            self._former = {
-                key: (self._targets[key], resources) for key, resources in self._made.items()
-            }
-            self._made, self._targets = {}, {}
-        made = self._made.get(key)
-        if made is None:
-            target = self._target(key)
-            former = self._former.get(key)
-            made = former[1] if former is not None and former[0] == target else rendered(target)
-            self._made[key], self._targets[key] = made, target
-        return made
+        if self._remembered_at != self._routes.count:
+            self._remembered_at = self._routes.count
+            self._led.turn()
+            self._rendered.turn()
+        found = self._rendered.get((style, where))
+        if found is None:
+            led = self._lead(where)
+            former = self._rendered.former((style, where))
+            found = former if former and former[0] is led else (led, rendered(style, led))
+            self._rendered.put((style, where), found)
+        return found[1]
 
-    def _target(self, key: _Key) -> Target:
-        regions = self._regions(key)
+    def _lead(self, where: _Where) -> Led:
+        """Return where targets lead: the same object as long as it is the same."""
+        led = self._led.get(where)
+        if led is None:
+            led = self._find(where)
+            former = self._led.former(where)
+            led = former if former == led else led
+            self._led.put(where, led)
+        return led
+
+    def _find(self, where: _Where) -> Led:
+        regions = self._regions(where)
         by_control = [_controlled(region) for region in regions]
         if not any(region.endpoints for region in by_control):
             # Of nodes that belong to another control plane nobody here knows what they take.
             by_control = [_unknown(region) for region in regions]
-        return Target(
-            scope=key.scope,
-            nodes=self._places(regions),
-            control=self._places(by_control),
-            dialect=key.dialect,
-            balancing=key.balancing,
-            transport=key.transport,
-        )
+        return Led(nodes=self._places(regions), control=self._places(by_control))
 
-    def _regions(self, key: _Key) -> Sequence[RouteRegion]:
+    def _regions(self, where: _Where) -> Sequence[RouteRegion]:
+        placement = Placement(
+            tenant="",
+            rule=where.rule,
+            home_region=where.home,
+            affinity_regions=where.affinity,
+        )
         try:
-            route = self._directory.route_of(key.placement, key.place)
+            route = self._directory.route_of(placement, where.place)
         except NoRegionAllowed:
             return ()
-        if key.bound is None:
+        if where.bound is None:
             return route.regions
         is_allowed = self._directory.residency.is_allowed
-        return [one for one in route.regions if is_allowed(key.bound, one.region.name)]
+        return [one for one in route.regions if is_allowed(where.bound, one.region.name)]
 
-    def _places(self, regions: Sequence[RouteRegion]) -> tuple[Place, ...]:
+    def _places(self, regions: Sequence[RouteRegion]) -> Places:
         # An address that comes twice has clients refuse all of them.
         seen: set[tuple[str, int]] = set()
         places = (
             Place(one.region.name, tuple(self._hosts(one.endpoints, seen))) for one in regions
         )
-        return tuple(place for place in places if place.hosts)
+        return Places(tuple(place for place in places if place.hosts))
 
     def _hosts(self, endpoints: Sequence[Endpoint], seen: set[tuple[str, int]]) -> Iterator[Host]:
         for endpoint in endpoints:
-            name, _, port = endpoint.address.rpartition(":")
-            name = name.strip("[]")
+            name, port = host_port(endpoint.address)
             for ip in self._addresses(name):
-                if (ip, int(port)) not in seen:
-                    seen.add((ip, int(port)))
-                    yield Host(ip=ip, port=int(port), name=name, weight=endpoint.weight)
+                if (ip, port) not in seen:
+                    seen.add((ip, port))
+                    yield Host(ip=ip, port=port, name=name, weight=endpoint.weight)
 
 
 def _controlled(region: RouteRegion) -> RouteRegion:

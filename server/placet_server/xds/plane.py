@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from placet_server.config import XdsConfig
 from placet_server.regions.audience import Audience
 from placet_server.regions.directory import Directory
+from placet_server.regions.nodes import NodeView
 from placet_server.telemetry.recorders import Metrics, Point
-from placet_server.xds.addresses import Addresses
+from placet_server.xds.addresses import Addresses, host_port
 from placet_server.xds.answers import Answers
 from placet_server.xds.clients import Balancing, Kind
 from placet_server.xds.roster import Roster
@@ -21,6 +22,7 @@ class ControlPlane:
     Args:
         config: what clients get that do not say, and how many there may be.
         directory: where callers may go.
+        view: the nodes there are.
         is_known: whether there is a tenant of that name.
         audience: whose routes change, and who is told when the node is about to stop.
     """
@@ -30,10 +32,13 @@ class ControlPlane:
         config: XdsConfig,
         *,
         directory: Directory,
+        view: NodeView,
         is_known: Callable[[str], bool],
         audience: Audience,
     ) -> None:
-        self._addresses = Addresses(audience.routes)
+        self._view = view
+        self._regions = directory.residency.regions
+        self._addresses = Addresses(self._hosts, audience.routes)
         self.answers = Answers(
             directory=directory,
             is_known=is_known,
@@ -76,6 +81,15 @@ class ControlPlane:
             ],
             monotonic=True,
         )
+
+    def _hosts(self) -> Iterator[str]:
+        """Yield the hosts that nodes are reached at, and those that the file of regions names."""
+        for node in self._view.nodes.values():
+            if node.takes_calls:
+                yield host_port(node.registration.address)[0]
+        for region in self._regions:
+            for address in region.endpoints:
+                yield host_port(address)[0]
 
     def _counted(self) -> Iterator[Point]:
         """Yield a number for each library, so that one that is 0 by now says so."""

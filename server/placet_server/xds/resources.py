@@ -10,6 +10,8 @@ from enum import Enum
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
+from placet_server.xds.v3 import core_pb2
+
 _PREFIX = "type.googleapis.com/"
 
 
@@ -36,6 +38,11 @@ class Type(Enum):
         return self in (Type.CLUSTER, Type.LISTENER)
 
 
+FROM_HERE = core_pb2.ConfigSource(
+    ads=core_pb2.AggregatedConfigSource(), resource_api_version=core_pb2.API_VERSION_V3
+)
+"""Where a client gets what a resource refers to: by the same stream."""
+
 TYPES = {type_.url: type_ for type_ in Type}
 """Types by how they are named on the wire."""
 
@@ -51,13 +58,18 @@ class Resource:
     @classmethod
     def of(cls, type_: Type, name: str, message: Message) -> Resource:
         """Make one of its message."""
-        packed = pack(type_.value, message)
-        return cls(name, packed, hashlib.sha256(packed.value).digest())
+        # The same content has to be the same bytes, whichever control plane writes it.
+        return cls.written(type_, name, message.SerializeToString(deterministic=True))
+
+    @classmethod
+    def written(cls, type_: Type, name: str, message: bytes) -> Resource:
+        """Make one of its message, which is bytes already."""
+        packed = any_pb2.Any(type_url=type_.url, value=message)
+        return cls(name, packed, hashlib.sha256(message).digest())
 
 
 def pack(type_name: str, message: Message | None = None) -> any_pb2.Any:
     """Return a message under the name of the type it stands for; None: an empty one."""
-    # The same content has to be the same bytes, whichever control plane writes it.
     value = message.SerializeToString(deterministic=True) if message is not None else b""
     return any_pb2.Any(type_url=_PREFIX + type_name, value=value)
 

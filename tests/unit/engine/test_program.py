@@ -305,9 +305,9 @@ def test_sent_parents_that_close_a_circle_with_stored_ones_are_refused() -> None
 @pytest.mark.parametrize(
     ("request_", "field", "message"),
     [
-        (make.request("User::"), "subject.id", "is empty; name the entity"),
-        (make.request(action="Action::"), "action.name", "is empty; name the entity"),
-        (make.request(resource="Doc::"), "resource.id", "is empty; name the entity"),
+        (make.request("User::"), "subject.id", "`subject.id` is empty; name the entity"),
+        (make.request(action="Action::"), "action.name", "`action.name` is empty; name the entity"),
+        (make.request(resource="Doc::"), "resource.id", "`resource.id` is empty; name the entity"),
         (
             make.request(entities=[make.entity("Group::a"), make.entity("Group::")]),
             "entities",

@@ -9,7 +9,8 @@ from google.protobuf.message import Message
 
 from placet_server.xds.clients import Balancing, Dialect, Transport
 from placet_server.xds.names import Scope
-from placet_server.xds.rendering import Host, Place, Resources, Target, rendered
+from placet_server.xds.places import Host, Place, Places
+from placet_server.xds.rendering import Led, Resources, Style, rendered
 from placet_server.xds.resources import Type
 from placet_server.xds.v3 import (
     cluster_pb2,
@@ -29,19 +30,16 @@ _RING, _TURN = cluster_pb2.LB_POLICY_RING_HASH, cluster_pb2.LB_POLICY_UNSPECIFIE
 _EVERY = [(dialect, balancing) for dialect in Dialect for balancing in Balancing]
 
 
-def target(
+def made(
     dialect: Dialect = Dialect.LISTS,
     balancing: Balancing = Balancing.LEAST_REQUEST,
     transport: Transport = Transport.PLAIN,
-) -> Target:
-    return Target(
-        scope=Scope(tenant="acme"),
-        nodes=(_NEAR, _FAR),
-        control=(_FAR,),
-        dialect=dialect,
-        balancing=balancing,
-        transport=transport,
-    )
+    *,
+    nodes: tuple[Place, ...] = (_NEAR, _FAR),
+    control: tuple[Place, ...] = (_FAR,),
+) -> Resources:
+    style = Style(Scope(tenant="acme"), dialect, balancing, transport)
+    return rendered(style, Led(nodes=Places(nodes), control=Places(control)))
 
 
 def read(resources: Resources, type_: Type, name: str, kind: type[_M]) -> _M:
@@ -50,25 +48,25 @@ def read(resources: Resources, type_: Type, name: str, kind: type[_M]) -> _M:
     return kind.FromString(resource.packed.value)
 
 
-def cluster(made: Resources, part: str = "nodes") -> cluster_pb2.Cluster:
-    return read(made, Type.CLUSTER, f"acme.tenant.placet/{part}", cluster_pb2.Cluster)
+def cluster(resources: Resources, part: str = "nodes") -> cluster_pb2.Cluster:
+    return read(resources, Type.CLUSTER, f"acme.tenant.placet/{part}", cluster_pb2.Cluster)
 
 
-def assignment(made: Resources, part: str = "nodes") -> endpoint_pb2.ClusterLoadAssignment:
+def assignment(resources: Resources, part: str = "nodes") -> endpoint_pb2.ClusterLoadAssignment:
     name = f"acme.tenant.placet/{part}"
-    return read(made, Type.ENDPOINTS, name, endpoint_pb2.ClusterLoadAssignment)
+    return read(resources, Type.ENDPOINTS, name, endpoint_pb2.ClusterLoadAssignment)
 
 
-def routes(made: Resources) -> list[route_pb2.Route]:
-    found = read(made, Type.ROUTES, "acme.tenant.placet", route_pb2.RouteConfiguration)
+def routes(resources: Resources) -> list[route_pb2.Route]:
+    found = read(resources, Type.ROUTES, "acme.tenant.placet", route_pb2.RouteConfiguration)
     (host,) = found.virtual_hosts
     assert ["*"] == list(host.domains)
     return list(host.routes)
 
 
 def test_a_listener_leads_to_routes_and_these_to_clusters_that_are_there() -> None:
-    made = rendered(target())
-    listener = read(made, Type.LISTENER, "acme.tenant.placet", listener_pb2.Listener)
+    told = made()
+    listener = read(told, Type.LISTENER, "acme.tenant.placet", listener_pb2.Listener)
     manager = listener_pb2.HttpConnectionManager.FromString(
         listener.api_listener.api_listener.value
     )
@@ -76,9 +74,9 @@ def test_a_listener_leads_to_routes_and_these_to_clusters_that_are_there() -> No
     assert "acme.tenant.placet" == manager.rds.route_config_name
     # gRPC refuses a listener whose last filter is another.
     assert manager.http_filters[-1].typed_config.type_url.endswith(".router.v3.Router")
-    led_to = {route.route.cluster for route in routes(made)}
-    assert led_to == {name for type_, name in made if type_ is Type.CLUSTER}
-    assert led_to == {name for type_, name in made if type_ is Type.ENDPOINTS}
+    led_to = {route.route.cluster for route in routes(told)}
+    assert led_to == {name for type_, name in told if type_ is Type.CLUSTER}
+    assert led_to == {name for type_, name in told if type_ is Type.ENDPOINTS}
 
 
 @pytest.mark.parametrize(
@@ -97,14 +95,14 @@ def test_a_listener_leads_to_routes_and_these_to_clusters_that_are_there() -> No
     ],
 )
 def test_where_calls_go_and_which_are_made_again(path: str, part: str, is_retried: bool) -> None:
-    leads = next(one for one in routes(rendered(target())) if path.startswith(one.match.prefix))
+    leads = next(one for one in routes(made()) if path.startswith(one.match.prefix))
     assert f"acme.tenant.placet/{part}" == leads.route.cluster
     assert is_retried is leads.route.HasField("retry_policy")
 
 
 def test_only_envoy_is_told_how_long_calls_may_take() -> None:
     for dialect in Dialect:
-        for route in routes(rendered(target(dialect))):
+        for route in routes(made(dialect)):
             is_told = route.route.HasField("timeout")
             assert is_told is (dialect is Dialect.ENVOY)
             assert 0 == route.route.timeout.ToNanoseconds()
@@ -114,7 +112,7 @@ def test_only_envoy_is_told_how_long_calls_may_take() -> None:
 def test_no_client_is_told_of_a_policy_that_it_would_refuse(
     dialect: Dialect, balancing: Balancing
 ) -> None:
-    told = cluster(rendered(target(dialect, balancing)))
+    told = cluster(made(dialect, balancing))
     if dialect is Dialect.ENVOY:
         assert not told.HasField("load_balancing_policy")
         return
@@ -127,7 +125,7 @@ def test_no_client_is_told_of_a_policy_that_it_would_refuse(
 
 
 def test_a_list_ends_with_what_everybody_knows() -> None:
-    (policy,) = cluster(rendered(target())).load_balancing_policy.policies
+    (policy,) = cluster(made()).load_balancing_policy.policies
     packed = policy.typed_extension_config.typed_config
     assert packed.type_url.endswith("wrr_locality.v3.WrrLocality")
     inner = cluster_pb2.WrrLocality.FromString(packed.value).endpoint_picking_policy.policies
@@ -146,13 +144,13 @@ def test_a_list_ends_with_what_everybody_knows() -> None:
     ],
 )
 def test_the_four_strategies(balancing: Balancing, in_grpc: int, in_envoy: int) -> None:
-    assert in_grpc == cluster(rendered(target(Dialect.RINGS, balancing))).lb_policy
-    assert in_envoy == cluster(rendered(target(Dialect.ENVOY, balancing))).lb_policy
+    assert in_grpc == cluster(made(Dialect.RINGS, balancing)).lb_policy
+    assert in_envoy == cluster(made(Dialect.ENVOY, balancing)).lb_policy
 
 
 @pytest.mark.parametrize("balancing", Balancing)
 def test_regions_are_priorities_and_weights_count_where_they_should(balancing: Balancing) -> None:
-    near, far = assignment(rendered(target(balancing=balancing))).endpoints
+    near, far = assignment(made(balancing=balancing)).endpoints
     weigh = balancing in (Balancing.WEIGHTED, Balancing.LEAST_REQUEST)
     assert [("eu-west", 0), ("us-east", 1)] == [
         (one.locality.region, one.priority) for one in (near, far)
@@ -169,21 +167,15 @@ def test_regions_are_priorities_and_weights_count_where_they_should(balancing: B
 
 
 def test_with_nobody_there_nobody_is_named() -> None:
-    empty = Target(
-        scope=Scope(tenant="acme"),
-        nodes=(),
-        control=(),
-        dialect=Dialect.LISTS,
-        balancing=Balancing.ROUND_ROBIN,
-    )
-    made = rendered(empty)
+    told = made(nodes=(), control=())
     for part in ("nodes", "control"):
-        assert [] == list(assignment(made, part).endpoints)
+        assert f"acme.tenant.placet/{part}" == assignment(told, part).cluster_name
+        assert [] == list(assignment(told, part).endpoints)
 
 
 def test_clients_do_not_drop_calls_by_themselves() -> None:
     for dialect in Dialect:
-        (limits,) = cluster(rendered(target(dialect))).circuit_breakers.thresholds
+        (limits,) = cluster(made(dialect)).circuit_breakers.thresholds
         for limit in (limits.max_requests, limits.max_connections, limits.max_pending_requests):
             assert limit.value >= 1_000_000
 
@@ -191,7 +183,7 @@ def test_clients_do_not_drop_calls_by_themselves() -> None:
 @pytest.mark.parametrize("transport", Transport)
 def test_only_envoy_is_told_of_tls(transport: Transport) -> None:
     for dialect in Dialect:
-        told = cluster(rendered(target(dialect, transport=transport)))
+        told = cluster(made(dialect, transport=transport))
         wanted = dialect is Dialect.ENVOY and transport is not Transport.PLAIN
         assert wanted is told.HasField("transport_socket")
         if not wanted:
@@ -203,7 +195,7 @@ def test_only_envoy_is_told_of_tls(transport: Transport) -> None:
 
 
 def test_the_same_is_the_same_bytes() -> None:
-    first, again = rendered(target()), rendered(target())
+    first, again = made(), made()
     assert {key: one.digest for key, one in first.items()} == {
         key: one.digest for key, one in again.items()
     }

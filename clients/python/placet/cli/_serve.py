@@ -42,9 +42,11 @@ def serve(
         ),
     ] = None,
     state: Annotated[
-        Path | None,
+        # No Path: an empty one is the folder it is asked in.
+        str | None,
         typer.Option(
-            help="File a node with --upstream keeps what it follows in, and starts from.",
+            help="File a node with --upstream keeps what it follows in, and starts from; '' for "
+            "none.",
             metavar="FILE",
         ),
     ] = None,
@@ -112,7 +114,7 @@ def serve(
             "store.path": str(store_path) if store_path is not None else None,
             "store.url": store_url,
             "upstream.addresses": upstream,
-            "upstream.state_path": str(state) if state is not None else None,
+            "upstream.state_path": state,
             "upstream.start_over": start_over,
             "log.level": log_level,
             "log.format": log_format,

@@ -15,6 +15,8 @@ from placet.cli.options import Json
 
 _DAYS = 30
 _SPIFFE = "spiffe://placet.dev/"
+# What stock clients look for on a certificate: the name of their target, see docs/xds.md.
+_TARGETS = ("placet", "*.tenant.placet", "*.residency.placet")
 
 
 def dev(
@@ -63,7 +65,7 @@ def dev(
     made = {
         "server": authority.issue(
             "server",
-            dict.fromkeys(["localhost", "127.0.0.1", "::1", *(hosts or ())]),
+            dict.fromkeys(["localhost", "127.0.0.1", "::1", *_TARGETS, *(hosts or ())]),
             now=now,
             lifetime=lifetime,
         ),

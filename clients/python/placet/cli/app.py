@@ -17,6 +17,7 @@ from placet.cli._bundle import show as show_bundle
 from placet.cli._cache import cache
 from placet.cli._config import config
 from placet.cli._demo_canary import canary
+from placet.cli._demo_regions import regions
 from placet.cli._evaluate import evaluate, explain
 from placet.cli._init import init
 from placet.cli._node import drain, undrain, weight
@@ -338,6 +339,14 @@ _add(
 _add(template, run_template_tests, "test", "placet template test", "placet template test ownership")
 demo = _group("demo", "See what Placet does, on a server of its own that is gone afterwards.")
 _add(demo, canary, "canary", "placet demo canary", "placet demo canary --plain")
+_add(
+    demo,
+    regions,
+    "regions",
+    "placet demo regions",
+    "placet demo regions --plain",
+    "placet demo regions --plain --script 'wait 2; kill eu-west; wait 5; back all'",
+)
 
 bundle = _group("bundle", "Carry a tenant's policies from server to server in signed files.")
 _add(bundle, keygen, "keygen", "placet bundle keygen", "placet bundle keygen -o ~/keys/release")

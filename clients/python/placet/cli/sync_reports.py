@@ -42,7 +42,11 @@ class Brought:
 
 
 class Reporter:
-    """Prints lines for people, or JSON, and keeps the status file."""
+    """Prints lines for people, or JSON, and keeps the status file.
+
+    The file goes first: whoever has read a line finds in it what the line says, also when the
+    command is ended right after.
+    """
 
     def __init__(
         self, source: str, owner: str, *, as_json: bool, status_file: Path | None = None
@@ -88,6 +92,7 @@ class Reporter:
         publication = brought.publication
         is_news = bool(publication.upserts or publication.deletes)
         findings = [finding_to_json(finding, brought.folder) for finding in brought.warnings]
+        self._is_current(brought.state, publication.revision)
         if not self._as_json:
             terminal.print_findings(brought.warnings, brought.folder.texts)
             for change in brought.changes:
@@ -103,14 +108,14 @@ class Reporter:
             changes=[change_to_json(change, key) for change, key, _ in brought.changes],
             warnings=findings,
         )
-        self._is_current(brought.state, publication.revision)
 
     def current(self, state: State, revision: int) -> None:
         """Note that the owner has what the source has, which is news after something else."""
-        if self._standing not in ("current", "away"):
+        is_news = self._standing not in ("current", "away")
+        self._is_current(state, revision)
+        if is_news:
             line = f"{state.name}: {owner_name(self._owner)} has all of it, at revision {revision}"
             self._tell("current", Text(terminal.safe(line)), commit=_hash(state), revision=revision)
-        self._is_current(state, revision)
 
     def _is_current(self, state: State, revision: int) -> None:
         self._commit, self._revision = _hash(state), revision
@@ -125,6 +130,7 @@ class Reporter:
         kept = f"stays at revision {self._revision}" if self._revision else "stays as it is"
         line = f"{state.name} was not published: {why}; {owner_name(self._owner)} {kept}"
         broken = Folder(documents=Documents(), cases=(), texts=texts)
+        self._stand("refused", f"{state.name}: {error}")
         if not self._as_json:
             terminal.print_findings(findings, texts)
         self._tell(
@@ -135,7 +141,6 @@ class Reporter:
             message=f"{error}",
             problems=[finding_to_json(finding, broken) for finding in findings],
         )
-        self._stand("refused", f"{state.name}: {error}")
 
     def still_refused(self) -> None:
         """Note that what was refused is still all the source has."""
@@ -148,6 +153,7 @@ class Reporter:
             f"somebody else published: {owner_name(self._owner)} is at revision {revision}, not at "
             f"{self._revision} as {state.name} was; {then}"
         )
+        self._stand("drifted", line)
         self._tell(
             "drifted",
             Text(terminal.safe(line), "yellow"),
@@ -155,7 +161,6 @@ class Reporter:
             revision=revision,
             synced_revision=self._revision,
         )
-        self._stand("drifted", line)
 
     def still_drifted(self) -> None:
         """Note that what somebody else published is still there."""

@@ -80,6 +80,7 @@ class Judge:
         answer = self._judged(key, _read(message))
         if isinstance(answer, Undecidable):
             raise InvalidRequest(
+                answer.message,
                 violations=[Violation(answer.field or "request", answer.message)],
                 reason=answer.reason,
             )

@@ -169,7 +169,7 @@ def _set_up_reader(connection: DBAPIConnection, _: object) -> None:
 def _set_up(connection: DBAPIConnection, pragmas: Iterable[str]) -> None:
     # Left alone, the driver begins transactions when it thinks best, and never for DDL.
     connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in (*pragmas, "PRAGMA foreign_keys = ON"):
-        cursor.execute(pragma)
-    cursor.close()
+    # Closed when a statement fails, too: one that is held on to holds the file open.
+    with closing(connection.cursor()) as cursor:
+        for pragma in (*pragmas, "PRAGMA foreign_keys = ON"):
+            cursor.execute(pragma)

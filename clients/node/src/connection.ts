@@ -1,0 +1,209 @@
+import type { DescMessage, DescMethod, MessageShape } from '@bufbuild/protobuf';
+import { fromBinary } from '@bufbuild/protobuf';
+import {
+  Client as Channel,
+  type ChannelOptions,
+  type ClientReadableStream,
+  connectivityState,
+  type Metadata,
+  type ServiceError,
+} from '@grpc/grpc-js';
+import { Hung } from './attempts.js';
+import { pathOf } from './binding.js';
+import { fromServiceError, PlacetError } from './errors.js';
+import { cancelled, type Limits } from './limits.js';
+import type { Settings } from './options.js';
+
+/** A method with one request, and a message or a stream of them for an answer. */
+type Method<Output extends DescMessage> = DescMethod & { readonly output: Output };
+
+/** What closing ends. */
+interface Cancellable {
+  cancel(): void;
+}
+
+/** A channel, and the calls on it. @internal */
+export class Connection {
+  readonly #target: string;
+  readonly #settings: Settings;
+  readonly #underWay = new Set<Cancellable>();
+  #channel: Channel;
+  #isClosed = false;
+  /** Since when calls fail while there is no more than the attempt to connect. */
+  #connectingSince: number | undefined;
+
+  constructor(target: string, settings: Settings) {
+    this.#target = target;
+    this.#settings = settings;
+    this.#channel = this.#open();
+  }
+
+  /** Throws a PlacetError once it is closed. */
+  checkOpen(): void {
+    if (this.#isClosed) {
+      throw closed();
+    }
+  }
+
+  /** Ends what is under way with an error, and drops the connections. */
+  close(): void {
+    if (this.#isClosed) {
+      return;
+    }
+    this.#isClosed = true;
+    for (const call of this.#underWay) {
+      call.cancel();
+    }
+    this.#channel.close();
+  }
+
+  /** Has something cancelled when the connection is closed; returns what ends that. */
+  endsWithThis(call: Cancellable): () => void {
+    this.#underWay.add(call);
+    return () => this.#underWay.delete(call);
+  }
+
+  /** Calls once. Throws {@link Hung} after the time for an attempt, if there is one. */
+  unary<Output extends DescMessage>(
+    method: Method<Output>,
+    request: Buffer,
+    metadata: Metadata,
+    limits: Limits,
+    attemptMs?: number,
+  ): Promise<MessageShape<Output>> {
+    if (this.#isClosed || limits.signal?.aborted) {
+      return Promise.reject(this.#isClosed ? closed() : cancelled(limits.signal));
+    }
+    return new Promise((resolve, reject) => {
+      const { signal } = limits;
+      let hung = false;
+      const call = this.#channel.makeUnaryRequest(
+        pathOf(method),
+        same,
+        (bytes) => fromBinary(method.output, bytes),
+        request,
+        metadata,
+        { deadline: Date.now() + limits.leftMs() },
+        (error, response) => {
+          clearTimeout(timer);
+          signal?.removeEventListener('abort', cancel);
+          release();
+          this.#note(error);
+          if (error === null && response !== undefined) {
+            resolve(response);
+          } else if (hung && attemptMs !== undefined) {
+            reject(new Hung(attemptMs));
+          } else {
+            reject(this.failure(error, signal));
+          }
+        },
+      );
+      const cancel = () => call.cancel();
+      const release = this.endsWithThis(call);
+      signal?.addEventListener('abort', cancel, { once: true });
+      const giveUp = () => {
+        hung = true;
+        call.cancel();
+      };
+      // An answer that came while this process was busy with something else counts: it is read before
+      // what setImmediate puts off.
+      const timer =
+        attemptMs === undefined ? undefined : setTimeout(() => setImmediate(giveUp), attemptMs);
+    });
+  }
+
+  /** Opens a stream of messages, which the caller ends. */
+  stream<Output extends DescMessage>(
+    method: Method<Output>,
+    request: Buffer,
+    metadata: Metadata,
+  ): ClientReadableStream<MessageShape<Output>> {
+    this.checkOpen();
+    const stream = this.#channel.makeServerStreamRequest(
+      pathOf(method),
+      same,
+      (bytes) => fromBinary(method.output, bytes),
+      request,
+      metadata,
+    );
+    const release = this.endsWithThis(stream);
+    // Whoever reads it is told as well; without anybody who listens, Node would end the process.
+    stream.on('error', (error: ServiceError) => this.#note(error));
+    stream.once('metadata', () => this.#note(null));
+    stream.once('status', release);
+    return stream;
+  }
+
+  /** Returns why a call failed. */
+  failure(error: ServiceError | null, signal?: AbortSignal): PlacetError {
+    const found =
+      error === null
+        ? new PlacetError('INTERNAL', 'the call ended without an answer')
+        : fromServiceError(error);
+    if (found.code !== 'CANCELLED') {
+      return found;
+    }
+    if (signal?.aborted) {
+      return cancelled(signal);
+    }
+    return this.#isClosed ? closed() : found;
+  }
+
+  #open(): Channel {
+    const { credentials, channelOptions } = this.#settings;
+    return new Channel(this.#target, credentials, { ...CHANNEL_OPTIONS, ...channelOptions });
+  }
+
+  /**
+   * Makes a channel that only ever tries to connect anew: grpc-js gives up no attempt by itself, so
+   * that a server, or something in between, that takes a connection and says nothing would hold it
+   * for good.
+   */
+  #note(error: ServiceError | null): void {
+    const state = this.#isClosed
+      ? undefined
+      : this.#channel.getChannel().getConnectivityState(false);
+    if (error === null || state !== connectivityState.CONNECTING) {
+      this.#connectingSince = undefined;
+      return;
+    }
+    const now = performance.now();
+    this.#connectingSince ??= now;
+    if (now - this.#connectingSince >= this.#settings.connectTimeoutMs) {
+      this.#connectingSince = undefined;
+      const stuck = this.#channel;
+      this.#channel = this.#open();
+      stuck.close();
+    }
+  }
+}
+
+const CHANNEL_OPTIONS: ChannelOptions = {
+  // Where no control plane says otherwise, calls take turns between the addresses of a name.
+  'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+  'grpc.service_config_disable_resolution': 1,
+  // Decisions are asked for again by the client, within a budget; what gRPC repeated besides would
+  // multiply with that.
+  'grpc.enable_retries': 0,
+  // A connection whose other end is gone without a word is noticed.
+  'grpc.keepalive_time_ms': 10_000,
+  'grpc.keepalive_timeout_ms': 2_000,
+  'grpc.keepalive_permit_without_calls': 1,
+  // Calls fail at once while a connection is being made anew, so that this must not take the two
+  // minutes it may by default.
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 5_000,
+  // A page of a thousand policies is larger than the 4 MiB that gRPC takes by default.
+  'grpc.max_receive_message_length': 64 * 1024 * 1024,
+  // Closing a client closes its connections, which a pool for the whole process would keep.
+  'grpc.use_local_subchannel_pool': 1,
+  'grpc.enable_channelz': 0,
+};
+
+function same(bytes: Buffer): Buffer {
+  return bytes;
+}
+
+function closed(): PlacetError {
+  return new PlacetError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
+}
