@@ -59,8 +59,10 @@ async def test_a_subscription_goes_on_at_another_node(built: Built, tmp_path: Pa
                 other = nodes[number - 1]
                 await node.signal(signal.SIGKILL)
                 revisions.append(await publish(other, f"number/{number}"))
-                while not seen or seen[-1]["event"] != "delta" or (
-                    seen[-1]["revision"] != revisions[-1]
+                while (
+                    not seen
+                    or seen[-1]["event"] != "delta"
+                    or (seen[-1]["revision"] != revisions[-1])
                 ):
                     seen.append(await driver.event("resumed", "delta", "snapshot", "reset"))
                 await node.start()
