@@ -36,15 +36,13 @@ class Grpcurl:
         built = subprocess.run(
             ["go", "build", "-ldflags", f"-X main.version=v{self.version}", "-o", path, _PACKAGE],
             cwd=_TOOLS,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             timeout=BUILD_TIMEOUT_S,
             check=False,
         )
         if built.returncode:
-            pytest.fail(f"grpcurl cannot be built:\n{built.stdout}", pytrace=False)
+            pytest.fail(f"grpcurl cannot be built:\n{built.stderr}", pytrace=False)
         return path
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.cli.shell import PATIENCE_S
 from tests.grpcurl.binaries import BUILT, INSTALLED, Grpcurl
 
 
@@ -16,6 +18,19 @@ class Installed:
 
     kind: Grpcurl
     path: Path
+
+    async def run(self, *arguments: str) -> tuple[int, str]:
+        """Run it against a server in plain text; return how it ended, and what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            self.path,
+            *("-plaintext", "-max-time", f"{PATIENCE_S / 2}"),
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        printed, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+        assert process.returncode is not None
+        return process.returncode, printed.decode()
 
 
 @pytest.fixture(

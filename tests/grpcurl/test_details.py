@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -16,7 +15,6 @@ from tests.wire.service import TENANT, TIMEOUT_S, Service, policy, request, runn
 from tests.wire.test_failures import EXAMPLES
 
 _TYPES = "type.googleapis.com/"
-_EVALUATE = "placet.v1.EvaluateService/Evaluate"
 _REQUEST = {
     "subject": {"type": "User", "id": "alice"},
     "action": {"name": "view"},
@@ -26,17 +24,11 @@ _REQUEST = {
 
 async def _failed(grpcurl: Installed, service: Service, **asked: Any) -> dict[str, Any]:
     """Have a call fail; return the details by their types, as grpcurl prints them."""
-    process = await asyncio.create_subprocess_exec(
-        grpcurl.path,
-        *("-plaintext", "-format-error", "-max-time", "20", "-d", json.dumps(asked)),
-        *(service.node.address, _EVALUATE),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode
-    found = json.loads(err)["details"]
-    return {detail.pop("@type").removeprefix(_TYPES): detail for detail in found}
+    given = ("-format-error", "-d", json.dumps(asked), service.node.address)
+    code, printed = await grpcurl.run(*given, "placet.v1.EvaluateService/Evaluate")
+    assert code > 64, printed
+    details = json.loads(printed)["details"]
+    return {detail.pop("@type").removeprefix(_TYPES): detail for detail in details}
 
 
 async def test_details_are_printed_with_their_names(grpcurl: Installed) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,8 +10,6 @@ import grpc
 from placet_server.api.reflection import V1_NAME, V1ALPHA_NAME, add_reflection
 from placet_server.api.server import PLACET_SERVICES
 from tests.grpcurl.conftest import Installed
-
-_PATIENCE_S = 60.0
 
 
 class _Recorder(grpc.aio.ServerInterceptor):
@@ -31,19 +28,6 @@ class _Recorder(grpc.aio.ServerInterceptor):
         return await continuation(handler_call_details)
 
 
-async def _printed(grpcurl: Installed, *arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        grpcurl.path,
-        *("-plaintext", "-max-time", "30"),
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    printed, _ = await asyncio.wait_for(process.communicate(), _PATIENCE_S)
-    assert process.returncode == 0, printed.decode()
-    return printed.decode()
-
-
 async def test_it_is_described_by_the_version_it_asks_for(grpcurl: Installed) -> None:
     recorder = _Recorder()
     server = grpc.aio.server(interceptors=[recorder])
@@ -51,8 +35,8 @@ async def test_it_is_described_by_the_version_it_asks_for(grpcurl: Installed) ->
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
-        listed = await _printed(grpcurl, address, "list")
-        method = await _printed(grpcurl, address, "describe", f"{PLACET_SERVICES[0]}.Evaluate")
+        _, listed = await grpcurl.run(address, "list")
+        _, method = await grpcurl.run(address, "describe", f"{PLACET_SERVICES[0]}.Evaluate")
     finally:
         await server.stop(None)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import placet
 from placet.cli.examples import starter_documents
 from tests.cli.shell import BIN, PATIENCE_S, environment, serving
 from tests.identities import Issuer, entry, identity_config
+from tests.stock_client import bootstrap, stock_client
 
 TENANT = "demo"
 
@@ -74,6 +76,7 @@ def running_world(folder: Path) -> Iterator[World]:
             with placet.Client(address, tenant=TENANT, credentials=credentials) as client:
                 documents = starter_documents()
                 client.publish(documents.change_set(replace_all=True), message="placet quickstart")
+        stack.enter_context(_client_of_xds(control))
         # Bound and not listening: whoever connects is refused, and nobody else gets it.
         nobody = stack.enter_context(socket.socket())
         nobody.bind(("127.0.0.1", 0))
@@ -88,6 +91,21 @@ def running_world(folder: Path) -> Iterator[World]:
             },
             {"TOKEN": issuer.token("alice", lifetime_s=3600)},
         )
+
+
+@contextmanager
+def _client_of_xds(address: str) -> Iterator[None]:
+    """Have gRPC's own client connected, which asks where its calls go."""
+    with asyncio.Runner() as runner:
+        client = AsyncExitStack()
+        said = bootstrap(address, tenant=TENANT, region="eu-west")
+        try:
+            asking = runner.run(client.enter_async_context(stock_client(said)))
+            # It asks about another tenant, and is refused; by then it has its stream.
+            runner.run(asking.call())
+            yield
+        finally:
+            runner.run(client.aclose())
 
 
 def _make_certificates(folder: Path) -> None:

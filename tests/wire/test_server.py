@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -206,70 +203,6 @@ async def test_channelz_shows_who_is_connected_page_by_page() -> None:
     assert pages >= 5
     assert len(names) == len(set(names)) >= 21
     assert all(name.startswith("chttp2 ipv4:127.0.0.1:") for name in names)
-
-
-def _grpcurl() -> Path:
-    path = Path(sys.executable).with_name("grpcurl")
-    if not path.exists():
-        pytest.skip("grpcurl is not installed beside this python")
-    return path
-
-
-async def _run_grpcurl(service: Service, *arguments: str) -> str:
-    *options, last = arguments
-    # Address goes before the verb or method, options before the address.
-    process = await asyncio.create_subprocess_exec(
-        _grpcurl(),
-        "-plaintext",
-        *options,
-        service.node.address,
-        *last.split(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
-    return out.decode() + err.decode()
-
-
-async def test_grpcurl_lists_describes_and_evaluates() -> None:
-    asked = json.dumps(
-        {
-            "tenant": "acme",
-            "subject": {"type": "User", "id": "alice"},
-            "action": {"name": "view"},
-            "resource": {"type": "Document", "id": "one"},
-        }
-    )
-    async with running_service() as service:
-        await service.publish(policy("p", "permit(principal, action, resource);"))
-        listed = await _run_grpcurl(service, "list")
-        described = await _run_grpcurl(service, "describe placet.v1.EvaluateService")
-        message = await _run_grpcurl(service, "describe placet.v1.EvaluateRequest")
-        decided = await _run_grpcurl(service, "-d", asked, "placet.v1.EvaluateService/Evaluate")
-        refused = await _run_grpcurl(service, "-d", "{}", "placet.v1.EvaluateService/Evaluate")
-
-    assert set(PLACET_SERVICES) <= set(listed.split())
-    assert "rpc EvaluateBatch" in described
-    assert "subject" in message
-    assert json.loads(decided)["decision"]["outcome"] == "OUTCOME_ALLOW"
-    assert "InvalidArgument" in refused
-    assert "`tenant` is missing" in refused
-
-
-async def test_grpcurl_subscribes() -> None:
-    async with running_service() as service:
-        await service.publish(policy("p", "permit(principal, action, resource);"))
-        seen = await _run_grpcurl(
-            service,
-            "-max-time",
-            "1",
-            "-d",
-            '{"tenant": "acme"}',
-            "placet.v1.SubscribeService/Subscribe",
-        )
-
-    assert seen.index('"snapshot_begin"') < seen.index('"snapshot_chunk"')
-    assert seen.index('"snapshot_chunk"') < seen.index('"snapshot_end"') < seen.index('"heartbeat"')
 
 
 async def test_draining_finishes_calls_under_way_and_takes_no_new_ones() -> None:
