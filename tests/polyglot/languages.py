@@ -1,6 +1,7 @@
-"""The languages there are drivers for: what each needs to be built, and where it is not needed.
+"""The languages there are drivers for: what each needs, and what its client is checked by.
 
-A driver's folder is named like its language; see README.md for what is in it.
+A driver's folder is named like its language; see README.md for what is in it. As a script it prints
+the languages whose toolchain is not here, one a line, with the reason.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-BUILD_TIMEOUT_S = 900.0
+PROJECT = HERE.parents[1]
+_RUN_TIMEOUT_S = 900.0
 _ASK_TIMEOUT_S = 60.0
 
 
@@ -61,6 +63,8 @@ class Language:
 
     name: str
     tools: tuple[Tool, ...] = ()
+    checks: tuple[tuple[str, ...], ...] = ()
+    """What runs the client's own tests and checks, from the project's root."""
     command: tuple[str, ...] | None = None
     """What runs the driver where nothing has to be built."""
 
@@ -73,31 +77,66 @@ class Language:
         """Say why the driver cannot be built here; nothing if it can."""
         return next(filter(None, (tool.missing() for tool in self.tools)), None)
 
+    def check(self) -> None:
+        """Run the client's own tests and checks; fail with what they say."""
+        for command in self.checks:
+            told = _run(command, PROJECT)
+            if told is not None:
+                pytest.fail(f"`{' '.join(command)}` fails:\n{told}", pytrace=False)
+
     def built(self, out: Path) -> Built:
         """Build the driver into a folder."""
         if self.command is not None:
             return Built(self.name, self.command)
         out.mkdir(parents=True)
-        built = subprocess.run(
-            [str(self.folder / "build"), str(out)],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=BUILD_TIMEOUT_S,
-            check=False,
-        )
-        if built.returncode:
-            pytest.fail(f"the driver in {self.name} cannot be built:\n{built.stdout}", False)
+        told = _run((str(self.folder / "build"), str(out)), self.folder)
+        if told is not None:
+            pytest.fail(f"the driver in {self.name} cannot be built:\n{told}", pytrace=False)
         return Built(self.name, (str(out / "driver"),))
 
 
+def _run(command: tuple[str, ...], folder: Path) -> str | None:
+    """Run a program to its end; return what it said if it failed."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_RUN_TIMEOUT_S,
+        check=False,
+    )
+    return done.stdout if done.returncode else None
+
+
+_NPM = ("npm", "--prefix", "clients/node", "--silent")
+
 LANGUAGES = (
     Language("python", command=(sys.executable, "-m", "tests.polyglot.python.driver")),
-    Language("go", (Tool(("go", "version"), (1, 24)),)),
-    Language("node", (Tool(("node", "--version"), (20,)), Tool(("npm", "--version"), (9,)))),
-    Language("java", (Tool(("javac", "-version"), (17,)), Tool(("mvn", "-version"), (3, 8)))),
+    Language(
+        "go",
+        (Tool(("go", "version"), (1, 25)),),
+        checks=(
+            ("make", "-C", "clients/go", "check", "test"),
+            # The driver is a module of its own.
+            ("go", "-C", "tests/polyglot/go", "vet", "./..."),
+        ),
+    ),
+    Language(
+        "node",
+        (Tool(("node", "--version"), (20, 19)), Tool(("npm", "--version"), (9,))),
+        checks=(
+            (*_NPM, "ci", "--ignore-scripts"),
+            (*_NPM, "run", "check"),
+            (*_NPM, "test"),
+        ),
+    ),
+    Language(
+        "java",
+        (Tool(("javac", "-version"), (17,)), Tool(("mvn", "-version"), (3, 8))),
+        checks=(("mvn", "--batch-mode", "--quiet", "--file", "clients/java/pom.xml", "verify"),),
+    ),
 )
 
 
@@ -110,3 +149,9 @@ def refuse_unless_there(language: Language) -> None:
     if os.environ.get("CI"):
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+if __name__ == "__main__":
+    for each in LANGUAGES:
+        if why := each.missing():
+            sys.stdout.write(f"{each.name}: {why}\n")
