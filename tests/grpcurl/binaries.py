@@ -5,14 +5,13 @@ The first asks for `grpc.reflection.v1alpha` only; the second for `grpc.reflecti
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.cli.shell import BIN
-from tests.polyglot.languages import BUILD_TIMEOUT_S, Language, Tool, refuse_unless_there
+from tests.polyglot.languages import Language, Tool, refuse_unless_there, run
 
 _TOOLS = Path(__file__).resolve().parents[1] / "tools"
 _PACKAGE = "github.com/fullstorydev/grpcurl/cmd/grpcurl"
@@ -33,16 +32,10 @@ class Grpcurl:
             return BIN / "grpcurl"
         refuse_unless_there(_GO)
         path = folder / "grpcurl"
-        built = subprocess.run(
-            ["go", "build", "-ldflags", f"-X main.version=v{self.version}", "-o", path, _PACKAGE],
-            cwd=_TOOLS,
-            capture_output=True,
-            text=True,
-            timeout=BUILD_TIMEOUT_S,
-            check=False,
-        )
-        if built.returncode:
-            pytest.fail(f"grpcurl cannot be built:\n{built.stderr}", pytrace=False)
+        build = ("go", "build", "-ldflags", f"-X main.version=v{self.version}", "-o", str(path))
+        told = run((*build, _PACKAGE), _TOOLS)
+        if told is not None:
+            pytest.fail(f"grpcurl cannot be built:\n{told}", pytrace=False)
         return path
 
 

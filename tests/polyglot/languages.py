@@ -80,7 +80,7 @@ class Language:
     def check(self) -> None:
         """Run the client's own tests and checks; fail with what they say."""
         for command in self.checks:
-            told = _run(command, PROJECT)
+            told = run(command, PROJECT)
             if told is not None:
                 pytest.fail(f"`{' '.join(command)}` fails:\n{told}", pytrace=False)
 
@@ -89,13 +89,13 @@ class Language:
         if self.command is not None:
             return Built(self.name, self.command)
         out.mkdir(parents=True)
-        told = _run((str(self.folder / "build"), str(out)), self.folder)
+        told = run((str(self.folder / "build"), str(out)), self.folder)
         if told is not None:
             pytest.fail(f"the driver in {self.name} cannot be built:\n{told}", pytrace=False)
         return Built(self.name, (str(out / "driver"),))
 
 
-def _run(command: tuple[str, ...], folder: Path) -> str | None:
+def run(command: tuple[str, ...], folder: Path) -> str | None:
     """Run a program to its end; return what it said if it failed."""
     done = subprocess.run(
         command,
