@@ -8,7 +8,7 @@ import {
   type Metadata,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { Hung } from './attempts.js';
+import type { Attempt } from './attempts.js';
 import { pathOf } from './binding.js';
 import { fromServiceError, PlacetError } from './errors.js';
 import { cancelled, type Limits } from './limits.js';
@@ -63,20 +63,20 @@ export class Connection {
     return () => this.#underWay.delete(call);
   }
 
-  /** Calls once. Throws {@link Hung} after the time for an attempt, if there is one. */
+  /** Calls once. */
   unary<Output extends DescMessage>(
     method: Method<Output>,
     request: Buffer,
     metadata: Metadata,
     limits: Limits,
-    attemptMs?: number,
-  ): Promise<MessageShape<Output>> {
-    if (this.#isClosed || limits.signal?.aborted) {
-      return Promise.reject(this.#isClosed ? closed() : cancelled(limits.signal));
+  ): Attempt<MessageShape<Output>> {
+    const { signal } = limits;
+    if (this.#isClosed || signal?.aborted) {
+      const why = this.#isClosed ? closed() : cancelled(signal);
+      return { answer: Promise.reject(why), cancel: () => {} };
     }
-    return new Promise((resolve, reject) => {
-      const { signal } = limits;
-      let hung = false;
+    let cancel = () => {};
+    const answer = new Promise<MessageShape<Output>>((resolve, reject) => {
       const call = this.#channel.makeUnaryRequest(
         pathOf(method),
         same,
@@ -85,31 +85,21 @@ export class Connection {
         metadata,
         { deadline: Date.now() + limits.leftMs() },
         (error, response) => {
-          clearTimeout(timer);
           signal?.removeEventListener('abort', cancel);
           release();
           this.#note(error);
           if (error === null && response !== undefined) {
             resolve(response);
-          } else if (hung && attemptMs !== undefined) {
-            reject(new Hung(attemptMs));
           } else {
             reject(this.failure(error, signal));
           }
         },
       );
-      const cancel = () => call.cancel();
+      cancel = () => call.cancel();
       const release = this.endsWithThis(call);
       signal?.addEventListener('abort', cancel, { once: true });
-      const giveUp = () => {
-        hung = true;
-        call.cancel();
-      };
-      // An answer that came while this process was busy with something else counts: it is read before
-      // what setImmediate puts off.
-      const timer =
-        attemptMs === undefined ? undefined : setTimeout(() => setImmediate(giveUp), attemptMs);
     });
+    return { answer, cancel };
   }
 
   /** Opens a stream of messages, which the caller ends. */

@@ -230,14 +230,42 @@ test('a decision is not asked for more often than it was said', async () => {
   assert.equal(asked, 2);
 });
 
-test('a node that hangs is given up for another attempt', async () => {
+test('a node that hangs is not waited for', async () => {
   let asked = 0;
+  const hangs = deferred();
   await using served = await Served.start({
-    evaluate: () => (++asked === 1 ? new Promise(() => {}) : ALLOW),
+    evaluate(_, call) {
+      asked += 1;
+      if (asked > 1) {
+        return ALLOW;
+      }
+      call.once('cancelled', hangs.resolve);
+      return new Promise(() => {});
+    },
   });
   using client = served.client({ attemptTimeoutMs: 20, timeoutMs: 20_000 });
   assert.equal(await client.check(REQUEST), true);
   assert.equal(asked, 2);
+  // Who answered calls off the other.
+  await hangs.promise;
+});
+
+test('a node that takes its time is not asked in vain', async () => {
+  const second = deferred();
+  let asked = 0;
+  await using served = await Served.start({
+    async evaluate() {
+      asked += 1;
+      if (asked === 1) {
+        await second.promise;
+        return ALLOW;
+      }
+      second.resolve();
+      return new Promise(() => {});
+    },
+  });
+  using client = served.client({ attempts: 2, attemptTimeoutMs: 20, timeoutMs: 20_000 });
+  assert.equal(await client.check(REQUEST), true);
 });
 
 test('who waits for a revision is not given up', async () => {
