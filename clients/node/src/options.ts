@@ -33,8 +33,8 @@ export interface ClientOptions {
   /** How often a decision is asked for at most: 3 times. */
   readonly attempts?: number | undefined;
   /**
-   * How long it may take to connect, when calls fail for it, before connections are made anew:
-   * 5,000 ms. grpc-js itself waits without end for a server that takes a connection and says nothing.
+   * How long a server that has taken a connection may say nothing before it is tried again: 5,000 ms.
+   * grpc-js itself waits without end.
    */
   readonly connectTimeoutMs?: number | undefined;
   /** Connects by TLS; `true` trusts whom Node trusts. Without it, in plain text. */
