@@ -197,11 +197,13 @@ async def test_control_planes_know_clients_by_certificate_or_token(
 
 @pytest.mark.parametrize("front", FRONTS)
 async def test_every_front_and_all_workers_tell_the_same(front: str, tmp_path: Path) -> None:
-    with served(tmp_path, front, "--workers", "2", "--region", "eu-west") as (address, _):
+    with served(tmp_path, front, "--workers", "2", "--region", "eu-west") as (address, process):
         async with connected(address) as connection:
             await connection.publish(policy("p", _ALLOW))
         async with stock_client(bootstrap(address, tenant="acme")) as client:
             assert {"test-node.0", "test-node.1"} >= set(await client.nodes())
+        result = process.end()
+    assert 0 == result.code
 
 
 def _publishing() -> policy_service_pb2.PublishRequest:

@@ -13,8 +13,10 @@ import pytest
 
 from placet.v1 import node_service_pb2, policy_pb2, policy_service_pb2
 from placet.v1 import topology_pb2 as pb
+from placet_server.api import discovery
 from placet_server.config import TopologyConfig, XdsConfig
 from placet_server.xds.resources import Type
+from tests.faults.ports import free_port
 from tests.identities import Issuer, bearer, entry, identity_config
 from tests.waiting import until_it
 from tests.wire.ads import METHOD, EndedWell, missing_in, nodes_in, streaming
@@ -209,6 +211,19 @@ async def test_a_client_that_has_nothing_more_to_ask_ends_well(service: Service)
             await stream.read()
 
 
+async def test_a_node_that_knows_of_nobody_sends_clients_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(discovery, "_INFORMED_S", 0.05)
+    async with (
+        running_edge_service(f"127.0.0.1:{free_port()}", node="e1") as edge_,
+        streaming(edge_.channel) as stream,
+    ):
+        await stream.ask(Type.LISTENER, "placet")
+        error = await stream.failed()
+    assert (_Code.UNAVAILABLE, "NODE_NOT_READY") == (error.code(), info(error).reason)
+
+
 async def test_there_are_only_so_many() -> None:
     async with (
         running_service(node="c1", xds=XdsConfig(max_clients=1)) as service,
@@ -297,6 +312,27 @@ async def test_a_client_is_told_of_the_tenants_it_has_business_with(tmp_path: Pa
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await service.nodes.ListXdsClients(listing, metadata=alice, timeout=TIMEOUT_S)
         assert _Code.PERMISSION_DENIED is caught.value.code()
+
+
+async def test_a_silent_stream_ends_when_its_caller_may_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_LOOKED_AFTER_S", 0.02)
+    issuer = Issuer()
+    access = entry("decide", names=["alice"], tenants=[TENANT])
+    identity = identity_config(tmp_path, access, issuer.jwks)
+    alice = bearer(issuer.token("alice"))
+    async with (
+        running_service(identity=identity, topology=_QUIET) as service,
+        streaming(service.channel, calling=alice) as stream,
+    ):
+        await stream.get(Type.LISTENER, "placet")
+        await stream.ask(Type.LISTENER, "placet")
+        new = tmp_path / "access.new"
+        new.write_text(entry("decide", names=["alice"], tenants=["other"]))
+        new.rename(tmp_path / "access.toml")
+        error = await stream.failed()
+    assert (_Code.UNAVAILABLE, "CALLER_CHANGED") == (error.code(), info(error).reason)
 
 
 def _publish(tenant: str) -> policy_service_pb2.PublishRequest:

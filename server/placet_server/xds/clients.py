@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
-from google.protobuf import json_format
+from google.protobuf import struct_pb2
 
 from placet_engine.placement.countries import CountryUnknown, place_of
 from placet_engine.placement.geography import GeoPoint
@@ -122,6 +122,7 @@ _AGENTS: tuple[tuple[str, Kind], ...] = (
 )
 _MOST_CHARS = 200
 _E = TypeVar("_E", bound=Enum)
+_Metadata: TypeAlias = Mapping[str, struct_pb2.Value]
 
 
 def read_client(node: core_pb2.Node, regions: Regions) -> Client:
@@ -135,7 +136,7 @@ def read_client(node: core_pb2.Node, regions: Regions) -> Client:
     Raises:
         XdsClientRefused: it says what cannot be meant.
     """
-    metadata = json_format.MessageToDict(node.metadata)
+    metadata = node.metadata.fields
     rule = _rule(metadata)
     default = _default(metadata, rule)
     region = node.locality.region[:_MOST_CHARS]
@@ -170,14 +171,16 @@ def _numbers(version: str) -> _Version:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _text(metadata: Mapping[str, Any], key: str) -> str:
-    value = metadata.get(key, "")
-    if not isinstance(value, str):
+def _text(metadata: _Metadata, key: str) -> str:
+    if key not in metadata:
+        return ""
+    value = metadata[key]
+    if value.WhichOneof("kind") != "string_value":
         raise XdsClientRefused(f"`{key}` in the node's metadata is not text; put it in quotes")
-    return value
+    return value.string_value
 
 
-def _rule(metadata: Mapping[str, Any]) -> ResidencyRule | None:
+def _rule(metadata: _Metadata) -> ResidencyRule | None:
     name = _text(metadata, RESIDENCY_KEY)
     if name and name not in ResidencyRule.__members__:
         raise XdsClientRefused(
@@ -187,7 +190,7 @@ def _rule(metadata: Mapping[str, Any]) -> ResidencyRule | None:
     return ResidencyRule[name] if name else None
 
 
-def _default(metadata: Mapping[str, Any], rule: ResidencyRule | None) -> Scope:
+def _default(metadata: _Metadata, rule: ResidencyRule | None) -> Scope:
     tenant = _text(metadata, TENANT_KEY)
     if not tenant:
         return Scope(rule=rule or ResidencyRule.ANY)
@@ -199,7 +202,7 @@ def _default(metadata: Mapping[str, Any], rule: ResidencyRule | None) -> Scope:
     return Scope(tenant=tenant)
 
 
-def _place(metadata: Mapping[str, Any], region: str, regions: Regions) -> GeoPoint | None:
+def _place(metadata: _Metadata, region: str, regions: Regions) -> GeoPoint | None:
     country = _text(metadata, COUNTRY_KEY)
     if country:
         try:
@@ -210,7 +213,7 @@ def _place(metadata: Mapping[str, Any], region: str, regions: Regions) -> GeoPoi
     return known.location if known is not None else None
 
 
-def _chosen(choices: type[_E], metadata: Mapping[str, Any], key: str) -> _E | None:
+def _chosen(choices: type[_E], metadata: _Metadata, key: str) -> _E | None:
     name = _text(metadata, key)
     try:
         return choices(name) if name else None

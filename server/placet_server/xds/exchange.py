@@ -114,9 +114,10 @@ class Exchange:
             }
             is_first = subscription.nonce == 0 and (names or subscription.is_wildcard)
             gone = type_.is_whole and subscription.is_wildcard and subscription.told.keys() - names
+            # Before it is written: the answer may be read before the writing has come to an end.
+            subscription.told = found
             if changed or is_first or gone:
                 yield self._response(type_, subscription, found, changed)
-            subscription.told = found
 
     def _response(
         self,

@@ -37,6 +37,13 @@ def test_a_client_of_a_tenant_that_is_bound_as_well() -> None:
     assert ResidencyRule.EU_ONLY is client.bound
 
 
+def test_what_others_put_into_the_metadata_is_none_of_ours() -> None:
+    node = core_pb2.Node(id="c")
+    node.metadata["other"] = float("inf")
+    node.metadata["nested"] = {"placet.residency": "EU"}
+    assert read_client(node, _REGIONS).bound is None
+
+
 def test_where_a_client_is() -> None:
     eu_west = _REGIONS.get("eu-west")
     assert eu_west is not None

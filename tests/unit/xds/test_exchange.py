@@ -164,6 +164,20 @@ def test_what_is_added_to_is_sent_and_what_comes_back_is_sent_again() -> None:
         assert ([(ENDPOINTS, expected)] if expected else []) == sent(client.get())
 
 
+def test_what_is_let_go_of_while_it_is_being_written_is_sent_again() -> None:
+    """A client may have read a response, and answered it, before its writing has come to an end."""
+    client = Client((ENDPOINTS, "a"), (ENDPOINTS, "b"))
+    client.ask(ENDPOINTS, "a", "b")
+    writing = client.exchange.due(
+        lambda type_, name: client.there[type_, name], lambda _: client.all
+    )
+    client.nonces[ENDPOINTS] = next(writing).message.nonce
+    client.ask(ENDPOINTS, "a")
+    assert [] == list(writing)
+    client.ask(ENDPOINTS, "a", "b")
+    assert [(ENDPOINTS, ["b"])] == sent(client.get())
+
+
 def test_who_never_names_any_gets_all_there_is() -> None:
     client = Client((CLUSTER, "a"), (CLUSTER, "b"))
     client.all = frozenset({"a", "b"})
