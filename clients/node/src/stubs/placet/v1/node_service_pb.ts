@@ -4,17 +4,19 @@
 // @generated from file placet/v1/node_service.proto (package placet.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { ResidencyRule } from "./topology_pb.js";
+import { file_placet_v1_topology } from "./topology_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file placet/v1/node_service.proto.
  */
 export const file_placet_v1_node_service: GenFile = /*@__PURE__*/
-  fileDesc("ChxwbGFjZXQvdjEvbm9kZV9zZXJ2aWNlLnByb3RvEglwbGFjZXQudjEiVQoZR2V0Q2FjaGVTdGF0aXN0aWNzUmVxdWVzdBIOCgZ0ZW5hbnQYASABKAkSGAoLbWF4X3RlbmFudHMYAiABKAVIAIgBAUIOCgxfbWF4X3RlbmFudHMimQIKGkdldENhY2hlU3RhdGlzdGljc1Jlc3BvbnNlEgwKBG5vZGUYASABKAkSDgoGcmVnaW9uGAIgASgJEikKBXRvdGFsGAMgASgLMhoucGxhY2V0LnYxLkNhY2hlU3RhdGlzdGljcxIxCgd0ZW5hbnRzGAQgAygLMiAucGxhY2V0LnYxLlRlbmFudENhY2hlU3RhdGlzdGljcxIUCgx0ZW5hbnRfY291bnQYBSABKAUSEQoJbWF4X2J5dGVzGAYgASgDEiYKA3R0bBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgpzdGFydF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ2Cg9DYWNoZVN0YXRpc3RpY3MSEgoKZXhhY3RfaGl0cxgBIAEoAxIMCgRoaXRzGAIgASgDEg4KBm1pc3NlcxgDIAEoAxIRCglldmljdGlvbnMYBCABKAMSDwoHZW50cmllcxgFIAEoAxINCgVieXRlcxgGIAEoAyJXChVUZW5hbnRDYWNoZVN0YXRpc3RpY3MSDgoGdGVuYW50GAEgASgJEi4KCnN0YXRpc3RpY3MYAiABKAsyGi5wbGFjZXQudjEuQ2FjaGVTdGF0aXN0aWNzMnAKC05vZGVTZXJ2aWNlEmEKEkdldENhY2hlU3RhdGlzdGljcxIkLnBsYWNldC52MS5HZXRDYWNoZVN0YXRpc3RpY3NSZXF1ZXN0GiUucGxhY2V0LnYxLkdldENhY2hlU3RhdGlzdGljc1Jlc3BvbnNlQjMKDWRldi5wbGFjZXQudjFQAVogcGxhY2V0LmRldi9nby9wbGFjZXQvdjE7cGxhY2V0djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChxwbGFjZXQvdjEvbm9kZV9zZXJ2aWNlLnByb3RvEglwbGFjZXQudjEiVQoZR2V0Q2FjaGVTdGF0aXN0aWNzUmVxdWVzdBIOCgZ0ZW5hbnQYASABKAkSGAoLbWF4X3RlbmFudHMYAiABKAVIAIgBAUIOCgxfbWF4X3RlbmFudHMimQIKGkdldENhY2hlU3RhdGlzdGljc1Jlc3BvbnNlEgwKBG5vZGUYASABKAkSDgoGcmVnaW9uGAIgASgJEikKBXRvdGFsGAMgASgLMhoucGxhY2V0LnYxLkNhY2hlU3RhdGlzdGljcxIxCgd0ZW5hbnRzGAQgAygLMiAucGxhY2V0LnYxLlRlbmFudENhY2hlU3RhdGlzdGljcxIUCgx0ZW5hbnRfY291bnQYBSABKAUSEQoJbWF4X2J5dGVzGAYgASgDEiYKA3R0bBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgpzdGFydF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ2Cg9DYWNoZVN0YXRpc3RpY3MSEgoKZXhhY3RfaGl0cxgBIAEoAxIMCgRoaXRzGAIgASgDEg4KBm1pc3NlcxgDIAEoAxIRCglldmljdGlvbnMYBCABKAMSDwoHZW50cmllcxgFIAEoAxINCgVieXRlcxgGIAEoAyJXChVUZW5hbnRDYWNoZVN0YXRpc3RpY3MSDgoGdGVuYW50GAEgASgJEi4KCnN0YXRpc3RpY3MYAiABKAsyGi5wbGFjZXQudjEuQ2FjaGVTdGF0aXN0aWNzIj4KFUxpc3RYZHNDbGllbnRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJmChZMaXN0WGRzQ2xpZW50c1Jlc3BvbnNlEiUKB2NsaWVudHMYASADKAsyFC5wbGFjZXQudjEuWGRzQ2xpZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIMCgRub2RlGAMgASgJIscCCglYZHNDbGllbnQSCgoCaWQYASABKAkSJgoHbGlicmFyeRgCIAEoDjIVLnBsYWNldC52MS5YZHNMaWJyYXJ5EhIKCnVzZXJfYWdlbnQYAyABKAkSDwoHdmVyc2lvbhgEIAEoCRIOCgZyZWdpb24YBSABKAkSDgoGdGVuYW50GAYgASgJEisKCXJlc2lkZW5jeRgHIAEoDjIYLnBsYWNldC52MS5SZXNpZGVuY3lSdWxlEhEKCWJhbGFuY2luZxgIIAEoCRIMCgRwZWVyGAkgASgJEg4KBmNhbGxlchgKIAEoCRIwCgxjb25uZWN0X3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDXN1YnNjcmlwdGlvbnMYDCADKAsyGi5wbGFjZXQudjEuWGRzU3Vic2NyaXB0aW9uIqIBCg9YZHNTdWJzY3JpcHRpb24SKAoEdHlwZRgBIAEoDjIaLnBsYWNldC52MS5YZHNSZXNvdXJjZVR5cGUSDQoFbmFtZXMYAiADKAkSFAoMc2VudF92ZXJzaW9uGAMgASgJEhgKEGFjY2VwdGVkX3ZlcnNpb24YBCABKAkSJgoHcmVmdXNhbBgFIAEoCzIVLnBsYWNldC52MS5YZHNSZWZ1c2FsIlgKClhkc1JlZnVzYWwSDwoHdmVyc2lvbhgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEigKBHRpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wKpgBCgpYZHNMaWJyYXJ5EhsKF1hEU19MSUJSQVJZX1VOU1BFQ0lGSUVEEAASFgoSWERTX0xJQlJBUllfQ19DT1JFEAESEgoOWERTX0xJQlJBUllfR08QAhIUChBYRFNfTElCUkFSWV9KQVZBEAMSFAoQWERTX0xJQlJBUllfTk9ERRAEEhUKEVhEU19MSUJSQVJZX0VOVk9ZEAUqsgEKD1hkc1Jlc291cmNlVHlwZRIhCh1YRFNfUkVTT1VSQ0VfVFlQRV9VTlNQRUNJRklFRBAAEh0KGVhEU19SRVNPVVJDRV9UWVBFX0NMVVNURVIQARIfChtYRFNfUkVTT1VSQ0VfVFlQRV9FTkRQT0lOVFMQAhIeChpYRFNfUkVTT1VSQ0VfVFlQRV9MSVNURU5FUhADEhwKGFhEU19SRVNPVVJDRV9UWVBFX1JPVVRFUxAEMscBCgtOb2RlU2VydmljZRJhChJHZXRDYWNoZVN0YXRpc3RpY3MSJC5wbGFjZXQudjEuR2V0Q2FjaGVTdGF0aXN0aWNzUmVxdWVzdBolLnBsYWNldC52MS5HZXRDYWNoZVN0YXRpc3RpY3NSZXNwb25zZRJVCg5MaXN0WGRzQ2xpZW50cxIgLnBsYWNldC52MS5MaXN0WGRzQ2xpZW50c1JlcXVlc3QaIS5wbGFjZXQudjEuTGlzdFhkc0NsaWVudHNSZXNwb25zZUIzCg1kZXYucGxhY2V0LnYxUAFaIHBsYWNldC5kZXYvZ28vcGxhY2V0L3YxO3BsYWNldHYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_placet_v1_topology]);
 
 /**
  * @generated from message placet.v1.GetCacheStatisticsRequest
@@ -194,6 +196,330 @@ export const TenantCacheStatisticsSchema: GenMessage<TenantCacheStatistics> = /*
   messageDesc(file_placet_v1_node_service, 3);
 
 /**
+ * @generated from message placet.v1.ListXdsClientsRequest
+ */
+export type ListXdsClientsRequest = Message<"placet.v1.ListXdsClientsRequest"> & {
+  /**
+   * 1 to 1,000; 0 means 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message placet.v1.ListXdsClientsRequest.
+ * Use `create(ListXdsClientsRequestSchema)` to create a new message.
+ */
+export const ListXdsClientsRequestSchema: GenMessage<ListXdsClientsRequest> = /*@__PURE__*/
+  messageDesc(file_placet_v1_node_service, 4);
+
+/**
+ * @generated from message placet.v1.ListXdsClientsResponse
+ */
+export type ListXdsClientsResponse = Message<"placet.v1.ListXdsClientsResponse"> & {
+  /**
+   * @generated from field: repeated placet.v1.XdsClient clients = 1;
+   */
+  clients: XdsClient[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * The node that answers.
+   *
+   * @generated from field: string node = 3;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message placet.v1.ListXdsClientsResponse.
+ * Use `create(ListXdsClientsResponseSchema)` to create a new message.
+ */
+export const ListXdsClientsResponseSchema: GenMessage<ListXdsClientsResponse> = /*@__PURE__*/
+  messageDesc(file_placet_v1_node_service, 5);
+
+/**
+ * XdsClient is a client with a stream.
+ *
+ * @generated from message placet.v1.XdsClient
+ */
+export type XdsClient = Message<"placet.v1.XdsClient"> & {
+  /**
+   * As its bootstrap has it: not checked, and not always unique.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: placet.v1.XdsLibrary library = 2;
+   */
+  library: XdsLibrary;
+
+  /**
+   * What it calls its library, and the version of that.
+   *
+   * @generated from field: string user_agent = 3;
+   */
+  userAgent: string;
+
+  /**
+   * @generated from field: string version = 4;
+   */
+  version: string;
+
+  /**
+   * Of its locality: where it says that it is. It may be none of Placet's.
+   *
+   * @generated from field: string region = 5;
+   */
+  region: string;
+
+  /**
+   * What its target `placet` stands for: a tenant, or else a rule.
+   *
+   * @generated from field: string tenant = 6;
+   */
+  tenant: string;
+
+  /**
+   * What binds it: nothing is sent to it that this rule forbids. Unspecified:
+   * no rule but those of the tenants that it asks for.
+   *
+   * @generated from field: placet.v1.ResidencyRule residency = 7;
+   */
+  residency: ResidencyRule;
+
+  /**
+   * Who gets the next call: `least_request`, `round_robin`, `random` or
+   * `weighted`.
+   *
+   * @generated from field: string balancing = 8;
+   */
+  balancing: string;
+
+  /**
+   * Where it calls from, such as `ipv4:10.0.0.7:41822`.
+   *
+   * @generated from field: string peer = 9;
+   */
+  peer: string;
+
+  /**
+   * Who it proved to be, or else says it is. Empty: nobody in particular.
+   *
+   * @generated from field: string caller = 10;
+   */
+  caller: string;
+
+  /**
+   * When its stream began.
+   *
+   * @generated from field: google.protobuf.Timestamp connect_time = 11;
+   */
+  connectTime?: Timestamp | undefined;
+
+  /**
+   * What it has of each type, in order of type.
+   *
+   * @generated from field: repeated placet.v1.XdsSubscription subscriptions = 12;
+   */
+  subscriptions: XdsSubscription[];
+};
+
+/**
+ * Describes the message placet.v1.XdsClient.
+ * Use `create(XdsClientSchema)` to create a new message.
+ */
+export const XdsClientSchema: GenMessage<XdsClient> = /*@__PURE__*/
+  messageDesc(file_placet_v1_node_service, 6);
+
+/**
+ * XdsSubscription is what a client wants of one type, and what it has of it.
+ *
+ * @generated from message placet.v1.XdsSubscription
+ */
+export type XdsSubscription = Message<"placet.v1.XdsSubscription"> & {
+  /**
+   * @generated from field: placet.v1.XdsResourceType type = 1;
+   */
+  type: XdsResourceType;
+
+  /**
+   * What it asks for, in order. Empty: everything that there is for it.
+   *
+   * @generated from field: repeated string names = 2;
+   */
+  names: string[];
+
+  /**
+   * What it was sent last; equal at every node that would send the same. Empty:
+   * nothing yet.
+   *
+   * @generated from field: string sent_version = 3;
+   */
+  sentVersion: string;
+
+  /**
+   * What it took over last. Empty: nothing yet.
+   *
+   * @generated from field: string accepted_version = 4;
+   */
+  acceptedVersion: string;
+
+  /**
+   * Set when it refused what it was sent, and has not taken over anything of
+   * this type since. It goes on with what it had.
+   *
+   * @generated from field: placet.v1.XdsRefusal refusal = 5;
+   */
+  refusal?: XdsRefusal | undefined;
+};
+
+/**
+ * Describes the message placet.v1.XdsSubscription.
+ * Use `create(XdsSubscriptionSchema)` to create a new message.
+ */
+export const XdsSubscriptionSchema: GenMessage<XdsSubscription> = /*@__PURE__*/
+  messageDesc(file_placet_v1_node_service, 7);
+
+/**
+ * XdsRefusal is a response that a client did not take over: a NACK.
+ *
+ * @generated from message placet.v1.XdsRefusal
+ */
+export type XdsRefusal = Message<"placet.v1.XdsRefusal"> & {
+  /**
+   * @generated from field: string version = 1;
+   */
+  version: string;
+
+  /**
+   * Why, in the client's words.
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp time = 3;
+   */
+  time?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message placet.v1.XdsRefusal.
+ * Use `create(XdsRefusalSchema)` to create a new message.
+ */
+export const XdsRefusalSchema: GenMessage<XdsRefusal> = /*@__PURE__*/
+  messageDesc(file_placet_v1_node_service, 8);
+
+/**
+ * XdsLibrary is whose client of xDS it is, which decides what it can be told.
+ *
+ * @generated from enum placet.v1.XdsLibrary
+ */
+export enum XdsLibrary {
+  /**
+   * One that Placet does not know: it is told what everybody understands.
+   *
+   * @generated from enum value: XDS_LIBRARY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * gRPC for C++, Python, Ruby, PHP and Objective-C.
+   *
+   * @generated from enum value: XDS_LIBRARY_C_CORE = 1;
+   */
+  C_CORE = 1,
+
+  /**
+   * @generated from enum value: XDS_LIBRARY_GO = 2;
+   */
+  GO = 2,
+
+  /**
+   * @generated from enum value: XDS_LIBRARY_JAVA = 3;
+   */
+  JAVA = 3,
+
+  /**
+   * @generated from enum value: XDS_LIBRARY_NODE = 4;
+   */
+  NODE = 4,
+
+  /**
+   * @generated from enum value: XDS_LIBRARY_ENVOY = 5;
+   */
+  ENVOY = 5,
+}
+
+/**
+ * Describes the enum placet.v1.XdsLibrary.
+ */
+export const XdsLibrarySchema: GenEnum<XdsLibrary> = /*@__PURE__*/
+  enumDesc(file_placet_v1_node_service, 0);
+
+/**
+ * XdsResourceType is a type of what a client is told.
+ *
+ * @generated from enum placet.v1.XdsResourceType
+ */
+export enum XdsResourceType {
+  /**
+   * @generated from enum value: XDS_RESOURCE_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * How calls are spread over nodes.
+   *
+   * @generated from enum value: XDS_RESOURCE_TYPE_CLUSTER = 1;
+   */
+  CLUSTER = 1,
+
+  /**
+   * The nodes of a cluster.
+   *
+   * @generated from enum value: XDS_RESOURCE_TYPE_ENDPOINTS = 2;
+   */
+  ENDPOINTS = 2,
+
+  /**
+   * A target.
+   *
+   * @generated from enum value: XDS_RESOURCE_TYPE_LISTENER = 3;
+   */
+  LISTENER = 3,
+
+  /**
+   * Which calls go to which cluster.
+   *
+   * @generated from enum value: XDS_RESOURCE_TYPE_ROUTES = 4;
+   */
+  ROUTES = 4,
+}
+
+/**
+ * Describes the enum placet.v1.XdsResourceType.
+ */
+export const XdsResourceTypeSchema: GenEnum<XdsResourceType> = /*@__PURE__*/
+  enumDesc(file_placet_v1_node_service, 1);
+
+/**
  * NodeService tells how the node that answers fares. What it says is about
  * that node alone: ask each one.
  *
@@ -217,6 +543,22 @@ export const NodeService: GenService<{
     methodKind: "unary";
     input: typeof GetCacheStatisticsRequestSchema;
     output: typeof GetCacheStatisticsResponseSchema;
+  },
+  /**
+   * ListXdsClients returns the clients that have a stream of Envoy's aggregated
+   * discovery service open to the node, in order of id: gRPC's libraries and
+   * Envoys that balance by what the node tells them. Each is listed once for
+   * each stream; one that is gone is not listed.
+   * Errors: ABORTED when `page_token` is of another request.
+   * Idempotent and free of side effects: retry at will.
+   * Limits: 1,000 clients a page.
+   *
+   * @generated from rpc placet.v1.NodeService.ListXdsClients
+   */
+  listXdsClients: {
+    methodKind: "unary";
+    input: typeof ListXdsClientsRequestSchema;
+    output: typeof ListXdsClientsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_placet_v1_node_service, 0);
