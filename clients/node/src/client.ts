@@ -161,7 +161,7 @@ export class Client implements Disposable {
     const { tenant } = request as { readonly tenant?: unknown };
     const whose = typeof tenant === 'string' ? tenant : '';
     const metadata = await this.#metadata(whose, limits);
-    return this.#connection.unary(method, bytes, metadata, limits);
+    return this.#connection.unary(method, bytes, metadata, limits).answer;
   }
 
   /** Asks what can be asked twice. */
@@ -173,8 +173,8 @@ export class Client implements Disposable {
     const limits = this.#limits(options);
     const bytes = checkedBytes(method.input, request);
     const metadata = await this.#metadata(request.tenant, limits);
-    return this.#attempts.run(limits, request.minRevision > 0n, (attemptMs) =>
-      this.#connection.unary(method, bytes, metadata, limits, attemptMs),
+    return this.#attempts.run(limits, request.minRevision > 0n, () =>
+      this.#connection.unary(method, bytes, metadata, limits),
     );
   }
 

@@ -4,12 +4,12 @@ import {
   Client as Channel,
   type ChannelOptions,
   type ClientReadableStream,
-  connectivityState,
   type Metadata,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { Hung } from './attempts.js';
+import type { Attempt } from './attempts.js';
 import { pathOf } from './binding.js';
+import { BoundedCredentials } from './connecting.js';
 import { fromServiceError, PlacetError } from './errors.js';
 import { cancelled, type Limits } from './limits.js';
 import type { Settings } from './options.js';
@@ -24,18 +24,14 @@ interface Cancellable {
 
 /** A channel, and the calls on it. @internal */
 export class Connection {
-  readonly #target: string;
-  readonly #settings: Settings;
   readonly #underWay = new Set<Cancellable>();
-  #channel: Channel;
+  readonly #channel: Channel;
   #isClosed = false;
-  /** Since when calls fail while there is no more than the attempt to connect. */
-  #connectingSince: number | undefined;
 
   constructor(target: string, settings: Settings) {
-    this.#target = target;
-    this.#settings = settings;
-    this.#channel = this.#open();
+    const { credentials, channelOptions, connectTimeoutMs } = settings;
+    const bounded = new BoundedCredentials(credentials, connectTimeoutMs);
+    this.#channel = new Channel(target, bounded, { ...CHANNEL_OPTIONS, ...channelOptions });
   }
 
   /** Throws a PlacetError once it is closed. */
@@ -63,20 +59,20 @@ export class Connection {
     return () => this.#underWay.delete(call);
   }
 
-  /** Calls once. Throws {@link Hung} after the time for an attempt, if there is one. */
+  /** Calls once. */
   unary<Output extends DescMessage>(
     method: Method<Output>,
     request: Buffer,
     metadata: Metadata,
     limits: Limits,
-    attemptMs?: number,
-  ): Promise<MessageShape<Output>> {
-    if (this.#isClosed || limits.signal?.aborted) {
-      return Promise.reject(this.#isClosed ? closed() : cancelled(limits.signal));
+  ): Attempt<MessageShape<Output>> {
+    const { signal } = limits;
+    if (this.#isClosed || signal?.aborted) {
+      const why = this.#isClosed ? closed() : cancelled(signal);
+      return { answer: Promise.reject(why), cancel: () => {} };
     }
-    return new Promise((resolve, reject) => {
-      const { signal } = limits;
-      let hung = false;
+    let cancel = () => {};
+    const answer = new Promise<MessageShape<Output>>((resolve, reject) => {
       const call = this.#channel.makeUnaryRequest(
         pathOf(method),
         same,
@@ -85,31 +81,20 @@ export class Connection {
         metadata,
         { deadline: Date.now() + limits.leftMs() },
         (error, response) => {
-          clearTimeout(timer);
           signal?.removeEventListener('abort', cancel);
           release();
-          this.#note(error);
           if (error === null && response !== undefined) {
             resolve(response);
-          } else if (hung && attemptMs !== undefined) {
-            reject(new Hung(attemptMs));
           } else {
             reject(this.failure(error, signal));
           }
         },
       );
-      const cancel = () => call.cancel();
+      cancel = () => call.cancel();
       const release = this.endsWithThis(call);
       signal?.addEventListener('abort', cancel, { once: true });
-      const giveUp = () => {
-        hung = true;
-        call.cancel();
-      };
-      // An answer that came while this process was busy with something else counts: it is read before
-      // what setImmediate puts off.
-      const timer =
-        attemptMs === undefined ? undefined : setTimeout(() => setImmediate(giveUp), attemptMs);
     });
+    return { answer, cancel };
   }
 
   /** Opens a stream of messages, which the caller ends. */
@@ -128,8 +113,7 @@ export class Connection {
     );
     const release = this.endsWithThis(stream);
     // Whoever reads it is told as well; without anybody who listens, Node would end the process.
-    stream.on('error', (error: ServiceError) => this.#note(error));
-    stream.once('metadata', () => this.#note(null));
+    stream.on('error', () => {});
     stream.once('status', release);
     return stream;
   }
@@ -147,34 +131,6 @@ export class Connection {
       return cancelled(signal);
     }
     return this.#isClosed ? closed() : found;
-  }
-
-  #open(): Channel {
-    const { credentials, channelOptions } = this.#settings;
-    return new Channel(this.#target, credentials, { ...CHANNEL_OPTIONS, ...channelOptions });
-  }
-
-  /**
-   * Makes a channel that only ever tries to connect anew: grpc-js gives up no attempt by itself, so
-   * that a server, or something in between, that takes a connection and says nothing would hold it
-   * for good.
-   */
-  #note(error: ServiceError | null): void {
-    const state = this.#isClosed
-      ? undefined
-      : this.#channel.getChannel().getConnectivityState(false);
-    if (error === null || state !== connectivityState.CONNECTING) {
-      this.#connectingSince = undefined;
-      return;
-    }
-    const now = performance.now();
-    this.#connectingSince ??= now;
-    if (now - this.#connectingSince >= this.#settings.connectTimeoutMs) {
-      this.#connectingSince = undefined;
-      const stuck = this.#channel;
-      this.#channel = this.#open();
-      stuck.close();
-    }
   }
 }
 

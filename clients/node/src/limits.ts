@@ -17,6 +17,11 @@ export class Limits {
     return Math.max(0, this.#endsAt - performance.now());
   }
 
+  /** Whether there is no time left, or the caller wants no more. */
+  get isOver(): boolean {
+    return this.signal?.aborted === true || this.leftMs() === 0;
+  }
+
   /** Waits for something else than a call, and throws a PlacetError if it is over before. */
   async wait<T>(promise: Promise<T>): Promise<T> {
     const { signal } = this;

@@ -22,22 +22,19 @@ export interface ClientOptions {
   /** The deadline of calls that do not have their own: 1,000 ms. */
   readonly timeoutMs?: number | undefined;
   /**
-   * How long a node may take to answer before a decision is asked for once more, from another one if
-   * there is one: 250 ms, and at most half of the time that is left. The last attempt has all of it.
-   * 0 leaves every attempt the whole deadline, so that calls to a node that hangs fail at theirs.
+   * How long a node may take to answer before a decision is asked for once more beside, from another
+   * one if there is one; the first answer counts. 250 ms, then twice that, and at most half of the
+   * time that is left. With 0, calls to a node that hangs fail at their deadline.
    *
    * Only decisions are asked for twice, which changes nothing on the server; and no more often, over
    * ten seconds, than for a fifth of the calls and ten times a second.
    */
   readonly attemptTimeoutMs?: number | undefined;
-  /**
-   * How often a decision is asked for at most: 4 times, so that with the other defaults the last one
-   * goes out when a control plane has long said that a node hangs.
-   */
+  /** How often a decision is asked for at most: 3 times. */
   readonly attempts?: number | undefined;
   /**
-   * How long it may take to connect, when calls fail for it, before connections are made anew:
-   * 5,000 ms. grpc-js itself waits without end for a server that takes a connection and says nothing.
+   * How long a server that has taken a connection may say nothing before it is tried again: 5,000 ms.
+   * grpc-js itself waits without end.
    */
   readonly connectTimeoutMs?: number | undefined;
   /** Connects by TLS; `true` trusts whom Node trusts. Without it, in plain text. */
@@ -81,7 +78,7 @@ export function settingsOf(target: string, options: ClientOptions): Settings {
   return {
     timeoutMs: checkedMs(options.timeoutMs ?? 1_000, 'timeoutMs'),
     attemptTimeoutMs: checkedMs(options.attemptTimeoutMs ?? 250, 'attemptTimeoutMs', 0),
-    attempts: checkedAttempts(options.attempts ?? 4),
+    attempts: checkedAttempts(options.attempts ?? 3),
     connectTimeoutMs: checkedMs(options.connectTimeoutMs ?? 5_000, 'connectTimeoutMs'),
     credentials: options.credentials ?? transportOf(tls),
     token: typeof token === 'string' ? () => token : token,

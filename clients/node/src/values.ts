@@ -1,4 +1,4 @@
-import { create, isMessage } from '@bufbuild/protobuf';
+import { create } from '@bufbuild/protobuf';
 import { refusal } from './errors.js';
 import {
   type EntityUid,
@@ -24,7 +24,6 @@ import {
  * | {@link EntityRef} | reference to an entity |
  * | `Date` | datetime |
  * | {@link Extension}, such as {@link decimal}, {@link duration}, {@link ip} | what its function makes |
- * | a message `Value` of `@placet/client/v1` | what it says |
  *
  * There is no floating point, since Cedar has none, and neither null nor undefined: what has no value
  * is left out. Anything else is refused with a PlacetError that names the field, before anything is
@@ -38,7 +37,6 @@ export type Value =
   | Date
   | EntityRef
   | Extension
-  | WireValue
   | readonly Value[]
   | ReadonlySet<Value>
   | ReadonlyMap<string, Value>
@@ -195,9 +193,7 @@ function fieldsToWire(
 }
 
 function valueToWire(value: unknown, path: string, depth: number): WireValue {
-  if (isMessage(value, WireValueSchema)) {
-    return value;
-  }
+  // Messages are not taken as they are: they are plain objects, and so is what JSON from outside says.
   return create(WireValueSchema, { kind: kindOf(value, path, depth) });
 }
 

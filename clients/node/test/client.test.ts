@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Server as NetServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { Client, type Code, NotAllowedError, PlacetError } from '@placet/client';
 import { Cause, type EvaluateRequest, Layer, Outcome } from '@placet/client/v1';
-import { ALLOW, failure, REQUEST, Served } from './serving.js';
+import { ALLOW, failure, REQUEST, Served, type Serving } from './serving.js';
 
 async function failed(promise: Promise<unknown>): Promise<PlacetError> {
   const error: unknown = await promise.then(
@@ -230,14 +230,42 @@ test('a decision is not asked for more often than it was said', async () => {
   assert.equal(asked, 2);
 });
 
-test('a node that hangs is given up for another attempt', async () => {
+test('a node that hangs is not waited for', async () => {
   let asked = 0;
+  const hangs = deferred();
   await using served = await Served.start({
-    evaluate: () => (++asked === 1 ? new Promise(() => {}) : ALLOW),
+    evaluate(_, call) {
+      asked += 1;
+      if (asked > 1) {
+        return ALLOW;
+      }
+      call.once('cancelled', hangs.resolve);
+      return new Promise(() => {});
+    },
   });
   using client = served.client({ attemptTimeoutMs: 20, timeoutMs: 20_000 });
   assert.equal(await client.check(REQUEST), true);
   assert.equal(asked, 2);
+  // Who answered calls off the other.
+  await hangs.promise;
+});
+
+test('a node that takes its time is not asked in vain', async () => {
+  const second = deferred();
+  let asked = 0;
+  await using served = await Served.start({
+    async evaluate() {
+      asked += 1;
+      if (asked === 1) {
+        await second.promise;
+        return ALLOW;
+      }
+      second.resolve();
+      return new Promise(() => {});
+    },
+  });
+  using client = served.client({ attempts: 2, attemptTimeoutMs: 20, timeoutMs: 20_000 });
+  assert.equal(await client.check(REQUEST), true);
 });
 
 test('who waits for a revision is not given up', async () => {
@@ -329,37 +357,85 @@ test('a call without a usable token is not made', async () => {
 
 test('a server that takes connections and says nothing does not hold a client for good', async () => {
   await using served = await Served.start({ evaluate: () => ALLOW });
-  const sockets: Socket[] = [];
-  const [host, port] = served.target.split(':');
-  // The first connection leads nowhere, those after it to the server.
-  const between = createServer((socket) => {
-    sockets.push(socket);
-    if (sockets.length > 1) {
-      const onward = connect(Number(port), host);
-      sockets.push(onward);
-      socket.pipe(onward).pipe(socket);
-    }
+  await using silent = await SilentAtFirst.before(served);
+  using client = new Client(silent.target, 'acme', { timeoutMs: 100, connectTimeoutMs: 150 });
+  let isAllowed = false;
+  for (let tries = 0; !isAllowed && tries < 100; tries += 1) {
+    isAllowed = await client.check(REQUEST).catch(() => false);
+  }
+  assert.equal(isAllowed, true);
+});
+
+test('one of several servers that says nothing is tried again', async () => {
+  const named = (node: string): Serving => ({
+    evaluate: () => ({ decision: { outcome: Outcome.ALLOW, node } }),
   });
-  await new Promise<void>((resolve) => between.listen(0, '127.0.0.1', resolve));
-  const address = between.address();
-  assert.ok(address !== null && typeof address === 'object');
-  using client = new Client(`127.0.0.1:${address.port}`, 'acme', {
-    timeoutMs: 100,
-    connectTimeoutMs: 150,
-  });
-  try {
-    let isAllowed = false;
-    for (let tries = 0; !isAllowed && tries < 100; tries += 1) {
-      isAllowed = await client.check(REQUEST).catch(() => false);
-    }
-    assert.equal(isAllowed, true);
-  } finally {
-    for (const socket of sockets) {
+  await using first = await Served.start(named('first'));
+  await using second = await Served.start(named('second'));
+  await using silent = await SilentAtFirst.before(second);
+  const target = `ipv4:${first.target},${silent.target}`;
+  using client = new Client(target, 'acme', { connectTimeoutMs: 150 });
+  const until = performance.now() + 20_000;
+  const seen = new Set<string>();
+  while (seen.size < 2 && performance.now() < until) {
+    seen.add((await client.evaluate(REQUEST)).node);
+  }
+  assert.deepEqual([...seen].sort(), ['first', 'second']);
+});
+
+test('a server that does not speak TLS is given up and tried again', async () => {
+  await using served = await Served.start({});
+  await using silent = await SilentAtFirst.before(served);
+  const options = { tls: true, connectTimeoutMs: 150, timeoutMs: 20_000 };
+  using client = new Client(silent.target, 'acme', options);
+  const { code } = await failed(client.evaluate(REQUEST));
+  // The second connection leads to one that speaks something else.
+  assert.equal(code, 'UNAVAILABLE');
+  assert.ok(silent.connections > 1);
+});
+
+/** Takes connections for a server: the first leads nowhere, those after it there. */
+class SilentAtFirst implements AsyncDisposable {
+  readonly #sockets: Socket[] = [];
+  readonly #listening: NetServer;
+  connections = 0;
+
+  private constructor(served: Served) {
+    const [host, port] = served.target.split(':');
+    this.#listening = createServer((socket) => {
+      this.connections += 1;
+      this.#keep(socket);
+      if (this.connections > 1) {
+        socket.pipe(this.#keep(connect(Number(port), host))).pipe(socket);
+      }
+    });
+  }
+
+  static async before(served: Served): Promise<SilentAtFirst> {
+    const silent = new SilentAtFirst(served);
+    await new Promise<void>((resolve) => silent.#listening.listen(0, '127.0.0.1', resolve));
+    return silent;
+  }
+
+  get target(): string {
+    const address = this.#listening.address();
+    assert.ok(address !== null && typeof address === 'object');
+    return `127.0.0.1:${address.port}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) {
       socket.destroy();
     }
-    between.close();
+    this.#listening.close();
   }
-});
+
+  #keep(socket: Socket): Socket {
+    this.#sockets.push(socket);
+    // Either end may close while the other still writes.
+    return socket.on('error', () => {});
+  }
+}
 
 function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {
   let resolve = () => {};

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runInNewContext } from 'node:vm';
-import { create } from '@bufbuild/protobuf';
 import {
   type Attributes,
   decimal,
@@ -11,7 +10,7 @@ import {
   ip,
   PlacetError,
 } from '@placet/client';
-import { type Value, ValueSchema } from '@placet/client/v1';
+import type { Value } from '@placet/client/v1';
 import { attributesToWire } from '#dist/values.js';
 
 function sent(value: unknown): Value['kind'] | undefined {
@@ -39,8 +38,18 @@ test('what policies have a value for is sent as such', () => {
   assert.equal(sent({ type: 'User', id: 'alice' })?.case, 'recordValue');
   assert.equal(sent(new Map([['a', 1]]))?.case, 'recordValue');
   assert.equal(sent(runInNewContext('({a: 1})'))?.case, 'recordValue');
-  const message = create(ValueSchema, { kind: { case: 'intValue', value: 3n } });
-  assert.equal(attributesToWire({ x: message }, 'context').x, message);
+});
+
+test('a record that looks like a message of the wire is a record', () => {
+  // JSON from outside can have it all. Taken for a message, it would be whatever it says: a reference
+  // to an entity of the sender's choice, where the service meant to pass on what somebody wrote.
+  const uid = { $typeName: 'placet.v1.EntityUid', type: 'User', id: 'admin' };
+  const written = { $typeName: 'placet.v1.Value', kind: { case: 'entityValue', value: uid } };
+  for (const value of [written, [written], { inner: written }]) {
+    const kind = sent(JSON.parse(JSON.stringify(value)));
+    assert.ok(kind !== undefined && !JSON.stringify(kind).includes('"case":"entityValue"'));
+  }
+  assert.equal(sent(written)?.case, 'recordValue');
 });
 
 test('sets keep what is in them', () => {
