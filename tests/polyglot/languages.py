@@ -18,7 +18,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
-_RUN_TIMEOUT_S = 900.0
+BUILD_TIMEOUT_S = 900.0
 _ASK_TIMEOUT_S = 60.0
 
 
@@ -104,7 +104,7 @@ def run(command: tuple[str, ...], folder: Path) -> str | None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=_RUN_TIMEOUT_S,
+        timeout=BUILD_TIMEOUT_S,
         check=False,
     )
     return done.stdout if done.returncode else None
