@@ -130,3 +130,20 @@ async def test_a_node_that_is_lost_costs_no_call_through_envoy(
         load = await client.end()
     assert [] == load["errors"]
     assert load["longest_gap_s"] < _SOON_S
+
+
+async def test_one_name_for_all_control_planes_leads_to_one_that_is_there(tmp_path: Path) -> None:
+    """What bootstraps are to say, with numbers in the place of a name with several addresses."""
+    async with fleet(tmp_path) as nodes:
+        given = bootstrap("ipv4:" + ",".join(node.address for node in nodes[:2]))
+        async with stock_client(given) as client:
+            await client.nodes()
+            await nodes[0].signal(signal.SIGKILL)
+            async with placet.aio.Client(nodes[1].address) as operator:
+                await operator.update_node("node-2", draining=True)
+
+            # It has all it asks for, and learns of what changes all the same.
+            async def has_heard() -> bool:
+                return {"node-1"} == (await client.nodes(times=10)).keys()
+
+            await until_it(has_heard, timeout_s=6 * _SOON_S)
