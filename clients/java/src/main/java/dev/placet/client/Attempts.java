@@ -34,6 +34,7 @@ final class Attempts {
 
   private static final long FIRST_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
   private static final long MOST_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(100);
+  private static final long GRACE_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
 
   private final Channel channel;
   private final ScheduledExecutorService timer;
@@ -92,6 +93,7 @@ final class Attempts {
     private int underWay;
     private boolean isOver;
     private ScheduledFuture<?> next;
+    private ScheduledFuture<?> last;
 
     Race(MethodDescriptor<Q, A> method, Q request, CallOptions options) {
       this.method = method;
@@ -101,6 +103,11 @@ final class Attempts {
 
     CompletableFuture<A> begin() {
       races.add(this);
+      synchronized (this) {
+        long left = options.getDeadline().timeRemaining(TimeUnit.NANOSECONDS);
+        long until = left > Long.MAX_VALUE - GRACE_NANOS ? left : left + GRACE_NANOS;
+        last = timer.schedule(this::expired, until, TimeUnit.NANOSECONDS);
+      }
       // Also when the caller cancels it.
       answer.whenComplete((message, failure) -> end());
       if (isClosed) {
@@ -109,6 +116,14 @@ final class Attempts {
         attempt();
       }
       return answer;
+    }
+
+    /** Lets the caller go although the channel has told of no end, which it should have. */
+    private void expired() {
+      answer.completeExceptionally(
+          Status.DEADLINE_EXCEEDED
+              .withDescription("no answer came in time, and no end of the call either")
+              .asRuntimeException());
     }
 
     void close() {
@@ -196,6 +211,7 @@ final class Attempts {
         if (next != null) {
           next.cancel(false);
         }
+        last.cancel(false);
       }
       // Does nothing to those that have ended.
       left.forEach(call -> call.cancel("no longer wanted", null));

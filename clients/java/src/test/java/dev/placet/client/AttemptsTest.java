@@ -154,6 +154,32 @@ class AttemptsTest {
   }
 
   @Test
+  void aCallThatTheChannelLosesEndsAllTheSame() {
+    ClientInterceptor losing =
+        new ClientInterceptor() {
+          @Override
+          public <Q, A> ClientCall<Q, A> interceptCall(
+              MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
+            return new SimpleForwardingClientCall<>(next.newCall(method, options)) {
+              @Override
+              public void start(Listener<A> listener, Metadata headers) {
+                super.start(new ClientCall.Listener<>() {}, headers);
+              }
+            };
+          }
+        };
+    try (PlacetClient lost =
+        PlacetClient.builder(server.target())
+            .tenant("acme")
+            .deadline(java.time.Duration.ofMillis(100))
+            .channel(channel -> channel.intercept(losing))
+            .build()) {
+      var error = assertThrows(PlacetException.class, () -> lost.evaluate(REQUEST));
+      assertEquals(Status.Code.DEADLINE_EXCEEDED, error.code());
+    }
+  }
+
+  @Test
   void cancellingAFutureEndsTheCall() throws InterruptedException {
     var reached = new CountDownLatch(1);
     service.then(observer -> reached.countDown());
