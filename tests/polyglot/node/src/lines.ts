@@ -28,9 +28,13 @@ export function toldOf(error: unknown): Told {
   return { code: name, reason: '', message: details ?? '', fields: [] };
 }
 
-/** Returns a signal for the end of standard input. */
-export function untilInputEnds(): AbortSignal {
+/** Returns a signal for the end of standard input, or of a time. */
+export function untilInputEnds(orAfterMs?: number): AbortSignal {
   const over = new AbortController();
-  process.stdin.once('end', () => over.abort()).resume();
+  const end = () => over.abort();
+  process.stdin.once('end', end).resume();
+  if (orAfterMs !== undefined) {
+    setTimeout(end, orAfterMs);
+  }
   return over.signal;
 }

@@ -31,7 +31,7 @@ type Response = MessageShape<typeof EvaluateResponseSchema>;
 export async function load(target: string, loading: Loading): Promise<void> {
   const call = loading.isStock ? byStockStub(target, loading) : bySmallClient(target, loading);
   const tally = new Tally(loading.concurrency);
-  const over = AbortSignal.any([untilInputEnds(), AbortSignal.timeout(loading.durationS * 1_000)]);
+  const over = untilInputEnds(loading.durationS * 1_000);
   const ticking = setInterval(() => tally.tick(), TICK_MS);
   over.addEventListener('abort', () => clearInterval(ticking));
   const workers = Array.from({ length: loading.concurrency }, (_, number) =>
