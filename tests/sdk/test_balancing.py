@@ -172,7 +172,7 @@ async def test_a_name_is_all_of_its_addresses(kind: str) -> None:
 async def test_a_name_that_is_none_says_so(kind: str) -> None:
     async with asking(kind, placet.Dns("no-such-name.invalid:1"), ready=False) as ask:
         with pytest.raises(placet.CouldNotDecide, match=r"no-such-name\.invalid"):
-            await ask.node(timeout_s=2.0)
+            await ask.node(timeout_s=0.5)
 
 
 @pytest.mark.parametrize(
