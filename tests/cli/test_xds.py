@@ -30,7 +30,7 @@ def test_without_options_it_is_for_a_server_on_this_machine(shell: Shell) -> Non
     assert "127.0.0.1:7717" == server["server_uri"]
     assert [{"type": "insecure"}] == server["channel_creds"]
     assert ["xds_v3"] == server["server_features"]
-    assert {"id": "orders"} == document["node"]
+    assert {"id": "orders", "locality": {}} == document["node"]
 
 
 def test_servers_keep_their_order_and_clients_say_who_they_are(shell: Shell) -> None:

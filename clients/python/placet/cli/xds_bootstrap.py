@@ -44,9 +44,9 @@ class Who:
             "placet.balancing": self.balancing,
             **more,
         }
-        node: Document = {"id": self.id}
-        if self.region:
-            node["locality"] = {"region": self.region}
+        # grpc-js-xds fails every call of a client that has no locality at all.
+        locality = {"region": self.region} if self.region else {}
+        node: Document = {"id": self.id, "locality": locality}
         metadata = {key: value for key, value in said.items() if value}
         if metadata:
             node["metadata"] = metadata
