@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.peers import compare
 from bench.records import Results, Row
-from bench.scenarios import balancing, failover, local, many, sets, subscribers
+from bench.scenarios import balancing, failover, local, many, sets, subscribers, xds
 from bench.scenarios.callers import KINDS, Kind
 from placet._balancing.pickers import PICKERS
 
@@ -163,6 +163,22 @@ def _failed_calls(results: Results, system: str) -> float | None:
     return None if None in found else sum(count for count in found if count is not None)
 
 
+def _xds_gap(language: str, kind: str, fault: str) -> Callable[[Results, str], float | None]:
+    def find(results: Results, system: str) -> float | None:
+        times = results.time(xds.NAME, system, xds.gap_name(language, kind, fault))
+        return None if times is None else times.maximum
+
+    return find
+
+
+def _xds_sent(language: str) -> Callable[[Results, str], float | None]:
+    def find(results: Results, system: str) -> float | None:
+        times = results.time(xds.NAME, system, xds.sent_name(language))
+        return None if times is None else times.maximum
+
+    return find
+
+
 def _gain_by_least_request(results: Results, system: str) -> float | None:
     times = [
         results.time(balancing.SLOW, system, strategy)
@@ -225,6 +241,37 @@ _PROMISES: tuple[_Promise, ...] = (
         for kind in KINDS
     ),
     _Promise("failed calls when nodes die, hang or are cut off", 0, False, "", _failed_calls),
+    *(
+        promise
+        for language, kind in xds.CLIENTS
+        for fault, limit in ((failover.KILLED, 100), (failover.HUNG, 1000), (xds.DRAINED, 100))
+        for promise in (
+            _Promise(
+                f"xDS, {language}, {kind}: longest wait when a node is {fault}",
+                limit,
+                False,
+                " ms",
+                _xds_gap(language, kind, fault),
+            ),
+            _Promise(
+                f"xDS, {language}, {kind}: failed calls when a node is {fault}",
+                0,
+                False,
+                "",
+                _figure(xds.NAME, xds.failed_name(language, kind, fault)),
+            ),
+        )
+    ),
+    *(
+        _Promise(
+            f"xDS, {language}, stock: new calls go to a node that hangs for",
+            1000,
+            False,
+            " ms",
+            _xds_sent(language),
+        )
+        for language in dict.fromkeys(language for language, _ in xds.CLIENTS)
+    ),
     *(
         _Promise(
             f"{strategy}: chi-square over its limit",

@@ -17,6 +17,7 @@ from bench.scenarios import (
     stores,
     subscribers,
     unary,
+    xds,
 )
 from bench.servers import Variant
 
@@ -51,6 +52,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("relays", relays.run),
     Scenario("local", local.run),
     Scenario("failover", failover.run),
+    Scenario("xds", xds.run),
     Scenario("balancing", balancing.run),
     Scenario("stores", stores.run),
 )

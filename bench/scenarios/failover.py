@@ -41,15 +41,15 @@ def run(context: Context, variant: Variant) -> None:
     """Kill, stop and cut off one of three nodes, over and over: how long callers wait."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(dir=context.folder)))
-        fleet = stack.enter_context(_fleet(context, variant, folder))
+        nodes = stack.enter_context(fleet(context, variant, folder))
         for kind in KINDS:
             for fault, prepare in ((KILLED, _kill), (HUNG, _hang), (CUT, _cut)):
                 context.tell(f"{NAME}: {fault}, {kind}")
-                _measure(context, variant, fleet, kind, fault, prepare)
+                _measure(context, variant, nodes, kind, fault, prepare)
 
 
 @dataclass(slots=True)
-class _Fleet:
+class Fleet:
     """Three servers on one store, one of which can be started anew."""
 
     servers: list[Server]
@@ -62,23 +62,28 @@ class _Fleet:
 
 
 @contextmanager
-def _fleet(context: Context, variant: Variant, folder: Path) -> Iterator[_Fleet]:
+def fleet(context: Context, variant: Variant, folder: Path) -> Iterator[Fleet]:
+    """Run nodes `node-0` and so on, for the length of the block, with policies that allow."""
+
     def start(stack: ExitStack, number: int) -> Server:
-        named = replace(variant, name=f"{variant.name}.{number}")
+        name = ("--node", f"node-{number}")
+        named = replace(
+            variant, name=f"{variant.name}.{number}", arguments=(*variant.arguments, *name)
+        )
         return stack.enter_context(running_placet(named, context.cores, folder))
 
     with ExitStack() as others, ExitStack() as first:
 
         def restart() -> Server:
             first.close()
-            fleet.servers[0] = start(first, 0)
-            return fleet.servers[0]
+            nodes.servers[0] = start(first, 0)
+            return nodes.servers[0]
 
-        fleet = _Fleet([start(first, 0), *(start(others, number) for number in (1, 2))], restart)
-        revision = publish_permission(fleet.addresses[0])
-        for address in fleet.addresses:
+        nodes = Fleet([start(first, 0), *(start(others, number) for number in (1, 2))], restart)
+        revision = publish_permission(nodes.addresses[0])
+        for address in nodes.addresses:
             wait_everywhere(address, TENANT, revision)
-        yield fleet
+        yield nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +96,12 @@ class _Round:
     mend_it: Callable[[], object]
 
 
-def _kill(fleet: _Fleet, stack: ExitStack) -> _Round:
+def _kill(fleet: Fleet, stack: ExitStack) -> _Round:
     victim = fleet.servers[0].pid
     return _Round(fleet.addresses, lambda: os.kill(victim, signal.SIGKILL), fleet.restart)
 
 
-def _hang(fleet: _Fleet, stack: ExitStack) -> _Round:
+def _hang(fleet: Fleet, stack: ExitStack) -> _Round:
     victim = fleet.servers[0].pid
     return _Round(
         fleet.addresses,
@@ -105,7 +110,7 @@ def _hang(fleet: _Fleet, stack: ExitStack) -> _Round:
     )
 
 
-def _cut(fleet: _Fleet, stack: ExitStack) -> _Round:
+def _cut(fleet: Fleet, stack: ExitStack) -> _Round:
     wire = stack.enter_context(wire_in_background(fleet.addresses[0]))
     return _Round([wire.address, *fleet.addresses[1:]], wire.cut, lambda: None)
 
@@ -113,10 +118,10 @@ def _cut(fleet: _Fleet, stack: ExitStack) -> _Round:
 def _measure(
     context: Context,
     variant: Variant,
-    fleet: _Fleet,
+    fleet: Fleet,
     kind: Kind,
     fault: str,
-    prepare: Callable[[_Fleet, ExitStack], _Round],
+    prepare: Callable[[Fleet, ExitStack], _Round],
 ) -> None:
     quiet: list[int] = []
     longest: list[int] = []

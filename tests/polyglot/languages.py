@@ -22,6 +22,10 @@ BUILD_TIMEOUT_S = 900.0
 _ASK_TIMEOUT_S = 60.0
 
 
+class Broken(Exception):
+    """A driver that cannot be built, or a client that fails its own checks: what its tools said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A program that has to be there, of some version or a newer one."""
@@ -78,20 +82,28 @@ class Language:
         return next(filter(None, (tool.missing() for tool in self.tools)), None)
 
     def check(self) -> None:
-        """Run the client's own tests and checks; fail with what they say."""
+        """Run the client's own tests and checks.
+
+        Raises:
+            Broken: one of them fails.
+        """
         for command in self.checks:
             told = run(command, PROJECT)
             if told is not None:
-                pytest.fail(f"`{' '.join(command)}` fails:\n{told}", pytrace=False)
+                raise Broken(f"`{' '.join(command)}` fails:\n{told}")
 
     def built(self, out: Path) -> Built:
-        """Build the driver into a folder."""
+        """Build the driver into a folder, which must not be there.
+
+        Raises:
+            Broken: it cannot be built.
+        """
         if self.command is not None:
             return Built(self.name, self.command)
         out.mkdir(parents=True)
         told = run((str(self.folder / "build"), str(out)), self.folder)
         if told is not None:
-            pytest.fail(f"the driver in {self.name} cannot be built:\n{told}", pytrace=False)
+            raise Broken(f"the driver in {self.name} cannot be built:\n{told}")
         return Built(self.name, (str(out / "driver"),))
 
 
