@@ -99,7 +99,7 @@ class Destination:
     def open(self) -> grpc.Channel:
         """Return a channel for threads."""
         if self._plain is not None:
-            plain = self._dialing.open(self._plain, _OPTIONS)
+            plain = self._dialing.open(self._plain, self._plain_options(self._plain))
             return cast("grpc.Channel", RedirectingChannel(plain, self.open_balanced))
         return cast("grpc.Channel", self.open_balanced())
 
@@ -117,7 +117,7 @@ class Destination:
     def open_aio(self) -> grpc.aio.Channel:
         """Return a channel for the running event loop."""
         if self._plain is not None:
-            plain = self._dialing.open_aio(self._plain, _OPTIONS)
+            plain = self._dialing.open_aio(self._plain, self._plain_options(self._plain))
             return cast("grpc.aio.Channel", RedirectingAioChannel(plain, self.open_balanced_aio))
         return cast("grpc.aio.Channel", self.open_balanced_aio())
 
@@ -137,19 +137,29 @@ class Destination:
     def _open_endpoint_aio(self, endpoint: Endpoint) -> grpc.aio.Channel:
         return self._dialing.open_aio(endpoint.address, self._endpoint_options(endpoint))
 
+    def _plain_options(self, target: str) -> dict[str, int | str]:
+        # By xDS, gRPC chooses between nodes: a call at one that hangs would wait for its deadline,
+        # instead of being made again at another.
+        return {**_OPTIONS, **self._pings()} if target.startswith(_XDS_SCHEME) else _OPTIONS
+
+    def _pings(self) -> dict[str, int | str]:
+        timeout_ms = round(self._balancing.ping_timeout_s * 1000)
+        return {
+            "grpc.keepalive_time_ms": round(self._balancing.ping_every_s * 1000),
+            "grpc.keepalive_timeout_ms": timeout_ms,
+            # Without it a process that is stopped, and whose kernel still takes what is sent,
+            # is not noticed for a minute.
+            "grpc.http2.ping_timeout_ms": timeout_ms,
+        }
+
     def _endpoint_options(self, endpoint: Endpoint) -> dict[str, int | str]:
-        ping_timeout_ms = round(self._balancing.ping_timeout_s * 1000)
         options: dict[str, int | str] = {
             **_OPTIONS,
+            **self._pings(),
             # Repeating is done here, at another endpoint; what gRPC repeated on its own would
             # multiply with that, and be paid for by no budget.
             "grpc.service_config": "{}",
             "grpc.enable_retries": 0,
-            "grpc.keepalive_time_ms": round(self._balancing.ping_every_s * 1000),
-            "grpc.keepalive_timeout_ms": ping_timeout_ms,
-            # Without it a process that is stopped, and whose kernel still takes what is sent,
-            # is not noticed for a minute.
-            "grpc.http2.ping_timeout_ms": ping_timeout_ms,
             "grpc.max_reconnect_backoff_ms": 1_000,
         }
         if endpoint.authority:
@@ -205,7 +215,7 @@ def _tiers(
     return tiers
 
 
-_DNS_SCHEME = "dns:"
+_DNS_SCHEME, _XDS_SCHEME = "dns:", "xds:"
 
 # Repeating these changes nothing: what writes carries a request id. The streams are
 # not here: EvaluateStream cannot be replayed, Subscribe goes on by its cursor.
