@@ -60,8 +60,10 @@ async def test_a_tenant_that_moves_takes_its_clients_along(built: Built, tmp_pat
                 await load.until_answered_by("node-0")
             for load, since in zip(both, before, strict=True):
                 done = await load.end()
-                # What was on its way to where it was allowed is refused there, and not answered.
-                assert {"FAILED_PRECONDITION"} >= done["codes"].keys(), (load.name, load.failures)
+                # What was on its way to where it was allowed is refused there, and not answered; a
+                # machine that is busy may refuse some for that.
+                refused = {"FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"}
+                assert refused >= done["codes"].keys(), (load.name, load.failures)
                 told = [tick["nodes"].keys() for tick in load.ticks[since:]]
                 moved = next(at for at, by in enumerate(told) if "node-0" in by)
                 assert all("node-2" not in by for by in told[moved + 1 :]), (load.name, told)
