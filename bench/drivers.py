@@ -17,6 +17,7 @@ from bench.failures import WrongAnswer
 
 _PROJECT = Path(__file__).resolve().parents[1]
 _POLL_S = 0.01
+_NS = 1_000_000_000
 _END_TIMEOUT_S = 20.0
 
 
@@ -61,6 +62,15 @@ class Load:
                 told = [sorted(tick.nodes) for tick in self.ticks[-3:]]
                 raise WrongAnswer(f"{self.name} is not where it has to be: {told}")
             time.sleep(_POLL_S)
+
+
+def last_sent_ns(ticks: Sequence[Tick], broken_ns: int, deadline_s: float) -> int:
+    """Return how long after a node hung the last call was sent to it.
+
+    That call failed at its deadline. Up to a tick more than it was.
+    """
+    late = [tick.at_ns for tick in ticks if tick.failed]
+    return max(0, max(late) - broken_ns - round(deadline_s * _NS)) if late else 0
 
 
 @contextmanager

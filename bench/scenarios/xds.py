@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import placet
-from bench.drivers import Load, Tick, loading
+from bench.drivers import Load, Tick, last_sent_ns, loading
 from bench.failures import CannotStart
 from bench.histogram import Latencies
 from bench.machine import pinned
@@ -44,7 +44,6 @@ _BEFORE_S, _AFTER_S, _LONGEST_S = 1.0, 2.5, 60
 _READY_TIMEOUT_S = 30.0
 _ROUNDS, _QUICK_ROUNDS = 8, 2
 _SETTLED = 3
-_NS = 1_000_000_000
 _REQUEST = json.dumps(
     {
         "tenant": TENANT,
@@ -137,7 +136,7 @@ def _measure(
         calls, failed = calls + load.done["calls"], failed + load.done["failed"]
         if is_stuck:
             load, broken_ns = _round(context, nodes, folder, built, kind, fault, _MANY)
-            sent.append(_still_sent_ns(load.since(broken_ns), broken_ns))
+            sent.append(last_sent_ns(load.since(broken_ns), broken_ns, DEADLINE_S))
     system = f"placet {variant.name}"
     times = [
         (gap_name(built.name, kind, fault, before=True), quiet),
@@ -150,15 +149,6 @@ def _measure(
     name = failed_name(built.name, kind, fault)
     results.figures.append(Figure(NAME, system, name, failed, "calls"))
     results.figures.append(Figure(NAME, system, name.replace("failed ", "", 1), calls, "calls"))
-
-
-def _still_sent_ns(ticks: Sequence[Tick], broken_ns: int) -> int:
-    """Return how long after it broke the last call was sent there, which failed at its deadline.
-
-    Up to a tick more than it was.
-    """
-    late = [tick.at_ns for tick in ticks if tick.failed]
-    return max(0, max(late) - broken_ns - round(DEADLINE_S * _NS)) if late else 0
 
 
 def _round(
