@@ -27,7 +27,7 @@ ALL = ("node-0", "node-1", "node-2")
 
 async def ended_well(load: Load) -> None:
     done = await load.end()
-    assert 0 == done["failed"], (load.name, done, load.failures)
+    assert not load.failures_of(done), (load.name, done, load.failures)
     assert done["longest_gap_ms"] < LONGEST_GAP_MS, (load.name, done)
 
 

@@ -9,18 +9,21 @@ import dev.placet.v1.EvaluateServiceGrpc;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
-import io.grpc.StatusRuntimeException;
+import io.grpc.Status;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 
 /** Calls in a closed loop, and tells how that goes. */
 final class Loading {
 
   private static final long TICK_MS = 100;
   private static final Duration WARM_UP = Duration.ofSeconds(30);
+  private static final Duration GRACE = Duration.ofSeconds(1);
 
   /** How to call. */
   record Options(
@@ -139,18 +142,24 @@ final class Loading {
   private Asking stock() {
     ManagedChannel channel =
         Grpc.newChannelBuilder(options.target(), InsecureChannelCredentials.create()).build();
-    var stub = EvaluateServiceGrpc.newBlockingStub(channel);
+    var stub = EvaluateServiceGrpc.newFutureStub(channel);
     return new Asking() {
       @Override
       public String node(Duration deadline) throws Failed {
+        var call =
+            stub.withDeadlineAfter(deadline.toNanos(), TimeUnit.NANOSECONDS)
+                .evaluate(options.request());
         try {
-          var response =
-              stub.withDeadlineAfter(deadline.toNanos(), TimeUnit.NANOSECONDS)
-                  .evaluate(options.request());
-          return response.getDecision().getNode();
-        } catch (StatusRuntimeException failure) {
-          throw new Failed(
-              failure.getStatus().getCode().name(), failure.getStatus().getDescription());
+          // grpc-java was seen to leave a call without an end when its routes changed under it.
+          return call.get(deadline.plus(GRACE).toMillis(), TimeUnit.MILLISECONDS)
+              .getDecision()
+              .getNode();
+        } catch (ExecutionException failure) {
+          Status status = Status.fromThrowable(failure);
+          throw new Failed(status.getCode().name(), status.getDescription());
+        } catch (TimeoutException | InterruptedException failure) {
+          call.cancel(true);
+          throw new Failed("DEADLINE_EXCEEDED", "grpc-java did not end the call");
         }
       }
 
