@@ -131,11 +131,18 @@ class Asking<T> {
   }
 }
 
-/** Says whether another node, or the same one later, may well answer: nothing was decided here. */
+/**
+ * Says whether another node, or the same one later, may well answer: nothing was decided here.
+ *
+ * A server that stops ends calls that it has not begun with CANCELLED, and gives no reason.
+ */
 function mayRepeat(error: unknown): boolean {
   return (
     error instanceof PlacetError &&
-    (error.code === 'UNAVAILABLE' || error.reason === 'OVERLOADED' || error.reason === 'NODE_STALE')
+    (error.code === 'UNAVAILABLE' ||
+      (error.code === 'CANCELLED' && error.reason === '') ||
+      error.reason === 'OVERLOADED' ||
+      error.reason === 'NODE_STALE')
   );
 }
 
