@@ -1,0 +1,1 @@
+"""The runtime for AI agents under policy: propose, wait, run, complete."""
