@@ -38,6 +38,16 @@ class AnyText(TypeDecorator[str]):
 _ESCAPED = re.compile(r"\\[\\0]")
 
 
+class SortedText(TypeDecorator[str]):
+    """Text without NUL that is compared in order of its code points, whatever the database."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return Text(collation="C" if dialect.name == "postgresql" else None)
+
+
 class KeyText(AnyText):
     r"""Text in an index, of which PostgreSQL takes 2,704 bytes a row.
 

@@ -13,10 +13,13 @@ import datetime
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from placet_engine.changes import Commit, Edit, ItemSet
 from placet_engine.items import Item, ItemKey, Revision
+
+if TYPE_CHECKING:
+    from placet_server.store.ledger.contract import Ledger
 
 
 class StoreError(Exception):
@@ -159,6 +162,11 @@ class Store(Protocol):
     @property
     def store_id(self) -> str:
         """Identifier made when the store was; revisions of two stores have nothing in common."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger:
+        """What changes in place, and the audit logs: in the same database, with the same life."""
         ...
 
     async def append(

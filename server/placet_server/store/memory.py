@@ -31,6 +31,8 @@ from placet_server.store.contract import (
 from placet_server.store.edits import apply_edits, check_limit, write_notice, write_out
 from placet_server.store.following import Bell, follow
 from placet_server.store.leading import OpenLeadership, check_names
+from placet_server.store.ledger.in_memory import MemoryDatabase
+from placet_server.store.ledger.sql_ledger import SqlLedger
 
 
 class _Entry(NamedTuple):
@@ -54,12 +56,20 @@ class MemoryStore:
         self._notices: dict[tuple[str, str], Notice] = {}
         self._terms: Counter[str] = Counter()
         self._leading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._ledger: tuple[MemoryDatabase, SqlLedger] | None = None
         self._bell = Bell()
         self._is_closed = False
 
     @property
     def store_id(self) -> str:
         return self._store_id
+
+    @property
+    def ledger(self) -> SqlLedger:
+        if self._ledger is None:
+            database = MemoryDatabase()
+            self._ledger = database, SqlLedger(database)
+        return self._ledger[1]
 
     async def append(
         self,
@@ -190,6 +200,10 @@ class MemoryStore:
 
     async def aclose(self) -> None:
         self._is_closed = True
+        if self._ledger is not None:
+            database, ledger = self._ledger
+            await ledger.aclose()
+            database.close()
         self._bell.ring()
 
     @property

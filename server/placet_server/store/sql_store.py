@@ -20,6 +20,7 @@ from placet_server.store.contract import CommitInfo, CommitSummary, Fence, Leade
 from placet_server.store.edits import check_limit, write_out
 from placet_server.store.following import Bell, follow
 from placet_server.store.leading import OpenLeadership, begin_term, check_names
+from placet_server.store.ledger.sql_ledger import SqlLedger
 
 Answer = TypeVar("Answer")
 Held: TypeAlias = Callable[[], Awaitable[None]]
@@ -82,6 +83,7 @@ class SqlStore:
     def __init__(self, database: SqlDatabase, store_id: str) -> None:
         self._database = database
         self._store_id = store_id
+        self._ledger = SqlLedger(database)
         self._bell = Bell()
         self._notice: ChangeNotice | None = None
 
@@ -99,6 +101,10 @@ class SqlStore:
     @property
     def store_id(self) -> str:
         return self._store_id
+
+    @property
+    def ledger(self) -> SqlLedger:
+        return self._ledger
 
     async def append(
         self,
@@ -213,6 +219,7 @@ class SqlStore:
     async def aclose(self) -> None:
         if self._notice is not None:
             await self._notice.aclose()
+        await self._ledger.aclose()
         await self._database.aclose()
         self._bell.ring()
 

@@ -8,10 +8,13 @@ changes that are current, and a change at the one it replaced.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Dialect,
     ForeignKey,
     Index,
     MetaData,
@@ -21,7 +24,6 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from placet_server.store.columns import AnyText, Instant, KeyText, RequestId
 
@@ -121,7 +123,16 @@ leaders = Table(
 )
 
 
-def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
+class HasDialect(Protocol):
+    """A connection, as far as it matters here."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The database's."""
+        ...
+
+
+def insert_into(connection: HasDialect, table: Table) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT that can say ON CONFLICT, which is not portable."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table)

@@ -15,8 +15,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from placet_server.store import migrations
 from placet_server.store.columns import AnyText
+from placet_server.store.layout import metadata
 from placet_server.store.postgres.address import Address
-from placet_server.store.tables import metadata, owners
+from placet_server.store.tables import owners
 from tests.postgres import new_schema
 
 
@@ -41,7 +42,7 @@ async def test_migrations_lead_to_the_tables_in_postgresql() -> None:
             "SELECT count(*) FROM information_schema.columns WHERE table_schema = current_schema()"
             " AND column_name IN ('owner', 'id', 'type', 'name') AND collation_name = 'C'"
         )
-        assert await connection.scalar(collated) == 9
+        assert await connection.scalar(collated) == 13
     await engine.dispose()
 
 

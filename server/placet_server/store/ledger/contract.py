@@ -97,11 +97,13 @@ class Span(NamedTuple):
 
     low: str = ""
     high: str | None = None
+    is_exact: bool = False
+    """Whether it is ``low`` alone."""
 
     @classmethod
     def exactly(cls, text: str) -> Span:
         """Return the span of one text."""
-        return cls(text, text + "\0")
+        return cls(text, is_exact=True)
 
     @classmethod
     def prefix(cls, text: str) -> Span:
@@ -215,16 +217,18 @@ class Transaction(Reading, Protocol):
     def put(self, record: Record, *, expected: int | None = None) -> Record:
         """Write a record in the place of the one with its key, and return it as it is now.
 
-        ``version`` of what is given makes no difference. With ``expected`` only if the record is
-        at that version (0: if there is none), which the work has read by ``get`` or ``find``.
+        ``version`` of what is given makes no difference. A record that the work has not read, by
+        ``get`` or ``find``, must not be there yet. With ``expected`` it is written only if it is
+        at that version; 0: if there is none.
 
         Raises:
             RecordChanged: it is at another version.
+            ValueError: NUL in the id or in a text, or one of more than 512 characters.
         """
         ...
 
     def delete(self, key: Key) -> None:
-        """Remove a record, if it is there."""
+        """Remove a record that the work has read, if it is there."""
         ...
 
     def add(self, tenant: str, entry: TallyEntry) -> None:

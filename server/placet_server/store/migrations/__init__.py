@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 
 from placet_server.store.contract import StoreIncompatible
 
-HEAD = "0003"
+HEAD = "0004"
 """The layout that this code knows: what the newest migration is called."""
 
 

@@ -7,9 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from placet_server.store import migrations, revision_log
 from placet_server.store.contract import StoreDamaged, StoreIncompatible
+from placet_server.store.layout import metadata
 from placet_server.store.postgres.database import Database
 from placet_server.store.postgres.locks import SCHEMA, Lock
-from placet_server.store.tables import metadata, store_meta
+from placet_server.store.tables import store_meta
 
 OLDEST_SERVER = 14
 
