@@ -137,6 +137,49 @@ async def test_a_commit_whose_answer_is_lost_is_found_out_about(
             await store.append("acme", [write("a")], expected=first.revision, info=info())
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_change_of_the_ledger_whose_answer_is_lost_happens_once(
+    url: str, when: str
+) -> None:
+    port = shared_cluster().port
+    async with (
+        proxied(port) as proxy,
+        opened(url.replace(f":{port}", f":{proxy.port}")) as store,
+    ):
+        await store.ledger.transact(victims.count_one)
+        proxy.commits = 0
+        proxy.cut = lambda number: when if number == 1 else ""
+
+        counted = [store.ledger.transact(victims.count_one) for _ in range(3)]
+
+        assert sorted(await asyncio.gather(*counted)) == [2, 3, 4]
+        assert proxy.commits > 1, "nothing was cut"
+        assert await store.ledger.transact(victims.count_one) == 5
+
+
+async def test_a_ledger_that_lacks_changes_is_noticed() -> None:
+    primary = new_cluster()
+    primary.start()
+    replica = primary.replica(name="replica")
+    try:
+        hosts = f"127.0.0.1:{primary.port},127.0.0.1:{replica.port}"
+        async with opened(f"postgresql://placet@{hosts}/postgres") as node:
+            await node.ledger.transact(victims.count_one)
+            replica.start()
+            await _caught_up(primary)
+            replica.stop(mode="fast")
+            for _ in range(3):
+                await node.ledger.transact(victims.count_one)
+            primary.stop()
+            replica.start()
+            replica.promote()
+
+            with pytest.raises(StoreDamaged, match="this node has seen 4"):
+                await node.ledger.transact(victims.count_one)
+    finally:
+        replica.stop()
+
+
 async def test_what_stays_unknown_is_not_acknowledged(url: str) -> None:
     port = shared_cluster().port
     async with proxied(port) as proxy:

@@ -25,11 +25,19 @@ from placet_server.store.contract import (
     Store,
     StoreUnavailable,
 )
+from placet_server.store.ledger import (
+    AuditEntry,
+    Key,
+    Record,
+    RecordKind,
+    TallyEntry,
+    Transaction,
+)
 from placet_server.store.postgres import PostgresStore
 from placet_server.store.postgres.address import Address
 from placet_server.store.sql_store import SqlStore
 from placet_server.store.sqlite import SqliteStore
-from tests.conformance.stores import info, write
+from tests.conformance.stores import NOON, info, write
 from tests.waiting import until
 
 DEADLINE_S = 60.0
@@ -106,6 +114,39 @@ def append_while_leading(place: str, told: Connection[Any, Any]) -> None:
                     revision = conflict.actual
                     continue
                 revision = done.revision
+
+    asyncio.run(run())
+
+
+COUNTER = Key(RecordKind.RUN, "acme", "counter")
+
+
+async def count_one(tx: Transaction) -> int:
+    """Count up, in a record, a tally and the audit log; return how far."""
+    before = await tx.get(COUNTER)
+    number = 1 if before is None else int(before.body["number"]) + 1
+    tx.put(Record(key=COUNTER, body={"number": number}, found_by={"number": [str(number)]}))
+    tx.add("acme", TallyEntry("counted", str(number), NOON, 1))
+    tx.audit(
+        "acme",
+        AuditEntry(
+            type="counted", time=NOON, actor="victim", target="counter", data={"number": number}
+        ),
+    )
+    return number
+
+
+def count_forever(place: str, acknowledged: Connection[Any, Any]) -> None:
+    """Count without end, several at once, and send each number when it is durable."""
+
+    async def count(store: Store) -> None:
+        while True:
+            acknowledged.send(await store.ledger.transact(count_one))
+
+    async def run() -> None:
+        async with await open_store(place) as store, asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(count(store))
 
     asyncio.run(run())
 

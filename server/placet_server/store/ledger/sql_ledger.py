@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from placet_server.store.contract import StoreError, StoreUnavailable
+from placet_server.store.contract import StoreDamaged, StoreError, StoreUnavailable
 from placet_server.store.following import Bell
 from placet_server.store.ledger import statements
 from placet_server.store.ledger.contract import LedgerBusy, Reading, Transaction
@@ -174,11 +174,21 @@ class SqlLedger:
                 await statements.advance(connection, nonce, now)
                 if is_time_to_forget:
                     await statements.forget_batches(connection, now)
-            return outcomes, await statements.sequence(connection)
+            return outcomes, self._checked(await statements.sequence(connection))
 
         done, sequence = await self._database.write(carry_out)
         self._note(sequence)
         return done
+
+    def _checked(self, sequence: int) -> int:
+        """See that nothing is missing that was there before; nobody else writes meanwhile."""
+        if sequence < self._seen:
+            raise StoreDamaged(
+                f"the ledger is at change {sequence}, and this node has seen {self._seen}: what "
+                "answers is not what it was, such as a replica that lacked changes when it was "
+                "promoted; restore it, or start nodes anew to go on without them"
+            )
+        return sequence
 
     async def aclose(self) -> None:
         """Take no more, and end what has begun."""
