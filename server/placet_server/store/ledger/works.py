@@ -108,6 +108,16 @@ class Batch:
         self._amounts.update(amounts)
         self._entries += entries
 
+    async def flush_kind(self, kind: RecordKind) -> None:
+        """Bring what was written into the database, if records of a kind are among it."""
+        if any(key.kind is kind for key in self._records):
+            await self.flush()
+
+    async def flush_series(self, tenant: str, series: str) -> None:
+        """Bring what was written into the database, if amounts of a series are among it."""
+        if any(amount[:2] == (tenant, series) for amount in self._amounts):
+            await self.flush()
+
     async def flush(self) -> None:
         """Bring what was written into the database."""
         if not (self._records or self._amounts or self._entries):
@@ -156,7 +166,8 @@ class Work:
         after: tuple[str, str, str] | None = None,
         descending: bool = False,
     ) -> Page:
-        await self._flush_others()
+        self._check_unwritten()
+        await self._batch.flush_kind(kind)
         page = await self._batch.looking.find(
             kind, index, span, tenant=tenant, limit=limit, after=after, descending=descending
         )
@@ -166,13 +177,13 @@ class Work:
         return page
 
     async def tally(self, tenant: str, series: str, *, since: datetime.datetime | None) -> Tally:
-        await self._flush_others()
+        self._check_unwritten()
+        await self._batch.flush_series(tenant, series)
         return await self._batch.looking.tally(tenant, series, since=since)
 
-    async def _flush_others(self) -> None:
+    def _check_unwritten(self) -> None:
         if self._records or self._amounts:
             raise RuntimeError("a work finds and adds up before it writes")
-        await self._batch.flush()
 
     def put(self, record: Record, *, expected: int | None = None) -> Record:
         _check_texts(record)
