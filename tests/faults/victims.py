@@ -154,16 +154,21 @@ def count_forever(place: str, acknowledged: Connection[Any, Any]) -> None:
 async def hang(victim: ForkServerProcess, place: str) -> None:
     """Stop a victim that commits to a store, until it is told to go on.
 
-    Not in the middle of a transaction if the store is a file: nobody could take the file's lock
-    from it, whereas a server does so by itself.
+    If the store is a file, between two transactions: nobody could take the file's lock from it.
+    A server does so by itself: there it is stopped in the middle of one.
     """
     pid = victim.pid or 0
     while True:
         os.kill(pid, signal.SIGSTOP)
         await until(lambda: _is_stopped(pid))
-        if "://" in place or not _is_locked(Path(place)):
+        if "://" in place:
+            is_worst = await _has_table_locked(place)
+        else:
+            is_worst = not _is_locked(Path(place))
+        if is_worst:
             return
         os.kill(pid, signal.SIGCONT)
+        await asyncio.sleep(0.002)  # it goes on, to somewhere else
 
 
 def _is_stopped(pid: int) -> bool:
@@ -179,6 +184,21 @@ def _is_locked(path: Path) -> bool:
         except sqlite3.OperationalError:
             return True
     return False
+
+
+async def _has_table_locked(url: str) -> bool:
+    """Whether somebody is in the middle of a transaction that writes."""
+    connection = await Address.parse(url).connect()
+    try:
+        return bool(await connection.fetchval(_LOCKED))
+    finally:
+        await connection.close()
+
+
+_LOCKED = """
+SELECT count(*) FROM pg_locks
+WHERE relation = 'store_meta'::regclass AND mode = 'ShareRowExclusiveLock' AND granted
+"""
 
 
 async def open_store(place: str) -> SqlStore:

@@ -6,17 +6,18 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from placet_engine.changes import Commit
 from placet_server.store.contract import StoreDamaged, StoreIncompatible, StoreUnavailable
-from placet_server.store.postgres.address import Address
+from placet_server.store.postgres.address import Address, NoHostTakesWrites
 from placet_server.store.postgres.locks import SCHEMA, Lock
 from placet_server.store.postgres.troubles import Trouble, diagnose
 from placet_server.store.postgres.witness import Witness
@@ -46,7 +47,8 @@ _READ = _Mode(isolation="REPEATABLE READ", is_read_only=True, timeout_s=120.0)
 _WRITE = _Mode(
     isolation="SERIALIZABLE",
     begin=(
-        # One that hangs while it has the lock does not keep it from the others for long.
+        # One that hangs while it has the lock does not keep it from the others for long; nor does
+        # one that hangs where the server does not take it for idle, see `_END_HUNG`.
         "SET LOCAL idle_in_transaction_session_timeout = '10s'",
         "LOCK TABLE store_meta IN SHARE ROW EXCLUSIVE MODE",
     ),
@@ -148,6 +150,8 @@ class Database:
                 trouble = diagnose(error)
                 if trouble is None:
                     raise
+                if trouble.is_locked_out:
+                    await self._end_hung()
                 attempt.is_unknown |= attempt.is_committing and trouble.is_lost
                 is_over = time.monotonic() + delay_s > deadline_s or self._transactions.is_closed
                 if is_over or not (trouble.is_passing or trouble.is_lost):
@@ -170,6 +174,16 @@ class Database:
                     answer = await work(connection)
                     attempt.is_committing = not mode.is_read_only
                 return answer
+
+    async def _end_hung(self) -> None:
+        """End the session of whoever hangs and has the log locked, if somebody does."""
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, NoHostTakesWrites, OSError):
+            async with asyncio.timeout(_POOL_TIMEOUT_S):
+                connection = await self.address.connect()
+                try:
+                    await connection.execute(_END_HUNG)
+                finally:
+                    connection.terminate()
 
     async def _check_new(self, connection: AsyncConnection, seen: Commit | None) -> None:
         """Look at the server of a connection that is new: it may be another one than before."""
@@ -209,6 +223,17 @@ class Database:
             )
         return error
 
+
+# The driver sends a statement to be prepared, and the values for it when it has the answer. Whoever
+# hangs in between is, to the server, neither idle nor waiting for anything that has a time limit
+# (before `transaction_timeout` of PostgreSQL 17). Nodes share a role, which may end its sessions.
+_END_HUNG = """
+SELECT pg_terminate_backend(holder.pid)
+FROM pg_locks AS held JOIN pg_stat_activity AS holder USING (pid)
+WHERE held.relation = 'store_meta'::regclass AND held.mode = 'ShareRowExclusiveLock'
+AND held.granted AND holder.state = 'active' AND holder.wait_event = 'ClientRead'
+AND holder.state_change < clock_timestamp() - interval '8s'
+"""
 
 _CHECKED = "placet_checked"
 

@@ -23,6 +23,8 @@ class Trouble:
     is_lost: bool = False
     """Whether the connection was lost: another may be had in a moment."""
     is_damage: bool = False
+    is_locked_out: bool = False
+    """Whether somebody kept the log locked for longer than was waited."""
 
     def to_error(self, where: str) -> StoreError:
         """Return what the store reports."""
@@ -43,7 +45,7 @@ def diagnose(error: Exception) -> Trouble | None:
         return _by_state(state, text)
     if isinstance(reason, OSError):
         return Trouble(f"{text}; see that the server runs", is_lost=True)
-    if _is_closed(reason):
+    if _is_closed(reason) or _is_out_of_step(reason):
         return Trouble(f"{text}; the connection was lost", is_lost=True)
     if isinstance(reason, asyncpg.ClientConfigurationError):
         return Trouble(f"{text}; see `store.url`")
@@ -54,7 +56,7 @@ def _by_state(state: str, text: str) -> Trouble | None:
     if hint := _find(state, _LOST):
         return Trouble(f"{text}; {hint}", is_lost=True)
     if hint := _find(state, _PASSING):
-        return Trouble(f"{text}; {hint}", is_passing=True)
+        return Trouble(f"{text}; {hint}", is_passing=True, is_locked_out=state == _LOCKED_OUT)
     if hint := _find(state, _UNAVAILABLE):
         return Trouble(f"{text}; {hint}")
     if state.startswith(_DAMAGED):
@@ -72,10 +74,11 @@ _LOST = {
     "57P": "the server stops or starts",
     "25P03": "the node was too slow within a transaction; try again",
 }
+_LOCKED_OUT = "55P03"
 _PASSING = {
     "40001": "others write at the same time; try again",
     "40P01": "others write at the same time; try again",
-    "55P03": "another node keeps the log locked; see that the replicas it waits for are there",
+    _LOCKED_OUT: "another node keeps the log locked; see that the replicas it waits for are there",
     "25006": "the server has become a replica",
     "0A000": "the tables have changed; try again",
     "53300": "allow more with max_connections",
@@ -97,6 +100,15 @@ _DAMAGED = ("42", "23", "XX001", "XX002")
 def _is_closed(reason: BaseException | None) -> bool:
     """Whether it is about a connection that ended, which the driver says without a code."""
     return "connection is closed" in str(reason) or "connection was closed" in str(reason)
+
+
+def _is_out_of_step(reason: BaseException | None) -> bool:
+    """Whether the driver has lost track of what the server says.
+
+    So it does when a server gave up on a process that stood still, and that goes on: the end of
+    the connection comes in the middle of the next statement.
+    """
+    return isinstance(getattr(reason, "__cause__", None), asyncpg.InternalClientError)
 
 
 def _first_line(reason: BaseException | None) -> str:
